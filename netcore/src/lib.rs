@@ -1,0 +1,23 @@
+//! What firmware, host stack and load generator share, and nothing that only one of them needs.
+//!
+//! Here live the seam to the outside ([`port`]), owned frames ([`frame`]), time ([`time`]),
+//! randomness ([`rng`]), the in-process ring that joins two engines ([`ring`]) and the small
+//! pure pieces of TCP that both halves use. Not here: anything that opens a device, reads a
+//! clock or knows Redis. Start reading at [`port`].
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod flow;
+pub mod frame;
+pub mod port;
+pub mod ring;
+pub mod rng;
+pub mod time;
+
+pub use flow::FourTuple;
+pub use frame::{Frame, HeapFrame, RxChecksum};
+pub use port::{Capabilities, FramePool, FrameQueue, HeapPool, Port};
+pub use time::{Duration, Instant};

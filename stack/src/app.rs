@@ -1,0 +1,159 @@
+//! The application seam: bytes of a connection come in, reply bytes go out.
+//!
+//! The same trait is driven by the TCP stack on DPDK, by the kernel-socket front, by the
+//! simulator and by tests, so an application never knows which of them carries its bytes.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+use netcore::Instant;
+
+/// Names a connection of one driver (one core's stack, or one kernel front thread) for as long
+/// as it lives: a slot and the generation of its use, so that a stale name finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    /// Index into the driver's connections.
+    pub slot: u32,
+    /// Counts the uses of that slot.
+    pub generation: u32,
+}
+
+/// What the application wants after it has seen bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on: deliver more bytes when they come.
+    Continue,
+    /// Send what was written, then close in order (FIN). Later input is thrown away.
+    Close,
+    /// Reset at once (RST); unsent output is thrown away.
+    Abort,
+    /// Hold back further input until the application names this connection in
+    /// [`App::woken`]; the driver keeps what arrives meanwhile.
+    Wait,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Both sides closed in order.
+    Closed,
+    /// The peer sent a RST.
+    Reset,
+    /// The peer stopped answering.
+    TimedOut,
+    /// We sent a RST, or the application asked for one.
+    Aborted,
+}
+
+/// An application on top of a transport.
+///
+/// The driver calls, per connection and in this order: `connected` once, then any number of
+/// `received` / `resumed`, then `closed` once (not if `connected` refused).
+pub trait App {
+    /// What the application keeps for a connection.
+    type Session;
+
+    /// A burst begins. `now`: the driver's clock; all calls until the next `begin` happen "now".
+    fn begin(&mut self, now: Instant);
+
+    /// A connection was accepted. Output written here is sent first (a server that speaks first,
+    /// or a refusal). `None` refuses: what was written is sent and the connection closed.
+    fn connected(
+        &mut self,
+        id: ConnectionId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        output: &mut Output,
+    ) -> Option<Self::Session>;
+
+    /// In-order bytes arrived. The application takes all of them; it keeps what it cannot use
+    /// yet (part of a request) in its session.
+    fn received(&mut self, session: &mut Self::Session, input: &[u8], output: &mut Output) -> Next;
+
+    /// The connection was named by [`App::woken`]: write what has become ready.
+    fn resumed(&mut self, session: &mut Self::Session, output: &mut Output) -> Next;
+
+    /// The peer has closed its sending side; no more input will come. Output may still be sent.
+    /// Most applications answer [`Next::Close`].
+    fn peer_closed(&mut self, session: &mut Self::Session, output: &mut Output) -> Next;
+
+    /// The connection is gone.
+    fn closed(&mut self, session: Self::Session, reason: EndReason);
+
+    /// Moves to `into` the connections that want a `resumed` call. Must be cheap when there are
+    /// none: it is asked once per poll round.
+    fn woken(&mut self, into: &mut Vec<ConnectionId>);
+}
+
+/// Values of at least this many bytes are passed on by reference instead of copied.
+pub const SHARE_MIN_BYTES: usize = 4096;
+
+/// Reply bytes on their way out: written once, in order, by the application.
+///
+/// Short replies are copied into one contiguous run. A large value is appended by reference
+/// ([`Output::put_shared`]) and copied only into the frames that carry it.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The contiguous run behind the last shared chunk.
+    tail: Vec<u8>,
+    /// Everything before `tail`.
+    chunks: VecDeque<Bytes>,
+    chunk_bytes: usize,
+}
+
+impl Output {
+    /// Empty.
+    pub const fn new() -> Self {
+        Self { tail: Vec::new(), chunks: VecDeque::new(), chunk_bytes: 0 }
+    }
+    /// Appends a copy of `bytes`.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+    }
+    /// Appends `bytes`, by reference when they are many.
+    pub fn put_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARE_MIN_BYTES {
+            return self.put(bytes);
+        }
+        if !self.tail.is_empty() {
+            let tail = core::mem::take(&mut self.tail);
+            self.chunk_bytes += tail.len();
+            self.chunks.push_back(tail.into());
+        }
+        self.chunk_bytes += bytes.len();
+        self.chunks.push_back(bytes.clone());
+    }
+    /// Bytes written and not yet taken.
+    pub fn len(&self) -> usize {
+        self.chunk_bytes + self.tail.len()
+    }
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.chunks.is_empty()
+    }
+    /// The whole output when it is one contiguous run: the common case of a short reply.
+    #[inline]
+    pub fn contiguous(&self) -> Option<&[u8]> {
+        self.chunks.is_empty().then_some(&self.tail)
+    }
+    /// Forgets everything, keeping the memory of the contiguous run.
+    pub fn clear(&mut self) {
+        self.tail.clear();
+        self.chunks.clear();
+        self.chunk_bytes = 0;
+    }
+    /// Takes everything as a list of chunks in order.
+    pub fn take_chunks(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        let tail = if self.tail.is_empty() { None } else { Some(core::mem::take(&mut self.tail).into()) };
+        self.chunk_bytes = 0;
+        core::mem::take(&mut self.chunks).into_iter().chain(tail)
+    }
+    /// Cuts the contiguous run back to `len` bytes of total output, to take back a reply that
+    /// was begun; shared chunks before it stay.
+    pub fn truncate(&mut self, len: usize) {
+        self.tail.truncate(len.saturating_sub(self.chunk_bytes));
+    }
+}
