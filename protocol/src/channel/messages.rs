@@ -1,0 +1,562 @@
+//! The bodies of the channel's messages.
+
+use core::net::Ipv4Addr;
+
+use super::{FlowId, le16, le32};
+use crate::Malformed;
+use crate::ethernet::Mac;
+use crate::tcp::SeqNumber;
+
+/// Family code of IPv4 in every body that holds addresses (16 bytes each, IPv4 in the first 4).
+const FAMILY_IPV4: u8 = 4;
+
+fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Malformed> {
+    bytes.split_first_chunk::<N>().ok_or(Malformed::Truncated)
+}
+
+fn ipv4_at(b: &[u8], at: usize) -> Result<Ipv4Addr, Malformed> {
+    if b[at + 4..at + 16].iter().any(|&byte| byte != 0) {
+        return Err(Malformed::Value);
+    }
+    Ok(Ipv4Addr::new(b[at], b[at + 1], b[at + 2], b[at + 3]))
+}
+
+fn put_ipv4(addr: Ipv4Addr, out: &mut [u8]) {
+    out[..4].copy_from_slice(&addr.octets());
+    out[4..16].fill(0);
+}
+
+fn check_family(code: u8) -> Result<(), Malformed> {
+    if code == FAMILY_IPV4 { Ok(()) } else { Err(Malformed::Value) }
+}
+
+/// HELLO: who the sender is.
+///
+/// ```text
+/// 0 own epoch (4) | 4 lowest version (1) | 5 highest version (1) | 6 queues (2) | 8 features (4)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The sender's epoch: drawn at its start, never 0.
+    pub epoch: u32,
+    /// Lowest version of the channel that the sender speaks.
+    pub version_min: u8,
+    /// Highest version.
+    pub version_max: u8,
+    /// Host: queues that it serves. NIC: queues that it has.
+    pub queues: u16,
+    /// Feature bits; none is defined yet, unknown ones are ignored.
+    pub features: u32,
+}
+
+impl Hello {
+    /// Bytes of the body.
+    pub const LEN: usize = 12;
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `Truncated`; `Value`: an epoch of 0 or an empty range of versions.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (b, _) = split::<{ Self::LEN }>(bytes)?;
+        let hello = Self {
+            epoch: le32(b, 0),
+            version_min: b[4],
+            version_max: b[5],
+            queues: le16(b, 6),
+            features: le32(b, 8),
+        };
+        if hello.epoch == 0 || hello.version_min > hello.version_max {
+            return Err(Malformed::Value);
+        }
+        Ok(hello)
+    }
+
+    /// Writes [`Self::LEN`] bytes; panics when `out` is shorter.
+    pub fn emit(&self, out: &mut [u8]) {
+        out[..4].copy_from_slice(&self.epoch.to_le_bytes());
+        out[4] = self.version_min;
+        out[5] = self.version_max;
+        out[6..8].copy_from_slice(&self.queues.to_le_bytes());
+        out[8..12].copy_from_slice(&self.features.to_le_bytes());
+    }
+}
+
+/// When the host wants to hear of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum AcceptPolicy {
+    /// At once: the server speaks first.
+    Immediate = 0,
+    /// With the first data.
+    Deferred = 1,
+}
+
+/// The NIC's answer to LISTEN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ListenStatus {
+    /// A request carries this.
+    Unanswered = 0,
+    /// Listening.
+    Accepted = 1,
+    /// No room for another listener.
+    TableFull = 2,
+}
+
+/// LISTEN and UNLISTEN: an address and port, and how to greet clients there.
+///
+/// ```text
+///  0 family (1) | 1 accept policy (1) | 2 port (2) | 4 address (16)
+/// 20 MSS (2) | 22 window scale (1) | 23 status (1) | 24 window (2) | 26 reserved 0 (2)
+/// 28 backlog (4)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Address to listen on.
+    pub addr: Ipv4Addr,
+    /// Port to listen on.
+    pub port: u16,
+    /// When to tell the host of a connection.
+    pub policy: AcceptPolicy,
+    /// MSS to announce, in bytes.
+    pub mss: u16,
+    /// Window scale to announce: 0..=14.
+    pub window_scale: u8,
+    /// The answer.
+    pub status: ListenStatus,
+    /// Receive window of the SYN-ACK in bytes, unscaled.
+    pub window: u16,
+    /// Connections that may wait for their first data; more push out the oldest.
+    pub backlog: u32,
+}
+
+impl Listen {
+    /// Bytes of the body.
+    pub const LEN: usize = 32;
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `Truncated`; `Value`: a code, scale or MSS outside its range.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (b, _) = split::<{ Self::LEN }>(bytes)?;
+        check_family(b[0])?;
+        let policy = match b[1] {
+            0 => AcceptPolicy::Immediate,
+            1 => AcceptPolicy::Deferred,
+            _ => return Err(Malformed::Value),
+        };
+        let status = match b[23] {
+            0 => ListenStatus::Unanswered,
+            1 => ListenStatus::Accepted,
+            2 => ListenStatus::TableFull,
+            _ => return Err(Malformed::Value),
+        };
+        let listen = Self {
+            addr: ipv4_at(b, 4)?,
+            port: le16(b, 2),
+            policy,
+            mss: le16(b, 20),
+            window_scale: b[22],
+            status,
+            window: le16(b, 24),
+            backlog: le32(b, 28),
+        };
+        if listen.port == 0 || listen.window_scale > crate::tcp::WINDOW_SCALE_MAX || listen.mss < 64 {
+            return Err(Malformed::Value);
+        }
+        Ok(listen)
+    }
+
+    /// Writes [`Self::LEN`] bytes; panics when `out` is shorter.
+    pub fn emit(&self, out: &mut [u8]) {
+        out[0] = FAMILY_IPV4;
+        out[1] = self.policy as u8;
+        out[2..4].copy_from_slice(&self.port.to_le_bytes());
+        put_ipv4(self.addr, &mut out[4..20]);
+        out[20..22].copy_from_slice(&self.mss.to_le_bytes());
+        out[22] = self.window_scale;
+        out[23] = self.status as u8;
+        out[24..26].copy_from_slice(&self.window.to_le_bytes());
+        out[26..28].copy_from_slice(&[0, 0]);
+        out[28..32].copy_from_slice(&self.backlog.to_le_bytes());
+    }
+}
+
+/// ESTABLISHED: the state of a connection whose handshake the firmware has done.
+///
+/// ```text
+///  0 family (1) | 1 options (1: timestamps, 2: SACK, 4: window scale) | 2 send scale (1) | 3 receive scale (1)
+///  4 local address (16) | 20 remote address (16) | 36 local port (2) | 38 remote port (2)
+/// 40 SND.NXT (4) | 44 RCV.NXT (4) | 48 SND.WND (4) | 52 MSS (2) | 54 remote MAC (6)
+/// 60 newest TSval of the peer (4) | 64 our TSval now (4) | 68 round-trip time in µs, 0 unknown (4)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Established {
+    /// Our address and port.
+    pub local_addr: Ipv4Addr,
+    /// The peer's address.
+    pub remote_addr: Ipv4Addr,
+    /// Our port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub remote_port: u16,
+    /// Timestamps are in use on this connection.
+    pub timestamps: bool,
+    /// The peer permits SACK.
+    pub sack: bool,
+    /// Window scale is in use; both shifts are 0 when not.
+    pub window_scaling: bool,
+    /// Shift of the windows that the peer announces: 0..=14.
+    pub snd_scale: u8,
+    /// Shift of the windows that we announce: 0..=14.
+    pub rcv_scale: u8,
+    /// SND.NXT, which is SND.UNA: our initial sequence number plus one.
+    pub snd_nxt: SeqNumber,
+    /// RCV.NXT at the end of the handshake: the peer's initial sequence number plus one. First
+    /// data that comes along starts here.
+    pub rcv_nxt: SeqNumber,
+    /// SND.WND in bytes, scaled.
+    pub snd_wnd: u32,
+    /// The peer's MSS in bytes, as its SYN gave it (rounded down to what the cookie can hold).
+    pub mss: u16,
+    /// Where the flow's frames come from.
+    pub remote_mac: Mac,
+    /// TS.Recent (RFC 7323 §4.3).
+    pub ts_recent: u32,
+    /// The flow's TSval at the moment of this message; it counts milliseconds.
+    pub ts_value: u32,
+    /// Round-trip time of the handshake in microseconds; 0: not known.
+    pub rtt_us: u32,
+}
+
+impl Established {
+    /// Bytes of the body.
+    pub const LEN: usize = 72;
+
+    /// Reads a body and returns it with what follows: the IP packet of the first data.
+    ///
+    /// # Errors
+    /// `Truncated`; `Value`: a code or scale outside its range.
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let (b, packet) = split::<{ Self::LEN }>(bytes)?;
+        check_family(b[0])?;
+        if b[1] > 7 || b[2] > crate::tcp::WINDOW_SCALE_MAX || b[3] > crate::tcp::WINDOW_SCALE_MAX {
+            return Err(Malformed::Value);
+        }
+        let established = Self {
+            local_addr: ipv4_at(b, 4)?,
+            remote_addr: ipv4_at(b, 20)?,
+            local_port: le16(b, 36),
+            remote_port: le16(b, 38),
+            timestamps: b[1] & 1 != 0,
+            sack: b[1] & 2 != 0,
+            window_scaling: b[1] & 4 != 0,
+            snd_scale: b[2],
+            rcv_scale: b[3],
+            snd_nxt: SeqNumber(le32(b, 40)),
+            rcv_nxt: SeqNumber(le32(b, 44)),
+            snd_wnd: le32(b, 48),
+            mss: le16(b, 52),
+            remote_mac: Mac([b[54], b[55], b[56], b[57], b[58], b[59]]),
+            ts_recent: le32(b, 60),
+            ts_value: le32(b, 64),
+            rtt_us: le32(b, 68),
+        };
+        Ok((established, packet))
+    }
+
+    /// Writes [`Self::LEN`] bytes; panics when `out` is shorter.
+    #[inline]
+    pub fn emit(&self, out: &mut [u8]) {
+        let out = &mut out[..Self::LEN];
+        out[0] = FAMILY_IPV4;
+        out[1] = u8::from(self.timestamps) | u8::from(self.sack) << 1 | u8::from(self.window_scaling) << 2;
+        out[2] = self.snd_scale;
+        out[3] = self.rcv_scale;
+        put_ipv4(self.local_addr, &mut out[4..20]);
+        put_ipv4(self.remote_addr, &mut out[20..36]);
+        out[36..38].copy_from_slice(&self.local_port.to_le_bytes());
+        out[38..40].copy_from_slice(&self.remote_port.to_le_bytes());
+        out[40..44].copy_from_slice(&self.snd_nxt.0.to_le_bytes());
+        out[44..48].copy_from_slice(&self.rcv_nxt.0.to_le_bytes());
+        out[48..52].copy_from_slice(&self.snd_wnd.to_le_bytes());
+        out[52..54].copy_from_slice(&self.mss.to_le_bytes());
+        out[54..60].copy_from_slice(&self.remote_mac.0);
+        out[60..64].copy_from_slice(&self.ts_recent.to_le_bytes());
+        out[64..68].copy_from_slice(&self.ts_value.to_le_bytes());
+        out[68..72].copy_from_slice(&self.rtt_us.to_le_bytes());
+    }
+}
+
+/// CLOSE: the connection's state at its end; the IP packet with the last data and the FIN
+/// follows. Nothing else of the host's is unacknowledged: SND.UNA is that segment's SEG.SEQ.
+///
+/// ```text
+/// 0 SND.WND (4) | 4 RTO in µs (4) | 8 RCV.NXT (4) | 12 newest TSval of the peer (4)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// SND.WND in bytes, scaled.
+    pub snd_wnd: u32,
+    /// The host's retransmission timeout in microseconds.
+    pub rto_us: u32,
+    /// RCV.NXT; covers the peer's FIN when the flag PEER_FINISHED is set.
+    pub rcv_nxt: SeqNumber,
+    /// TS.Recent.
+    pub ts_recent: u32,
+}
+
+impl Close {
+    /// Bytes of the body.
+    pub const LEN: usize = 16;
+
+    /// Reads a body and returns it with the IP packet behind it.
+    ///
+    /// # Errors
+    /// `Truncated`.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let (b, packet) = split::<{ Self::LEN }>(bytes)?;
+        let close = Self {
+            snd_wnd: le32(b, 0),
+            rto_us: le32(b, 4),
+            rcv_nxt: SeqNumber(le32(b, 8)),
+            ts_recent: le32(b, 12),
+        };
+        Ok((close, packet))
+    }
+
+    /// Writes [`Self::LEN`] bytes; panics when `out` is shorter.
+    pub fn emit(&self, out: &mut [u8]) {
+        out[..4].copy_from_slice(&self.snd_wnd.to_le_bytes());
+        out[4..8].copy_from_slice(&self.rto_us.to_le_bytes());
+        out[8..12].copy_from_slice(&self.rcv_nxt.0.to_le_bytes());
+        out[12..16].copy_from_slice(&self.ts_recent.to_le_bytes());
+    }
+}
+
+/// ABORT: what the RST has to carry.
+///
+/// ```text
+/// 0 SND.NXT (4) | 4 RCV.NXT (4)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// SND.NXT.
+    pub snd_nxt: SeqNumber,
+    /// RCV.NXT.
+    pub rcv_nxt: SeqNumber,
+}
+
+impl Abort {
+    /// Bytes of the body.
+    pub const LEN: usize = 8;
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `Truncated`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (b, _) = split::<{ Self::LEN }>(bytes)?;
+        Ok(Self { snd_nxt: SeqNumber(le32(b, 0)), rcv_nxt: SeqNumber(le32(b, 4)) })
+    }
+
+    /// Writes [`Self::LEN`] bytes; panics when `out` is shorter.
+    pub fn emit(&self, out: &mut [u8]) {
+        out[..4].copy_from_slice(&self.snd_nxt.0.to_le_bytes());
+        out[4..8].copy_from_slice(&self.rcv_nxt.0.to_le_bytes());
+    }
+}
+
+/// Why a flow ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ClosedReason {
+    /// The peer closed and the firmware finished for us; all data was acknowledged.
+    PeerClosed = 1,
+    /// What CLOSE handed over was acknowledged, or the flow went on to TIME_WAIT.
+    Finished = 2,
+    /// The peer sent a valid RST.
+    Reset = 3,
+    /// The peer stopped answering.
+    TimedOut = 4,
+    /// The firmware does not know this flow (any more).
+    Unknown = 5,
+}
+
+/// One ended flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosedEntry {
+    /// The flow that ended.
+    pub flow: FlowId,
+    /// What the host called it, or `NO_HANDLE` when it never said.
+    pub handle: u32,
+    /// Why.
+    pub reason: ClosedReason,
+}
+
+/// CLOSED: a batch of ended flows.
+///
+/// ```text
+/// 0 count (2) | 2 reserved 0 (2) | then per flow: slot (4) | generation (4) | handle (4) | reason (1) | 0 (3)
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Closed<'a> {
+    entries: &'a [u8],
+}
+
+impl<'a> Closed<'a> {
+    /// Bytes in front of the entries.
+    pub const LEN: usize = 4;
+    /// Bytes of an entry.
+    pub const ENTRY_LEN: usize = 16;
+    /// Entries of a full message: 1 KiB of them.
+    pub const ENTRIES_MAX: usize = 64;
+
+    /// Reads a body; every entry has been checked when it succeeds.
+    ///
+    /// # Errors
+    /// `Truncated`; `Value`: a reason without meaning, or more than [`Self::ENTRIES_MAX`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (b, rest) = split::<{ Self::LEN }>(bytes)?;
+        let count = usize::from(le16(b, 0));
+        if count > Self::ENTRIES_MAX {
+            return Err(Malformed::Value);
+        }
+        let entries = rest.get(..count * Self::ENTRY_LEN).ok_or(Malformed::Truncated)?;
+        let reasons_known = entries.chunks_exact(Self::ENTRY_LEN).all(|entry| reason(entry[12]).is_some());
+        if reasons_known { Ok(Self { entries }) } else { Err(Malformed::Value) }
+    }
+
+    /// The entries in order.
+    pub fn entries(&self) -> impl Iterator<Item = ClosedEntry> + use<'a> {
+        self.entries.chunks_exact(Self::ENTRY_LEN).filter_map(|b| {
+            Some(ClosedEntry {
+                flow: FlowId { slot: le32(b, 0), generation: le32(b, 4) },
+                handle: le32(b, 8),
+                reason: reason(b[12])?,
+            })
+        })
+    }
+
+    /// Writes the bytes in front of the entries; panics when `out` is shorter than
+    /// [`Self::LEN`].
+    pub fn emit_count(count: usize, out: &mut [u8]) {
+        debug_assert!(count <= Self::ENTRIES_MAX);
+        out[..2].copy_from_slice(&(count as u16).to_le_bytes());
+        out[2..4].copy_from_slice(&[0, 0]);
+    }
+}
+
+impl ClosedEntry {
+    /// Writes [`Closed::ENTRY_LEN`] bytes; panics when `out` is shorter.
+    pub fn emit(&self, out: &mut [u8]) {
+        out[..4].copy_from_slice(&self.flow.slot.to_le_bytes());
+        out[4..8].copy_from_slice(&self.flow.generation.to_le_bytes());
+        out[8..12].copy_from_slice(&self.handle.to_le_bytes());
+        out[12..16].copy_from_slice(&[self.reason as u8, 0, 0, 0]);
+    }
+}
+
+fn reason(code: u8) -> Option<ClosedReason> {
+    Some(match code {
+        1 => ClosedReason::PeerClosed,
+        2 => ClosedReason::Finished,
+        3 => ClosedReason::Reset,
+        4 => ClosedReason::TimedOut,
+        5 => ClosedReason::Unknown,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_body_round_trips_and_refuses_less() {
+        let hello = Hello { epoch: 9, version_min: 1, version_max: 3, queues: 2, features: 5 };
+        let mut b = [0; Hello::LEN];
+        hello.emit(&mut b);
+        assert_eq!(Hello::parse(&b), Ok(hello));
+        assert_eq!(Hello::parse(&b[1..]), Err(Malformed::Truncated));
+        b[..4].fill(0);
+        assert_eq!(Hello::parse(&b), Err(Malformed::Value));
+
+        let listen = Listen {
+            addr: Ipv4Addr::new(198, 18, 0, 2),
+            port: 6379,
+            policy: AcceptPolicy::Deferred,
+            mss: 1460,
+            window_scale: 7,
+            status: ListenStatus::Accepted,
+            window: 65535,
+            backlog: 1000,
+        };
+        let mut b = [0; Listen::LEN];
+        listen.emit(&mut b);
+        assert_eq!(Listen::parse(&b), Ok(listen));
+        for (at, value) in [(0, 5), (1, 2), (22, 15), (23, 3), (19, 1)] {
+            let mut bad = b;
+            bad[at] = value;
+            assert_eq!(Listen::parse(&bad), Err(Malformed::Value), "byte {at}");
+        }
+
+        let established = Established {
+            local_addr: Ipv4Addr::new(198, 18, 0, 2),
+            remote_addr: Ipv4Addr::new(198, 18, 0, 1),
+            local_port: 6379,
+            remote_port: 50_000,
+            timestamps: true,
+            sack: false,
+            window_scaling: true,
+            snd_scale: 7,
+            rcv_scale: 8,
+            snd_nxt: SeqNumber(u32::MAX),
+            rcv_nxt: SeqNumber(1),
+            snd_wnd: 64_240 << 7,
+            mss: 1460,
+            remote_mac: Mac([2, 0, 0, 0, 0, 9]),
+            ts_recent: 77,
+            ts_value: 78,
+            rtt_us: 250,
+        };
+        let mut b = [0; Established::LEN + 3];
+        established.emit(&mut b);
+        assert_eq!(Established::parse(&b), Ok((established, &[0u8; 3][..])));
+        assert_eq!(Established::parse(&b[..71]), Err(Malformed::Truncated));
+        b[1] = 8;
+        assert_eq!(Established::parse(&b), Err(Malformed::Value));
+
+        let close = Close { snd_wnd: 1, rto_us: 200_000, rcv_nxt: SeqNumber(5), ts_recent: 6 };
+        let mut b = [0; Close::LEN];
+        close.emit(&mut b);
+        assert_eq!(Close::parse(&b), Ok((close, &[][..])));
+
+        let abort = Abort { snd_nxt: SeqNumber(1), rcv_nxt: SeqNumber(2) };
+        let mut b = [0; Abort::LEN];
+        abort.emit(&mut b);
+        assert_eq!(Abort::parse(&b), Ok(abort));
+    }
+
+    #[test]
+    fn closed_is_checked_whole() {
+        let entry = ClosedEntry {
+            flow: FlowId { slot: 1, generation: 2 },
+            handle: 3,
+            reason: ClosedReason::Reset,
+        };
+        let mut b = [0; Closed::LEN + 2 * Closed::ENTRY_LEN];
+        Closed::emit_count(2, &mut b);
+        entry.emit(&mut b[4..]);
+        entry.emit(&mut b[20..]);
+        assert!(Closed::parse(&b).unwrap().entries().eq([entry, entry]));
+        assert_eq!(Closed::parse(&b[..35]).err(), Some(Malformed::Truncated));
+        b[32] = 6;
+        assert_eq!(Closed::parse(&b).err(), Some(Malformed::Value));
+        b[0] = 65;
+        assert_eq!(Closed::parse(&b).err(), Some(Malformed::Value));
+    }
+}
