@@ -22,10 +22,7 @@ pub struct RingPort<F> {
 pub fn pair<F: Frame>(capacity: usize, capabilities: Capabilities) -> (RingPort<F>, RingPort<F>) {
     let (tx_a, rx_b) = RingBuffer::new(capacity);
     let (tx_b, rx_a) = RingBuffer::new(capacity);
-    (
-        RingPort { tx: tx_a, rx: rx_a, capabilities },
-        RingPort { tx: tx_b, rx: rx_b, capabilities },
-    )
+    (RingPort { tx: tx_a, rx: rx_a, capabilities }, RingPort { tx: tx_b, rx: rx_b, capabilities })
 }
 
 impl<F: Frame> Port for RingPort<F> {
@@ -69,7 +66,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_stays_with_the_caller() {
-        let capabilities = Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities =
+            Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
         let (mut a, mut b) = pair::<HeapFrame>(4, capabilities);
         let mut out = FrameQueue::with_capacity(8);
         for n in 0..6u8 {

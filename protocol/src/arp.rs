@@ -49,7 +49,13 @@ impl Packet {
         };
         let mac = |at: usize| Mac([b[at], b[at + 1], b[at + 2], b[at + 3], b[at + 4], b[at + 5]]);
         let addr = |at: usize| Ipv4Addr::new(b[at], b[at + 1], b[at + 2], b[at + 3]);
-        Ok(Self { operation, sender_mac: mac(8), sender_addr: addr(14), target_mac: mac(18), target_addr: addr(24) })
+        Ok(Self {
+            operation,
+            sender_mac: mac(8),
+            sender_addr: addr(14),
+            target_mac: mac(18),
+            target_addr: addr(24),
+        })
     }
 
     /// Writes [`PACKET_LEN`] bytes to the front of `out`; panics when `out` is shorter.

@@ -420,7 +420,7 @@ impl<'a> Closed<'a> {
     /// # Errors
     /// `Truncated`; `Value`: a reason without meaning, or more than [`Self::ENTRIES_MAX`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let (b, rest) = split::<{ Self::LEN }>(bytes)?;
+        let (b, rest) = split::<4>(bytes)?;
         let count = usize::from(le16(b, 0));
         if count > Self::ENTRIES_MAX {
             return Err(Malformed::Value);
@@ -543,11 +543,8 @@ mod tests {
 
     #[test]
     fn closed_is_checked_whole() {
-        let entry = ClosedEntry {
-            flow: FlowId { slot: 1, generation: 2 },
-            handle: 3,
-            reason: ClosedReason::Reset,
-        };
+        let entry =
+            ClosedEntry { flow: FlowId { slot: 1, generation: 2 }, handle: 3, reason: ClosedReason::Reset };
         let mut b = [0; Closed::LEN + 2 * Closed::ENTRY_LEN];
         Closed::emit_count(2, &mut b);
         entry.emit(&mut b[4..]);

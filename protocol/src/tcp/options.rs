@@ -168,7 +168,9 @@ mod tests {
             ..Options::default()
         };
         let no_timestamps = Options { timestamps: None, ..syn };
-        for options in [Options::default(), Options { timestamps, ..Options::default() }, sack, syn, no_timestamps] {
+        for options in
+            [Options::default(), Options { timestamps, ..Options::default() }, sack, syn, no_timestamps]
+        {
             let mut bytes = [0; 40];
             let len = options.emit(&mut bytes);
             assert_eq!(len, options.emitted_len());
