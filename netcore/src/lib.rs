@@ -16,8 +16,11 @@ pub mod port;
 pub mod ring;
 pub mod rng;
 pub mod time;
+pub mod toeplitz;
+pub mod wheel;
 
 pub use flow::FourTuple;
 pub use frame::{Frame, HeapFrame, RxChecksum};
 pub use port::{Capabilities, FramePool, FrameQueue, HeapPool, Port};
 pub use time::{Duration, Instant};
+pub use wheel::TimerWheel;

@@ -1,0 +1,84 @@
+//! Receive-side scaling: the Toeplitz hash over a four-tuple, as network cards compute it.
+//!
+//! (Microsoft, "RSS Hashing Functions"; the key is the one of its verification suite, which
+//! drivers use as their default.)
+
+use crate::flow::FourTuple;
+
+/// The standard 40-byte key.
+pub const STANDARD_KEY: [u8; 40] = [
+    0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0,
+    0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42,
+    0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
+];
+
+/// The hash with a fixed key as a table: 12 look-ups per tuple instead of 96 shifts. 12 KiB.
+#[derive(Clone, Debug)]
+pub struct Toeplitz {
+    table: [[u32; 256]; 12],
+}
+
+impl Default for Toeplitz {
+    fn default() -> Self {
+        Self::new(&STANDARD_KEY)
+    }
+}
+
+impl Toeplitz {
+    /// A table for this key.
+    pub fn new(key: &[u8; 40]) -> Self {
+        let mut table = [[0; 256]; 12];
+        for (at, row) in table.iter_mut().enumerate() {
+            // The 40 key bits that the 8 bits of this input byte slide over.
+            let bits = key[at..at + 5].iter().fold(0u64, |bits, &byte| bits << 8 | u64::from(byte));
+            for (value, hash) in row.iter_mut().enumerate() {
+                for bit in 0..8 {
+                    if value & (0x80 >> bit) != 0 {
+                        *hash ^= (bits >> (8 - bit)) as u32;
+                    }
+                }
+            }
+        }
+        Self { table }
+    }
+
+    /// The hash of a packet that the tuple's remote end sent to its local end.
+    #[inline]
+    pub fn hash(&self, flow: &FourTuple) -> u32 {
+        let mut input = [0; 12];
+        input[..4].copy_from_slice(&flow.remote_addr.octets());
+        input[4..8].copy_from_slice(&flow.local_addr.octets());
+        input[8..10].copy_from_slice(&flow.remote_port.to_be_bytes());
+        input[10..].copy_from_slice(&flow.local_port.to_be_bytes());
+        self.table.iter().zip(input).fold(0, |hash, (row, byte)| hash ^ row[usize::from(byte)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn published_vectors() {
+        // Destination address and port, source address and port, hash with ports.
+        let vectors: [([u8; 4], u16, [u8; 4], u16, u32); 5] = [
+            ([161, 142, 100, 80], 1766, [66, 9, 149, 187], 2794, 0x51cc_c178),
+            ([65, 69, 140, 83], 4739, [199, 92, 111, 2], 14230, 0xc626_b0ea),
+            ([12, 22, 207, 184], 38024, [24, 19, 198, 95], 12898, 0x5c2b_394a),
+            ([209, 142, 163, 6], 2217, [38, 27, 205, 30], 48228, 0xafc7_327f),
+            ([202, 188, 127, 2], 1303, [153, 39, 163, 191], 44251, 0x10e8_28a2),
+        ];
+        let toeplitz = Toeplitz::default();
+        for (dst, dst_port, src, src_port, hash) in vectors {
+            let flow = FourTuple {
+                local_addr: Ipv4Addr::from(dst),
+                remote_addr: Ipv4Addr::from(src),
+                local_port: dst_port,
+                remote_port: src_port,
+            };
+            assert_eq!(toeplitz.hash(&flow), hash, "{flow:?}");
+        }
+    }
+}
