@@ -1,1 +1,12 @@
-//! Placeholder until the first module lands.
+//! What a whole-system test stands on: a laboratory of two network namespaces ([`lab`]),
+//! programs started in it ([`process`]) and where the built programs are ([`programs`]).
+//!
+//! `cargo xtask run` uses the same pieces, so that what a person sees is what is tested. The
+//! tests themselves are in `tests/`.
+
+pub mod lab;
+pub mod process;
+pub mod programs;
+
+pub use lab::Lab;
+pub use process::Process;
