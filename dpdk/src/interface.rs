@@ -1,0 +1,192 @@
+//! Kernel network interfaces, asked for by ioctl: right in any network namespace, whatever is
+//! mounted on /sys.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::error::Error;
+
+/// A kernel interface that exists.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    name: String,
+    socket: OwnedFd,
+}
+
+/// The longest interface name that the kernel takes, in bytes.
+pub(crate) const MAX_NAME: usize = libc::IFNAMSIZ - 1;
+
+impl Interface {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchInterface`], or [`Error::Open`] when the kernel cannot be asked.
+    pub(crate) fn find(name: &str) -> Result<Self, Error> {
+        // SAFETY: creates a file descriptor from constants.
+        let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(Error::Open {
+                device: name.to_owned(),
+                step: "asking the kernel for the interface",
+                reason: io::Error::last_os_error().to_string(),
+            });
+        }
+        // SAFETY: `fd` was just opened and belongs to nobody else.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let interface = Self { name: name.to_owned(), socket };
+        interface.index()?;
+        Ok(interface)
+    }
+
+    /// The request with this interface's name in it.
+    fn request(&self) -> libc::ifreq {
+        // SAFETY: ifreq is plain data, for which all zero bits are valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name[..MAX_NAME].iter_mut().zip(self.name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request
+    }
+
+    fn ioctl(&self, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+        // SAFETY: every code used here reads and writes one ifreq, which is valid and writable.
+        match unsafe { libc::ioctl(self.socket.as_raw_fd(), code as _, request as *mut libc::ifreq) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn ask(&self, code: libc::c_ulong) -> Result<libc::ifreq, Error> {
+        let mut request = self.request();
+        self.ioctl(code, &mut request).map_err(|_| Error::NoSuchInterface(self.name.clone()))?;
+        Ok(request)
+    }
+
+    /// The kernel's number for it.
+    pub(crate) fn index(&self) -> Result<i32, Error> {
+        // SAFETY: SIOCGIFINDEX fills in the index.
+        Ok(unsafe { self.ask(libc::SIOCGIFINDEX)?.ifr_ifru.ifru_ifindex })
+    }
+
+    /// Its MTU in bytes.
+    pub(crate) fn mtu(&self) -> Result<usize, Error> {
+        // SAFETY: SIOCGIFMTU fills in the MTU.
+        Ok(unsafe { self.ask(libc::SIOCGIFMTU)?.ifr_ifru.ifru_mtu }.max(0) as usize)
+    }
+
+    /// Its hardware address.
+    pub(crate) fn mac(&self) -> Result<[u8; 6], Error> {
+        // SAFETY: SIOCGIFHWADDR fills in the address.
+        let data = unsafe { self.ask(libc::SIOCGIFHWADDR)?.ifr_ifru.ifru_hwaddr.sa_data };
+        Ok(std::array::from_fn(|i| data[i] as u8))
+    }
+
+    /// Brings it up when it is down; true when that was needed.
+    ///
+    /// # Errors
+    /// [`Error::InterfaceDown`] when the kernel refuses.
+    pub(crate) fn bring_up(&self) -> Result<bool, Error> {
+        let mut request = self.ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS filled in the flags.
+        let flags = unsafe { request.ifr_ifru.ifru_flags };
+        if i32::from(flags) & libc::IFF_UP != 0 {
+            return Ok(false);
+        }
+        request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as libc::c_short;
+        self.ioctl(libc::SIOCSIFFLAGS, &mut request)
+            .map_err(|error| Error::InterfaceDown(self.name.clone(), error.to_string()))?;
+        Ok(true)
+    }
+}
+
+/// Capabilities by number (linux/capability.h).
+const NET_ADMIN: u32 = 12;
+const NET_RAW: u32 = 13;
+const IPC_LOCK: u32 = 14;
+const SYS_ADMIN: u32 = 21;
+const BPF: u32 = 39;
+
+/// What this process may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capable(u64);
+
+impl Capable {
+    /// Reads the effective capabilities; all of them when the kernel does not tell.
+    pub(crate) fn of_this_process() -> Self {
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+        let bits = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:"))
+            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+        Self(bits.unwrap_or(u64::MAX))
+    }
+
+    fn has(self, capability: u32) -> bool {
+        self.0 & (1 << capability) != 0
+    }
+
+    /// The names of what is missing to open packet sockets.
+    pub(crate) fn missing_for_packet(self) -> Vec<&'static str> {
+        if self.has(NET_RAW) { vec![] } else { vec!["CAP_NET_RAW"] }
+    }
+
+    /// The names of what is missing to make a tap interface.
+    pub(crate) fn missing_for_tap(self) -> Vec<&'static str> {
+        if self.has(NET_ADMIN) { vec![] } else { vec!["CAP_NET_ADMIN"] }
+    }
+
+    /// The names of what is missing to attach an XDP program.
+    pub(crate) fn missing_for_xdp(self) -> Vec<&'static str> {
+        let mut missing = self.missing_for_packet();
+        missing.extend(self.missing_for_tap());
+        if !self.has(BPF) && !self.has(SYS_ADMIN) {
+            missing.push("CAP_BPF");
+        }
+        missing
+    }
+
+    /// How many bytes this process may lock into memory.
+    pub(crate) fn lockable_bytes(self) -> u64 {
+        if self.has(IPC_LOCK) {
+            return u64::MAX;
+        }
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is writable.
+        match unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } {
+            0 => limit.rlim_cur,
+            _ => 0,
+        }
+    }
+}
+
+/// Keeps a name taken in this network namespace until it is dropped or the process dies: an
+/// abstract Unix socket, which the kernel itself cleans up.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    _socket: std::os::unix::net::UnixDatagram,
+}
+
+impl Claim {
+    /// Takes `name`, shown as `device` when another process has it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceBusy`].
+    pub(crate) fn take(name: &str, device: &str) -> Result<Self, Error> {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixDatagram};
+        let claimed =
+            SocketAddr::from_abstract_name(name).and_then(|address| UnixDatagram::bind_addr(&address));
+        match claimed {
+            Ok(socket) => Ok(Self { _socket: socket }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(Error::DeviceBusy(device.to_owned()))
+            }
+            Err(error) => Err(Error::Open {
+                device: device.to_owned(),
+                step: "marking the device as used",
+                reason: error.to_string(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A queue of an open device as a port of the seam.
+
+use std::ffi::CString;
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use dpdk_sys as sys;
+use netcore::port::BURST;
+use netcore::{Capabilities, Frame, FrameQueue, Port};
+
+use crate::interface::Claim;
+use crate::mbuf::Mbuf;
+use crate::mempool::Mempool;
+
+/// One receive and one send queue of a device.
+///
+/// The device is stopped, closed and given back to the kernel when the last of its ports is
+/// dropped. Polling is up to the caller: nothing happens between the calls.
+#[derive(Debug)]
+pub struct DevicePort {
+    device: Arc<OpenDevice>,
+    queue: u16,
+    capabilities: Capabilities,
+    pool: Mempool,
+    /// The device receives into frames of another, larger kind; small ones are moved to `pool`.
+    large_rx_frames: bool,
+    stats: PortStats,
+}
+
+/// Counters of one port, and what its device counts for all its queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames that the device handed to the driver and the port could not use: in several segments
+    /// that fit no frame.
+    pub rx_unusable: u64,
+    /// Frames that the device dropped because nobody fetched them in time (whole device).
+    pub rx_missed: u64,
+    /// Frames that the device received with an error (whole device).
+    pub rx_errors: u64,
+    /// Times the device found no free frame in its pool (whole device).
+    pub rx_no_frame: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames that the device did not take at once; they stay in the caller's queue.
+    pub tx_refused: u64,
+    /// Frames that the device took and then failed to send (whole device).
+    pub tx_errors: u64,
+}
+
+/// A device that was added to DPDK; taken out again on drop.
+#[derive(Debug)]
+pub(crate) struct OpenDevice {
+    /// DPDK's number for it.
+    pub(crate) id: u16,
+    /// The bus and the name on it.
+    pub(crate) bus: CString,
+    pub(crate) name: CString,
+    /// It was configured and started, and has to be stopped.
+    pub(crate) started: bool,
+    pub(crate) _claim: Option<Claim>,
+}
+
+impl Drop for OpenDevice {
+    fn drop(&mut self) {
+        // SAFETY: the port exists until it is removed here, once; the strings are NUL-terminated.
+        // No queue is polled any more, since every DevicePort holds the device alive.
+        unsafe {
+            if self.started {
+                sys::rte_eth_dev_stop(self.id);
+            }
+            sys::rte_eth_dev_close(self.id);
+            sys::rte_eal_hotplug_remove(self.bus.as_ptr(), self.name.as_ptr());
+        }
+    }
+}
+
+impl DevicePort {
+    pub(crate) fn new(
+        device: Arc<OpenDevice>,
+        queue: u16,
+        capabilities: Capabilities,
+        pool: Mempool,
+        large_rx_frames: bool,
+    ) -> Self {
+        Self { device, queue, capabilities, pool, large_rx_frames, stats: PortStats::default() }
+    }
+
+    /// Where frames to be sent through this port are best allocated.
+    pub fn pool(&self) -> Mempool {
+        self.pool
+    }
+
+    /// The counters so far.
+    pub fn stats(&self) -> PortStats {
+        let mut device = MaybeUninit::<sys::rte_eth_stats>::zeroed();
+        // SAFETY: the port exists while `self.device` lives; the struct is writable, and its zero
+        // bytes are valid if the driver refuses to fill it.
+        let device = unsafe {
+            sys::rte_eth_stats_get(self.device.id, device.as_mut_ptr());
+            device.assume_init()
+        };
+        PortStats {
+            rx_missed: device.imissed,
+            rx_errors: device.ierrors,
+            rx_no_frame: device.rx_nombuf,
+            tx_errors: device.oerrors,
+            ..self.stats
+        }
+    }
+
+    /// Makes an mbuf from the driver one owned frame of one segment, or frees and counts it.
+    #[inline]
+    fn adopt(&mut self, raw: *mut sys::rte_mbuf) -> Option<Mbuf> {
+        let raw = NonNull::new(raw)?;
+        // SAFETY: the driver handed over a valid mbuf that nobody else has.
+        let (segments, len) = unsafe { (raw.as_ref().nb_segs, raw.as_ref().pkt_len) };
+        if segments != 1 || (self.large_rx_frames && len <= u32::from(self.pool.data_bytes())) {
+            return self.adopt_into_pool(raw, segments, len);
+        }
+        // SAFETY: valid, of one segment, exclusively ours.
+        Some(unsafe { Mbuf::from_raw(raw) })
+    }
+
+    /// The slow half of [`Self::adopt`]: the bytes move to a frame of the pool, or stay where they
+    /// are if they cannot.
+    fn adopt_into_pool(&mut self, raw: NonNull<sys::rte_mbuf>, segments: u16, len: u32) -> Option<Mbuf> {
+        if let Some(mut frame) = self.pool.take()
+            && let Some(room) = frame.append(len as usize)
+            // SAFETY: `raw` is a valid chain of mbufs, `room` is writable and `len` bytes long.
+            && unsafe { sys::mayfly_mbuf_read(raw.as_ptr(), len, room.as_mut_ptr().cast()) } == 0
+        {
+            // SAFETY: `raw` is valid and exclusively ours, and is not used after this.
+            unsafe {
+                frame.set_rx_flags(raw.as_ref().ol_flags);
+                sys::mayfly_mbuf_free(raw.as_ptr());
+            }
+            return Some(frame);
+        }
+        // SAFETY: `raw` is valid and exclusively ours.
+        if segments == 1 || unsafe { sys::mayfly_mbuf_linearize(raw.as_ptr()) } == 0 {
+            // SAFETY: of one segment, or made so just now.
+            return Some(unsafe { Mbuf::from_raw(raw) });
+        }
+        // SAFETY: `raw` is valid, exclusively ours, and not used after this.
+        unsafe { sys::mayfly_mbuf_free(raw.as_ptr()) };
+        self.stats.rx_unusable += 1;
+        None
+    }
+}
+
+impl Port for DevicePort {
+    type Frame = Mbuf;
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn receive(&mut self, into: &mut FrameQueue<Mbuf>, max: usize) -> usize {
+        let mut received = 0;
+        let mut want = max.min(into.room());
+        while want > 0 {
+            let mut burst = [std::ptr::null_mut::<sys::rte_mbuf>(); BURST];
+            let ask = want.min(BURST) as u16;
+            // SAFETY: the queue is set up and started, and only this port (borrowed exclusively)
+            // polls it; `burst` has room for `ask` pointers.
+            let got = usize::from(unsafe {
+                sys::mayfly_rx_burst(self.device.id, self.queue, burst.as_mut_ptr(), ask)
+            });
+            for &raw in &burst[..got] {
+                let Some(frame) = self.adopt(raw) else { continue };
+                self.stats.rx_frames += 1;
+                self.stats.rx_bytes += frame.bytes().len() as u64;
+                // Cannot fail: at most the queue's room was asked for.
+                if into.push(frame).is_ok() {
+                    received += 1;
+                }
+            }
+            if got < usize::from(ask) {
+                break;
+            }
+            want -= got;
+        }
+        received
+    }
+
+    fn send(&mut self, from: &mut FrameQueue<Mbuf>) -> usize {
+        let mut sent = 0;
+        while !from.is_empty() {
+            let mut burst = [std::ptr::null_mut::<sys::rte_mbuf>(); BURST];
+            let mut lengths = [0u64; BURST];
+            let mut count = 0;
+            while count < BURST
+                && let Some(frame) = from.pop()
+            {
+                lengths[count] = frame.bytes().len() as u64;
+                burst[count] = frame.into_raw().as_ptr();
+                count += 1;
+            }
+            // SAFETY: the queue is set up and started, and only this port (borrowed exclusively)
+            // uses it; the first `count` pointers are valid mbufs that we own. The driver owns and
+            // frees those that it takes.
+            let taken = usize::from(unsafe {
+                sys::mayfly_tx_burst(self.device.id, self.queue, burst.as_mut_ptr(), count as u16)
+            });
+            sent += taken;
+            self.stats.tx_frames += taken as u64;
+            self.stats.tx_bytes += lengths[..taken].iter().sum::<u64>();
+            if taken < count {
+                for &raw in burst[taken..count].iter().rev() {
+                    let Some(raw) = NonNull::new(raw) else { continue };
+                    // SAFETY: made by `into_raw` above and not taken by the driver: still ours.
+                    let frame = unsafe { Mbuf::from_raw(raw) };
+                    // Cannot fail: there was room for it before.
+                    let _ = from.unpop(frame);
+                }
+                self.stats.tx_refused += (count - taken) as u64;
+                break;
+            }
+        }
+        sent
+    }
+}
