@@ -1,0 +1,281 @@
+//! The engine as an application on a transport: one [`CoreApp`] per core.
+//!
+//! Requests are parsed where they were received. Only the start of a request whose rest has not
+//! come is copied, into the session.
+
+use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use netcore::Instant;
+use protocol::resp::inline::WordSink;
+use protocol::resp::request::ArgSink;
+use protocol::resp::{ArgRange, Limits, ParseState, Parsed, ProtocolError, inline};
+use stack::{App, ConnectionId, EndReason, Next, Output};
+
+use crate::args::Args;
+use crate::clients::ClientInfo;
+use crate::core_state::CoreState;
+use crate::dispatch::dispatch;
+use crate::engine::Engine;
+use crate::error::{self, Error};
+use crate::session::Session;
+
+/// Most bytes of an unfinished request (Redis: `client-query-buffer-limit`).
+const QUERY_BYTES_MAX: usize = 1 << 30;
+/// An empty query buffer larger than this is given back.
+const QUERY_BYTES_KEPT: usize = 16 * 1024;
+/// How often idle clients are looked for, in µs.
+const IDLE_CHECK_US: u64 = 1_000_000;
+
+/// The engine on one core.
+pub struct CoreApp {
+    engine: Arc<Engine>,
+    core: CoreState,
+    now: Instant,
+    next_idle_check: Instant,
+    /// Arguments of the request being parsed; kept for its memory.
+    ranges: Ranges,
+    /// Words of an inline request; kept for their memory.
+    words: Words,
+}
+
+#[derive(Default)]
+struct Ranges(Vec<ArgRange>);
+
+impl ArgSink for Ranges {
+    #[inline]
+    fn push(&mut self, range: ArgRange) {
+        self.0.push(range);
+    }
+}
+
+#[derive(Default)]
+struct Words {
+    bytes: Vec<u8>,
+    ranges: Vec<ArgRange>,
+}
+
+impl WordSink for Words {
+    fn byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+    fn end_word(&mut self) {
+        let start = self.ranges.last().map_or(0, |last| last.end);
+        self.ranges.push(ArgRange { start, end: self.bytes.len() as u32 });
+    }
+}
+
+impl CoreApp {
+    /// `core`: which of the engine's cores this is, below `EngineStart::cores`.
+    pub fn new(engine: Arc<Engine>, core: usize) -> Self {
+        let state = engine.core_state(core);
+        Self {
+            engine,
+            core: state,
+            now: Instant::ZERO,
+            next_idle_check: Instant::ZERO,
+            ranges: Ranges::default(),
+            words: Words::default(),
+        }
+    }
+    /// The engine it drives.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+    /// Removes up to `budget` expired keys; see [`Engine::expire_some`].
+    pub fn expire_some(&mut self, budget: usize) -> usize {
+        self.engine.expire_some(&mut self.core, budget)
+    }
+
+    /// Runs the requests in `input`. Returns how many bytes they took; the parser's state and
+    /// the arguments found belong to what is left.
+    #[inline]
+    fn run_requests(
+        &mut self,
+        session: &mut Session,
+        input: &[u8],
+        parse: &mut ParseState,
+        output: &mut Output,
+    ) -> Result<usize, ProtocolError> {
+        let mut used = 0;
+        while used < input.len() && !session.closing {
+            let limits = Limits {
+                bulk_len_max: self.engine.live.bulk_len_max.load(Ordering::Relaxed),
+                unauthenticated: !session.authenticated && self.engine.live.password.load(Ordering::Relaxed),
+            };
+            let rest = &input[used..];
+            match parse.parse(rest, &limits, &mut self.ranges)? {
+                Parsed::Request { len } => {
+                    if !self.ranges.0.is_empty() {
+                        let args = Args::new(&rest[..len], &self.ranges.0);
+                        dispatch(&self.engine, &mut self.core, session, args, output);
+                        self.ranges.0.clear();
+                    }
+                    used += len;
+                }
+                Parsed::Inline { len, line } => {
+                    self.run_inline(session, &rest[..line], output)?;
+                    used += len;
+                }
+                Parsed::Incomplete { .. } => break,
+            }
+        }
+        Ok(used)
+    }
+
+    #[cold]
+    fn run_inline(
+        &mut self,
+        session: &mut Session,
+        line: &[u8],
+        output: &mut Output,
+    ) -> Result<(), ProtocolError> {
+        self.words.bytes.clear();
+        self.words.ranges.clear();
+        inline::split(line, &mut self.words)?;
+        if !self.words.ranges.is_empty() {
+            let args = Args::new(&self.words.bytes, &self.words.ranges);
+            dispatch(&self.engine, &mut self.core, session, args, output);
+        }
+        Ok(())
+    }
+
+    /// Goes on with a request whose start is in the session.
+    #[cold]
+    fn continue_request(
+        &mut self,
+        session: &mut Session,
+        input: &[u8],
+        output: &mut Output,
+    ) -> Result<(), ProtocolError> {
+        let mut query = core::mem::take(&mut session.query);
+        query.extend_from_slice(input);
+        let mut parse = core::mem::take(&mut session.parse);
+        core::mem::swap(&mut self.ranges.0, &mut session.ranges);
+        let used = self.run_requests(session, &query, &mut parse, output);
+        core::mem::swap(&mut self.ranges.0, &mut session.ranges);
+        let used = used?;
+        if used == query.len() || session.closing {
+            query.clear();
+            if query.capacity() > QUERY_BYTES_KEPT {
+                query = Vec::new();
+            }
+        } else {
+            query.drain(..used);
+        }
+        session.parse = parse;
+        session.query = query;
+        Ok(())
+    }
+
+    fn protocol_error(&mut self, session: &mut Session, error: ProtocolError, output: &mut Output) -> Next {
+        self.core.stats.errors.add(1);
+        self.ranges.0.clear();
+        session.query = Vec::new();
+        session.ranges = Vec::new();
+        output.put(format!("-ERR {error}\r\n").as_bytes());
+        Next::Close
+    }
+
+    /// Wakes the clients that have been idle for longer than `timeout`.
+    #[cold]
+    fn find_idle(&mut self) {
+        self.next_idle_check = self.now + netcore::Duration::from_micros(IDLE_CHECK_US);
+        let timeout_s = self.engine.live.timeout_s.load(Ordering::Relaxed);
+        if timeout_s == 0 {
+            return;
+        }
+        let limit_ms = (timeout_s as i64).saturating_mul(1000);
+        for client in self.engine.cores[self.core.core].clients.all() {
+            if self.core.now_ms - client.active_ms.load(Ordering::Relaxed) > limit_ms {
+                self.engine.kill(&client);
+            }
+        }
+    }
+}
+
+impl App for CoreApp {
+    type Session = Session;
+
+    #[inline]
+    fn begin(&mut self, now: Instant) {
+        self.now = now;
+        self.core.set_now(now);
+    }
+
+    fn connected(
+        &mut self,
+        id: ConnectionId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        output: &mut Output,
+    ) -> Option<Session> {
+        if self.engine.connected.fetch_add(1, Ordering::Relaxed)
+            >= self.engine.live.maxclients.load(Ordering::Relaxed)
+        {
+            self.engine.connected.fetch_sub(1, Ordering::Relaxed);
+            self.core.stats.rejected_connections.add(1);
+            let Error(text) = error::MAX_CLIENTS;
+            output.put(b"-");
+            output.put(&text);
+            output.put(b"\r\n");
+            return None;
+        }
+        self.core.stats.connections.add(1);
+        let client_id = self.engine.new_client_id();
+        let info = Arc::new(ClientInfo::new(client_id, self.core.core, id, local, remote, self.core.now_ms));
+        self.engine.cores[self.core.core].clients.add(info.clone());
+        Some(Session::new(info, !self.engine.live.password.load(Ordering::Relaxed)))
+    }
+
+    fn received(&mut self, session: &mut Session, input: &[u8], output: &mut Output) -> Next {
+        let before = output.len();
+        self.core.stats.input_bytes.add(input.len() as u64);
+        session.info.active_ms.store(self.core.now_ms, Ordering::Relaxed);
+        let result = if session.query.is_empty() {
+            let mut parse = ParseState::default();
+            self.run_requests(session, input, &mut parse, output).map(|used| {
+                if used < input.len() && !session.closing {
+                    session.query.extend_from_slice(&input[used..]);
+                    session.parse = parse;
+                    core::mem::swap(&mut self.ranges.0, &mut session.ranges);
+                    self.ranges.0.clear();
+                }
+            })
+        } else {
+            self.continue_request(session, input, output)
+        };
+        session.info.query_bytes.store(session.query.len(), Ordering::Relaxed);
+        let next = match result {
+            Err(error) => self.protocol_error(session, error, output),
+            Ok(()) if session.closing => Next::Close,
+            Ok(()) if session.query.len() > QUERY_BYTES_MAX => Next::Abort,
+            Ok(()) => Next::Continue,
+        };
+        self.core.stats.output_bytes.add((output.len() - before) as u64);
+        next
+    }
+
+    fn resumed(&mut self, session: &mut Session, _output: &mut Output) -> Next {
+        if session.info.killed.load(Ordering::Acquire) { Next::Close } else { Next::Continue }
+    }
+
+    fn peer_closed(&mut self, _session: &mut Session, _output: &mut Output) -> Next {
+        Next::Close
+    }
+
+    fn closed(&mut self, mut session: Session, _reason: EndReason) {
+        crate::command::transaction::forget_watches(&self.engine, &mut session);
+        self.engine.cores[self.core.core].clients.remove(session.info.id);
+        self.engine.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn woken(&mut self, into: &mut Vec<ConnectionId>) {
+        if self.now >= self.next_idle_check {
+            self.find_idle();
+        }
+        self.engine.cores[self.core.core].clients.take_woken(into);
+    }
+}

@@ -1,0 +1,214 @@
+//! The engine: what all cores and clients share. It opens nothing and reads no clock.
+
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::clients::{ClientInfo, CoreClients};
+use crate::command::table::TABLE;
+use crate::config::Config;
+use crate::core_state::CoreState;
+use crate::keyspace::key::KeyHash;
+use crate::keyspace::{KeyHasher, Shard};
+use crate::slowlog::SlowLog;
+use crate::stats::CoreStats;
+
+/// Parts of the keyspace, each with a lock: many more than cores, so that two cores seldom meet.
+pub const SHARDS: usize = 256;
+
+/// What the engine is given at its start.
+pub struct EngineStart {
+    /// Unix time in µs at the drivers' `Instant::ZERO`.
+    pub unix_us_at_zero: i64,
+    /// 16 secret random bytes that key the hash tables.
+    pub secret: [u8; 16],
+    /// 64 random bits for choices that clients may see (`RANDOMKEY`, run id).
+    pub seed: u64,
+    /// How many cores will drive it, at least 1.
+    pub cores: usize,
+    /// A clock in µs, only to measure how long a slow command took (slow log). `None`: the slow
+    /// log stays empty.
+    pub stopwatch: Option<fn() -> u64>,
+}
+
+#[repr(align(128))]
+struct Slot(Mutex<Shard>);
+
+/// One core's part that others see.
+#[derive(Default)]
+pub struct CoreShared {
+    /// Counters.
+    pub stats: Arc<CoreStats>,
+    /// Clients.
+    pub clients: CoreClients,
+}
+
+/// Settings that are asked for often, as plain numbers beside the [`Config`] they come from.
+#[derive(Default)]
+pub struct Live {
+    /// A password is set.
+    pub password: AtomicBool,
+    /// `maxclients`
+    pub maxclients: AtomicUsize,
+    /// `timeout` in seconds, 0: never.
+    pub timeout_s: AtomicU64,
+    /// `proto-max-bulk-len` in bytes.
+    pub bulk_len_max: AtomicI64,
+    /// `slowlog-log-slower-than` in µs, negative: never.
+    pub slower_than_us: AtomicI64,
+    /// `DEBUG SET-ACTIVE-EXPIRE`
+    pub active_expire: AtomicBool,
+}
+
+/// Adds a section of its own to `INFO`.
+pub type InfoProvider = Arc<dyn Fn(&mut String) + Send + Sync>;
+
+/// The engine.
+pub struct Engine {
+    shards: Box<[Slot]>,
+    hasher: KeyHasher,
+    /// The settings in force.
+    pub config: RwLock<Config>,
+    /// The ones that are asked for often.
+    pub live: Live,
+    /// One per core.
+    pub cores: Vec<CoreShared>,
+    /// The slow log.
+    pub slowlog: Mutex<SlowLog>,
+    /// What the engine was started with.
+    pub start: EngineStart,
+    /// Shown by `INFO`, chosen at random: 40 hexadecimal digits.
+    pub run_id: String,
+    /// Clients connected now.
+    pub connected: AtomicUsize,
+    /// Where the next expiry pass begins.
+    expire_at_shard: AtomicUsize,
+    next_client_id: AtomicU64,
+    shutdown: AtomicBool,
+    info_provider: RwLock<Option<InfoProvider>>,
+}
+
+impl Engine {
+    /// An empty keyspace.
+    pub fn new(config: Config, start: EngineStart) -> Self {
+        let mut rng = netcore::rng::SeededRng::new(start.seed ^ 0x72756e5f6964);
+        let run_id: String =
+            (0..40).map(|_| char::from(b"0123456789abcdef"[rng.below(16) as usize])).collect();
+        let commands = TABLE.rows().len();
+        let engine = Self {
+            shards: (0..SHARDS).map(|_| Slot(Mutex::new(Shard::new(config.databases)))).collect(),
+            hasher: KeyHasher::new(start.secret),
+            live: Live { active_expire: AtomicBool::new(true), ..Live::default() },
+            cores: (0..start.cores.max(1))
+                .map(|_| CoreShared {
+                    stats: Arc::new(CoreStats::new(commands)),
+                    clients: CoreClients::default(),
+                })
+                .collect(),
+            slowlog: Mutex::default(),
+            start,
+            run_id,
+            connected: AtomicUsize::new(0),
+            expire_at_shard: AtomicUsize::new(0),
+            next_client_id: AtomicU64::new(1),
+            shutdown: AtomicBool::new(false),
+            info_provider: RwLock::new(None),
+            config: RwLock::new(config),
+        };
+        engine.apply_config();
+        engine
+    }
+    /// Copies the settings that are asked for often. After every change of [`Engine::config`].
+    pub fn apply_config(&self) {
+        let config = self.config.read();
+        self.live.password.store(!config.requirepass.is_empty(), Ordering::Relaxed);
+        self.live.maxclients.store(config.maxclients, Ordering::Relaxed);
+        self.live.timeout_s.store(config.timeout_s, Ordering::Relaxed);
+        self.live.bulk_len_max.store(config.proto_max_bulk_len, Ordering::Relaxed);
+        self.live.slower_than_us.store(config.slowlog_log_slower_than_us, Ordering::Relaxed);
+        self.slowlog.lock().set_len_max(config.slowlog_max_len);
+    }
+    /// The state that core `core` will own.
+    pub fn core_state(&self, core: usize) -> CoreState {
+        let seed = self.start.seed.wrapping_add((core as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        CoreState::new(core, self.start.unix_us_at_zero, seed, self.cores[core].stats.clone())
+    }
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+    /// The hash of a key.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        self.hasher.hash(key)
+    }
+    /// The shard of a key.
+    #[inline]
+    pub fn shard_of(&self, hash: KeyHash) -> usize {
+        hash.shard as usize & (SHARDS - 1)
+    }
+    /// Locks shard `index`.
+    #[inline]
+    pub fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shards[index].0.lock()
+    }
+    /// A number for a new client.
+    pub fn new_client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+    /// All connected clients, oldest first.
+    pub fn clients(&self) -> Vec<Arc<ClientInfo>> {
+        let mut clients: Vec<_> = self.cores.iter().flat_map(|core| core.clients.all()).collect();
+        clients.sort_by_key(|client| client.id);
+        clients
+    }
+    /// Has the client closed by its core.
+    pub fn kill(&self, client: &ClientInfo) {
+        client.killed.store(true, Ordering::Release);
+        self.cores[client.core].clients.wake(client.connection);
+    }
+    /// Removes up to `budget` keys whose time is over. The fronts call this when they are idle
+    /// and at least every 100 ms. Returns how many were removed; `budget` means: there is more.
+    pub fn expire_some(&self, core: &mut CoreState, budget: usize) -> usize {
+        if !self.live.active_expire.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let first = self.expire_at_shard.load(Ordering::Relaxed);
+        let mut removed = 0;
+        for step in 0..SHARDS {
+            let index = (first + step) % SHARDS;
+            let Some(mut shard) = self.shards[index].0.try_lock() else { continue };
+            let shard = &mut *shard;
+            for db in 0..shard.dbs.len() {
+                while removed < budget {
+                    let Some(entry) = shard.dbs[db].take_expired(core.now_ms) else { break };
+                    shard.touch(db as u32, entry.key.as_bytes());
+                    removed += 1;
+                }
+            }
+            if removed >= budget {
+                self.expire_at_shard.store(index, Ordering::Relaxed);
+                break;
+            }
+        }
+        core.stats.expired_keys.add(removed as u64);
+        removed
+    }
+    /// Somebody has sent `SHUTDOWN`: the fronts stop.
+    pub fn shutdown_requested(&self) -> bool {
+        self.shutdown.load(Ordering::Acquire)
+    }
+    /// Asks the fronts to stop.
+    pub fn request_shutdown(&self) {
+        self.shutdown.store(true, Ordering::Release);
+    }
+    /// Adds a section to `INFO`: `provider` appends `# Name\r\nfield:value\r\n…`.
+    pub fn set_info_provider(&self, provider: InfoProvider) {
+        *self.info_provider.write() = Some(provider);
+    }
+    /// What was given to [`Engine::set_info_provider`].
+    pub fn info_provider(&self) -> Option<InfoProvider> {
+        self.info_provider.read().clone()
+    }
+}

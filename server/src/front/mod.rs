@@ -1,0 +1,1 @@
+//! What carries the engine: real transports with a clock.

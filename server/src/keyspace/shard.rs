@@ -1,0 +1,258 @@
+//! One shard: its part of every database, and who watches keys in it.
+//!
+//! An entry is one cache line. A database's table keeps 32 bits of each key's hash, so growing
+//! never touches the keys; the same bits give `SCAN` an order that growth does not change.
+
+use core::cell::Cell;
+use core::cmp::Reverse;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashTable};
+
+use super::key::Key;
+use super::object::Value;
+
+/// The deadline of a key without one.
+pub const NEVER: i64 = i64::MAX;
+
+/// A key with its value: 64 bytes.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: Key,
+    /// The value.
+    pub value: Value,
+    /// Unix time in ms at which the key expires, or [`NEVER`].
+    pub expire_at: i64,
+    /// The key's [`super::KeyHash::table`].
+    pub hash: u32,
+    /// Seconds (of the engine's clock) at which the value was last used.
+    pub used_at: Cell<u32>,
+}
+
+/// Spreads the 32 kept bits over the 64 that the table wants; one-to-one in the low bits.
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// A shard's part of one database.
+#[derive(Default)]
+pub struct Db {
+    table: HashTable<Entry>,
+    /// Keys with a deadline.
+    expires: usize,
+    /// Deadlines, earliest first. Holds stale ones too: an entry counts only if its key still
+    /// has that deadline.
+    deadlines: BinaryHeap<Reverse<(i64, u32)>>,
+    /// The hashes of all keys in order, while a `SCAN` walks here.
+    scan_order: Option<Vec<u32>>,
+}
+
+impl Db {
+    /// Keys in it, those included that have expired and are not removed yet.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+    /// Keys with a deadline.
+    pub fn expires(&self) -> usize {
+        self.expires
+    }
+    /// The entry of `key`, expired or not.
+    #[inline]
+    pub fn find(&self, hash: u32, key: &[u8]) -> Option<&Entry> {
+        self.table.find(spread(hash), |entry| entry.hash == hash && entry.key.as_bytes() == key)
+    }
+    /// The same, to change; deadlines are changed by [`Db::set_expire`] only.
+    #[inline]
+    pub fn find_mut(&mut self, hash: u32, key: &[u8]) -> Option<&mut Entry> {
+        self.table.find_mut(spread(hash), |entry| entry.hash == hash && entry.key.as_bytes() == key)
+    }
+    /// Adds a key that is not there yet.
+    pub fn insert_new(&mut self, hash: u32, key: &[u8], value: Value, used_at: u32) -> &mut Entry {
+        if let Some(order) = &mut self.scan_order {
+            let at = order.partition_point(|&other| other < hash);
+            order.insert(at, hash);
+        }
+        let entry = Entry { key: Key::new(key), value, expire_at: NEVER, hash, used_at: Cell::new(used_at) };
+        self.table.insert_unique(spread(hash), entry, |entry| spread(entry.hash)).into_mut()
+    }
+    /// Takes a key out.
+    pub fn remove(&mut self, hash: u32, key: &[u8]) -> Option<Entry> {
+        let found =
+            self.table.find_entry(spread(hash), |entry| entry.hash == hash && entry.key.as_bytes() == key);
+        let (entry, _) = found.ok()?.remove();
+        if entry.expire_at != NEVER {
+            self.expires -= 1;
+        }
+        Some(entry)
+    }
+    /// Sets or clears ([`NEVER`]) a key's deadline. False: no such key.
+    pub fn set_expire(&mut self, hash: u32, key: &[u8], expire_at: i64) -> bool {
+        let Some(entry) = self.find_mut(hash, key) else { return false };
+        let before = core::mem::replace(&mut entry.expire_at, expire_at);
+        match (before != NEVER, expire_at != NEVER) {
+            (false, true) => self.expires += 1,
+            (true, false) => self.expires -= 1,
+            _ => {}
+        }
+        if expire_at != NEVER && expire_at != before {
+            self.deadlines.push(Reverse((expire_at, hash)));
+            if self.deadlines.len() > 2 * self.expires + 64 {
+                self.rebuild_deadlines();
+            }
+        }
+        true
+    }
+    /// Takes out one key whose deadline is not after `now_ms`.
+    pub fn take_expired(&mut self, now_ms: i64) -> Option<Entry> {
+        while let Some(&Reverse((deadline, hash))) = self.deadlines.peek() {
+            if deadline > now_ms {
+                return None;
+            }
+            let due =
+                self.table.find_entry(spread(hash), |entry| entry.hash == hash && entry.expire_at <= now_ms);
+            match due {
+                Ok(found) => {
+                    self.expires -= 1;
+                    return Some(found.remove().0);
+                }
+                Err(_) => drop(self.deadlines.pop()),
+            }
+        }
+        None
+    }
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.table.iter()
+    }
+    /// A random entry: `random` draws 64 bits. Fair between keys, except that a table that is
+    /// nearly empty is searched in order after some draws.
+    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<&Entry> {
+        if self.is_empty() {
+            return None;
+        }
+        let buckets = self.table.num_buckets() as u64;
+        for _ in 0..128 {
+            if let Some(entry) = self.table.get_bucket((random() % buckets) as usize) {
+                return Some(entry);
+            }
+        }
+        self.table.iter().nth((random() % self.len() as u64) as usize)
+    }
+    /// Forgets every key, giving the memory back.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Shows the entries whose hash is at least `from`, in the order of their hashes, until
+    /// `count` have been shown. Returns where to go on, `None` at the end. A key that is there
+    /// during the whole walk is shown at least once, however the table grows meanwhile: its
+    /// hash does not change.
+    pub fn scan(&mut self, from: u32, count: usize, mut show: impl FnMut(&Entry)) -> Option<u32> {
+        if from == 0 && self.table.len() <= count {
+            self.table.iter().for_each(show);
+            self.scan_order = None;
+            return None;
+        }
+        let order = self.scan_order.get_or_insert_with(|| {
+            let mut order: Vec<u32> = self.table.iter().map(|entry| entry.hash).collect();
+            order.sort_unstable();
+            order
+        });
+        let mut shown = 0;
+        let mut at = order.partition_point(|&hash| hash < from);
+        while let Some(&hash) = order.get(at) {
+            if shown >= count {
+                return Some(hash);
+            }
+            for entry in self.table.iter_hash(spread(hash)).filter(|entry| entry.hash == hash) {
+                show(entry);
+                shown += 1;
+            }
+            at += order[at..].partition_point(|&other| other <= hash);
+        }
+        self.scan_order = None;
+        None
+    }
+
+    fn rebuild_deadlines(&mut self) {
+        self.deadlines = self
+            .table
+            .iter()
+            .filter(|entry| entry.expire_at != NEVER)
+            .map(|entry| Reverse((entry.expire_at, entry.hash)))
+            .collect();
+    }
+}
+
+/// Set when a key that the client watches has changed.
+#[derive(Debug, Default)]
+pub struct Watch(AtomicBool);
+
+impl Watch {
+    /// A watched key has changed.
+    pub fn trip(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+    /// Has one?
+    pub fn tripped(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A part of the keyspace behind one lock.
+pub struct Shard {
+    /// One per database.
+    pub dbs: Vec<Db>,
+    /// Watched keys (by database and key) and who watches them.
+    watchers: HashMap<(u32, Box<[u8]>), Vec<Arc<Watch>>>,
+}
+
+impl Shard {
+    /// Empty, with `databases` databases.
+    pub fn new(databases: usize) -> Self {
+        Self { dbs: (0..databases).map(|_| Db::default()).collect(), watchers: HashMap::new() }
+    }
+    /// Somebody has changed `key`.
+    #[inline]
+    pub fn touch(&mut self, db: u32, key: &[u8]) {
+        if !self.watchers.is_empty() {
+            self.trip(db, key);
+        }
+    }
+    #[cold]
+    fn trip(&mut self, db: u32, key: &[u8]) {
+        if let Some(watchers) = self.watchers.get(&(db, Box::from(key))) {
+            watchers.iter().for_each(|watch| watch.trip());
+        }
+    }
+    /// Keys that are watched in database `db`.
+    pub fn watched_keys(&self, db: u32) -> Vec<Box<[u8]>> {
+        self.watchers.keys().filter(|(of, _)| *of == db).map(|(_, key)| key.clone()).collect()
+    }
+    /// `watch` wants to know of changes to `key`.
+    pub fn watch(&mut self, db: u32, key: &[u8], watch: &Arc<Watch>) {
+        self.watchers.entry((db, key.into())).or_default().push(watch.clone());
+    }
+    /// And no longer does.
+    pub fn unwatch(&mut self, db: u32, key: &[u8], watch: &Arc<Watch>) {
+        let name = (db, Box::from(key));
+        if let Some(watchers) = self.watchers.get_mut(&name) {
+            watchers.retain(|other| !Arc::ptr_eq(other, watch));
+            if watchers.is_empty() {
+                self.watchers.remove(&name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

@@ -1,0 +1,26 @@
+//! The container behind a zset value.
+
+/// A zset.
+#[derive(Clone, Debug, Default)]
+pub struct ZSet {
+    items: Vec<(Box<[u8]>, f64)>,
+}
+
+impl ZSet {
+    /// How many items.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+    /// True when nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+    /// The name that `OBJECT ENCODING` shows.
+    pub fn encoding(&self) -> &'static str {
+        "listpack"
+    }
+    /// About how many bytes it holds.
+    pub fn heap_bytes(&self) -> usize {
+        self.items.len() * 64
+    }
+}

@@ -1,0 +1,83 @@
+//! What the engine keeps for a client while it is connected.
+
+use std::sync::Arc;
+
+use protocol::resp::{ArgRange, ParseState};
+
+use crate::args::OwnedArgs;
+use crate::clients::ClientInfo;
+use crate::command::Command;
+use crate::keyspace::shard::Watch;
+
+/// Commands between `MULTI` and `EXEC`.
+#[derive(Default)]
+pub struct Multi {
+    /// What was queued.
+    pub queue: Vec<(&'static Command, usize, OwnedArgs)>,
+    /// A command was refused: `EXEC` will refuse all.
+    pub failed: bool,
+}
+
+/// What happens to replies (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Sent.
+    On,
+    /// Not sent.
+    Off,
+    /// The next command's is not sent.
+    SkipNext,
+    /// This command's is not sent.
+    Skip,
+}
+
+/// A client's state.
+pub struct Session {
+    /// What other clients may see of it.
+    pub info: Arc<ClientInfo>,
+    /// Selected database.
+    pub db: u32,
+    /// Speaks RESP3.
+    pub resp3: bool,
+    /// Has given the password, or none was asked for when it connected.
+    pub authenticated: bool,
+    /// After `MULTI`.
+    pub multi: Option<Box<Multi>>,
+    /// Tripped by changes to watched keys.
+    pub watch: Option<Arc<Watch>>,
+    /// Watched keys with their databases.
+    pub watched: Vec<(u32, Box<[u8]>)>,
+    /// What happens to replies.
+    pub reply_mode: ReplyMode,
+    /// Close once the replies so far are sent.
+    pub closing: bool,
+    /// `CLIENT NO-TOUCH`.
+    pub no_touch: bool,
+    /// The start of a request whose rest has not come.
+    pub(crate) query: Vec<u8>,
+    /// How far `query` has been parsed,
+    pub(crate) parse: ParseState,
+    /// and the arguments found in it.
+    pub(crate) ranges: Vec<ArgRange>,
+}
+
+impl Session {
+    /// A client that has just connected.
+    pub fn new(info: Arc<ClientInfo>, authenticated: bool) -> Self {
+        Self {
+            info,
+            db: 0,
+            resp3: false,
+            authenticated,
+            multi: None,
+            watch: None,
+            watched: Vec::new(),
+            reply_mode: ReplyMode::On,
+            closing: false,
+            no_touch: false,
+            query: Vec::new(),
+            parse: ParseState::default(),
+            ranges: Vec::new(),
+        }
+    }
+}
