@@ -1,6 +1,7 @@
 //! Two network namespaces joined by a veth pair, gone when the value is dropped.
 
 use std::fmt;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -92,6 +93,27 @@ impl Lab {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", self.namespace(side)]).arg(program);
         command
+    }
+
+    /// Runs `inside` on a thread that lives in a namespace, so that its sockets do.
+    ///
+    /// # Errors
+    /// The namespace could not be entered, or what `inside` returned.
+    pub fn within<T: Send>(&self, side: Side, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = format!("/run/netns/{}", self.namespace(side));
+        let namespace = std::fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                // SAFETY: the descriptor is open for the length of the call, and only this
+                // thread, which ends here, changes its namespace.
+                let status = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+                if status != 0 {
+                    bail!("cannot enter {path}: {}", std::io::Error::last_os_error());
+                }
+                inside()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Loses, reorders or delays what leaves one side, by `tc netem` (for example

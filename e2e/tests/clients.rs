@@ -1,0 +1,70 @@
+//! Real, unmodified clients on every device and at every level.
+
+#![allow(missing_docs)]
+
+mod common;
+
+use anyhow::{Result, ensure};
+use common::{SETUPS, Setup, Site, USUAL};
+use e2e::lab::{Lab, SERVER_ADDRESS, SERVER_INTERFACE, Side};
+use e2e::{Process, programs};
+
+/// The form that everybody may rely on: nothing but these flags, an ordinary veth, no preparation.
+#[test]
+fn the_contract() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut command = lab.command(Side::Server, programs::ours("mayfly-server")?);
+    command.args(["--net", &format!("packet:{SERVER_INTERFACE}"), "--address", "198.18.0.2/24"]);
+    command.args(["--port", "6379", "--offload", "lifecycle"]);
+    let server = Process::start(command)?;
+    server.wait_for("Ready to accept connections")?;
+    let site = Site { lab, server, setup: USUAL[1] };
+    ensure!(site.redis_cli(&["PING"])? == "PONG");
+    ensure!(site.redis_cli(&["SET", "k", "v"])? == "OK");
+    ensure!(site.redis_cli(&["GET", "k"])? == "v");
+    let (status, output) = site.server.terminate()?;
+    ensure!(status.success(), "ended with {status}: {output}");
+    Ok(())
+}
+
+#[test]
+fn redis_cli_and_redis_py() -> Result<()> {
+    let script = programs::workspace().join("e2e/clients/session.py");
+    for setup in SETUPS {
+        eprintln!("{setup:?}");
+        let site = Site::new(setup, &[])?;
+        ensure!(site.redis_cli(&["PING"])? == "PONG");
+        ensure!(site.redis_cli(&["-3", "HSET", "h", "f", "1"])? == "1");
+        ensure!(
+            site.redis_cli(&["NOSUCH", "a"])?
+                .starts_with("ERR unknown command 'NOSUCH', with args beginning with: 'a'")
+        );
+        let said = site.client("/usr/bin/python3", &[&script.to_string_lossy(), SERVER_ADDRESS])?;
+        ensure!(said.trim().ends_with("session passed"), "{said}");
+    }
+    Ok(())
+}
+
+fn redis_benchmark(setup: Setup, requests: &str) -> Result<()> {
+    eprintln!("{setup:?}");
+    let site = Site::new(setup, &[])?;
+    let list = "get,set,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange,mset";
+    let base = ["-h", SERVER_ADDRESS, "-n", requests, "--csv"];
+    for more in [&["-t", list, "-P", "1"][..], &["-t", list, "-P", "16"], &["-t", "get", "-k", "0"]] {
+        let mut args = base.to_vec();
+        args.extend(more);
+        let csv = site.client("redis-benchmark", &args)?;
+        ensure!(!csv.to_lowercase().contains("error"), "{setup:?} {more:?}: {csv}");
+        ensure!(csv.lines().count() >= 2, "{setup:?} {more:?}: no figures:\n{csv}");
+    }
+    Ok(())
+}
+
+#[test]
+fn redis_benchmark_on_every_device() -> Result<()> {
+    for setup in SETUPS {
+        // A tap moves some ten thousand packets a second at best.
+        redis_benchmark(setup, if setup.scheme == "tap" { "1000" } else { "5000" })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! A server in its laboratory, and what tests ask it.
+
+#![allow(dead_code, missing_docs)] // each test program uses a part of it
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::lab::{CLIENT_INTERFACE, LOADGEN_ADDRESS, PREFIX, SERVER_ADDRESS, SERVER_INTERFACE, Side, run};
+use e2e::{Lab, Process, programs};
+
+pub const PORT: &str = "6379";
+
+/// A server on a device, at an offload level.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    pub scheme: &'static str,
+    pub offload: &'static str,
+    pub nic: &'static str,
+}
+
+/// Every device that a kernel client can reach, at both levels, and both places of the firmware.
+pub const SETUPS: [Setup; 8] = [
+    Setup { scheme: "packet", offload: "none", nic: "embedded" },
+    Setup { scheme: "packet", offload: "lifecycle", nic: "embedded" },
+    Setup { scheme: "packet", offload: "lifecycle", nic: "inline" },
+    Setup { scheme: "xdp", offload: "none", nic: "embedded" },
+    Setup { scheme: "xdp", offload: "lifecycle", nic: "embedded" },
+    Setup { scheme: "tap", offload: "none", nic: "inline" },
+    Setup { scheme: "tap", offload: "lifecycle", nic: "embedded" },
+    Setup { scheme: "kernel", offload: "none", nic: "embedded" },
+];
+
+/// What nearly every test runs on.
+pub const USUAL: [Setup; 2] = [
+    Setup { scheme: "packet", offload: "none", nic: "embedded" },
+    Setup { scheme: "packet", offload: "lifecycle", nic: "embedded" },
+];
+
+pub struct Site {
+    pub lab: Lab,
+    pub server: Process,
+    pub setup: Setup,
+}
+
+impl Site {
+    pub fn new(setup: Setup, more: &[&str]) -> Result<Self> {
+        let lab = Lab::new()?;
+        let server = start(&lab, setup, more).with_context(|| format!("{setup:?}"))?;
+        Ok(Self { lab, server, setup })
+    }
+
+    /// Runs a client program and returns what it printed.
+    pub fn client(&self, program: &str, args: &[&str]) -> Result<String> {
+        let mut command = self.lab.command(self.client_side(), program);
+        let output = run(command.args(args))
+            .with_context(|| format!("{:?}; the server printed:\n{}", self.setup, self.server.output()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    pub fn redis_cli(&self, args: &[&str]) -> Result<String> {
+        let mut all = vec!["-h", SERVER_ADDRESS, "-p", PORT];
+        all.extend(args);
+        Ok(self.client("redis-cli", &all)?.trim_end().to_string())
+    }
+
+    /// A field of INFO.
+    pub fn info(&self, field: &str) -> Result<u64> {
+        let info = self.redis_cli(&["INFO", "everything"])?;
+        let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let value = line.with_context(|| format!("INFO has no field {field}:\n{info}"))?;
+        value.trim().parse().with_context(|| format!("{field}:{value}"))
+    }
+
+    /// Asks INFO until a field has a value. The test runner's own patience is the only limit.
+    pub fn wait_for_info(&self, field: &str, wanted: impl Fn(u64) -> bool) -> Result<u64> {
+        loop {
+            let value = self.info(field)?;
+            if wanted(value) {
+                return Ok(value);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// The namespace that this setup's clients live in: a tap device has both ends in one.
+    pub fn client_side(&self) -> Side {
+        match self.setup.scheme {
+            "tap" => Side::Server,
+            _ => Side::Client,
+        }
+    }
+
+    /// Runs `inside` with a connection to the server, in the clients' namespace.
+    pub fn connected<T: Send>(&self, inside: impl FnOnce(TcpStream) -> Result<T> + Send) -> Result<T> {
+        self.lab.within(self.client_side(), || inside(connect()?))
+    }
+
+    /// The load generator on its own stack.
+    pub fn loadgen(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.lab.command(Side::Client, programs::ours("mayfly-loadgen")?);
+        let scheme = if self.setup.scheme == "xdp" { "xdp" } else { "packet" };
+        command.args(["--target", &format!("{SERVER_ADDRESS}:{PORT}")]);
+        command.args(["--net", &format!("{scheme}:{CLIENT_INTERFACE}")]);
+        command.args(["--address", &format!("{LOADGEN_ADDRESS}/{PREFIX}")]);
+        let output = run(command.args(args)).with_context(|| format!("{:?}", self.setup))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+pub fn connect() -> Result<TcpStream> {
+    let stream = TcpStream::connect((SERVER_ADDRESS, 6379)).context("cannot connect")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The command that starts a server, up to its own flags.
+pub fn server_command(lab: &Lab, setup: Setup) -> Result<Command> {
+    let mut command = lab.command(Side::Server, programs::ours("mayfly-server")?);
+    match setup.scheme {
+        "kernel" => {
+            command.args(["--net", "kernel", "--bind", SERVER_ADDRESS]);
+        }
+        scheme => {
+            let interface = if scheme == "tap" { "tap-s" } else { SERVER_INTERFACE };
+            command.args(["--net", &format!("{scheme}:{interface}")]);
+            command.args(["--address", &format!("{SERVER_ADDRESS}/{PREFIX}")]);
+            command.args(["--offload", setup.offload, "--nic", setup.nic]);
+        }
+    }
+    command.args(["--port", PORT]);
+    Ok(command)
+}
+
+pub fn start(lab: &Lab, setup: Setup, more: &[&str]) -> Result<Process> {
+    if setup.scheme == "kernel" {
+        let address = format!("{SERVER_ADDRESS}/{PREFIX}");
+        let namespace = lab.namespace(Side::Server);
+        run(Command::new("ip").args([
+            "-n",
+            namespace,
+            "address",
+            "replace",
+            &address,
+            "dev",
+            SERVER_INTERFACE,
+        ]))?;
+    }
+    let mut command = server_command(lab, setup)?;
+    command.args(more);
+    let server = Process::start(command)?;
+    server.wait_for("Ready to accept connections")?;
+    if setup.scheme == "tap" {
+        // The kernel's end of the tap takes the client's part.
+        let namespace = lab.namespace(Side::Server);
+        let address = format!("{}/{PREFIX}", e2e::lab::CLIENT_ADDRESS);
+        run(Command::new("ip").args(["-n", namespace, "address", "add", &address, "dev", "tap-s"]))?;
+        run(Command::new("ip").args(["-n", namespace, "link", "set", "tap-s", "up"]))?;
+    }
+    Ok(server)
+}
+
+/// Sends and reads exactly the expected bytes back.
+pub fn exchange(stream: &mut TcpStream, send: &[u8], expected: &[u8]) -> Result<()> {
+    stream.write_all(send)?;
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got).with_context(|| format!("waiting for {:?}", text(expected)))?;
+    ensure!(got == expected, "expected {:?}, got {:?}", text(expected), text(&got));
+    Ok(())
+}
+
+/// Reads until the server closes.
+pub fn read_to_end(stream: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut got = Vec::new();
+    match stream.read_to_end(&mut got) {
+        Ok(_) => Ok(got),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(got),
+        Err(error) => bail!("{error} after {:?}", text(&got)),
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}
