@@ -1,6 +1,6 @@
 //! A server in its laboratory, and what tests ask it.
 
-#![allow(dead_code, missing_docs)] // each test program uses a part of it
+#![allow(dead_code, missing_docs, unreachable_pub)] // each test program uses a part of it
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
