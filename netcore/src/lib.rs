@@ -10,11 +10,14 @@
 
 extern crate alloc;
 
+pub mod cookie;
 pub mod flow;
 pub mod frame;
+pub mod isn;
 pub mod port;
 pub mod ring;
 pub mod rng;
+pub mod rto;
 pub mod time;
 pub mod toeplitz;
 pub mod wheel;
