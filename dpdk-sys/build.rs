@@ -5,20 +5,19 @@ use std::{env, process};
 
 /// What is linked. The drivers are not in this list: DPDK loads them by itself from its plug-in
 /// directory.
-const LIBRARIES: [&str; 8] = ["eal", "ethdev", "mbuf", "mempool", "ring", "kvargs", "net_ring", "bus_vdev"];
+const LIBRARIES: [&str; 5] = ["eal", "ethdev", "mbuf", "mempool", "kvargs"];
 
 /// The functions that the crate `dpdk` calls.
 const FUNCTIONS: &str = "mayfly_.*\
-    |rte_eal_(init|cleanup|hotplug_add|hotplug_remove|get_runtime_dir)\
+    |rte_eal_(init|hotplug_add|hotplug_remove|get_runtime_dir)\
     |rte_thread_(register|unregister)\
     |rte_pktmbuf_pool_create|rte_mempool_(free|avail_count|in_use_count)\
-    |rte_eth_dev_(configure|start|stop|close|info_get|get_port_by_name|count_avail|set_link_up|adjust_nb_rx_tx_desc)\
-    |rte_eth_(rx|tx)_queue_setup|rte_eth_(macaddr_get|stats_get|promiscuous_enable|link_get_nowait)\
-    |rte_eth_dev_(get|set)_mtu|rte_eth_from_rings|rte_ring_(create|free)\
-    |rte_strerror|rte_version|rte_socket_id";
-const TYPES: &str = "rte_mbuf|rte_mempool|rte_eth_(conf|dev_info|stats|link)|rte_ether_addr";
-const VARIABLES: &str = "RTE_MBUF_F_RX_.*|RTE_PKTMBUF_HEADROOM|RTE_ETH_NAME_MAX_LEN|RTE_MAX_ETHPORTS\
-    |RTE_MBUF_MAX_.*|RING_F_S[PC]_.*|RTE_VER_.*|LCORE_ID_ANY";
+    |rte_eth_dev_(configure|start|stop|close|info_get|get_port_by_name|adjust_nb_rx_tx_desc)\
+    |rte_eth_(rx|tx)_queue_setup|rte_eth_(macaddr_get|stats_get)\
+    |rte_eth_dev_get_mtu|rte_strerror|rte_socket_id";
+const TYPES: &str = "rte_mbuf|rte_mempool|rte_eth_(conf|dev_info|stats)|rte_ether_addr";
+const VARIABLES: &str = "RTE_MBUF_F_RX_.*|RTE_PKTMBUF_HEADROOM|RTE_ETH_NAME_MAX_LEN\
+    |RTE_VER_(YEAR|MONTH|MINOR)|LCORE_ID_ANY";
 
 fn main() {
     for file in ["build.rs", "wrapper.h", "shim.h", "shim.c"] {
@@ -27,10 +26,15 @@ fn main() {
     let library = pkg_config::Config::new()
         .cargo_metadata(false)
         .env_metadata(true)
-        .range_version("22.11".."25.0")
+        // Later versions put fields of rte_mbuf into unions, which `dpdk` does not expect.
+        .range_version("22.11".."24.0")
         .probe("libdpdk")
         .unwrap_or_else(|error| fail("DPDK was not found by pkg-config", &error.to_string()));
     let flags = flags();
+    // bindgen panics deep inside when there is no libclang; asking first gives a better text.
+    if let Err(error) = clang_sys::load() {
+        fail("libclang, which reads DPDK's headers for the bindings, was not found", &error);
+    }
 
     let mut shim = cc::Build::new();
     shim.file("shim.c").opt_level(2).warnings(false);
@@ -47,10 +51,6 @@ fn main() {
         println!("cargo::rustc-link-lib=dylib=rte_{name}");
     }
 
-    // bindgen panics deep inside when there is no libclang; asking first gives a better text.
-    if let Err(error) = clang_sys::load() {
-        fail("libclang, which reads DPDK's headers for the bindings, was not found", &error);
-    }
     let bindings = bindgen::Builder::default()
         .header("wrapper.h")
         .clang_args(&flags)
@@ -89,7 +89,7 @@ fn fail(what: &str, detail: &str) -> ! {
     let detail = detail.trim().lines().map(|line| format!("    {line}\n")).collect::<String>();
     eprintln!(
         "\nerror: {what}.\n\
-         \n  Mayfly needs DPDK 22.11 to 24.x with its headers, and libclang. On Debian 12 or Ubuntu 24.04:\n\
+         \n  Mayfly needs DPDK 22.11 or 23.11 with its headers, and libclang. On Debian 12 or Ubuntu 24.04:\n\
          \n      sudo apt-get install libdpdk-dev libclang-dev pkg-config\n\
          \n  or let the project do it: cargo xtask setup\n\
          \n  What was reported:\n{detail}"

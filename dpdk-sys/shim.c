@@ -1,7 +1,13 @@
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <linux/bpf.h>
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -36,11 +42,6 @@ int mayfly_mbuf_read(const struct rte_mbuf *mbuf, uint32_t len, void *into)
 	if (bytes != into)
 		memcpy(into, bytes, len);
 	return 0;
-}
-
-int mayfly_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *next)
-{
-	return rte_pktmbuf_chain(head, next);
 }
 
 uint16_t mayfly_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
@@ -81,15 +82,85 @@ static ssize_t log_write(void *cookie, const char *bytes, size_t len)
 	return (ssize_t)len;
 }
 
+/* libbpf and libxdp belong to the af_xdp driver, which DPDK loads by itself; so they are asked for
+ * at run time and may be missing. */
+static void *symbol(const char *library, const char *name)
+{
+	void *handle = dlopen(library, RTLD_LAZY);
+
+	return handle == NULL ? NULL : dlsym(handle, name);
+}
+
+/* Their levels begin with 0 for warnings and errors; what follows is chatter. */
+static int log_xdp(int level, const char *format, va_list arguments)
+{
+	char line[512];
+	int len;
+
+	if (level > 0)
+		return 0;
+	len = vsnprintf(line, sizeof(line), format, arguments);
+	if (len > 0)
+		log_write(NULL, line, (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1);
+	return len;
+}
+
 int mayfly_log_capture(void)
 {
+	typedef int (*print_function)(int level, const char *format, va_list arguments);
+	static const char *const libraries[][2] = {
+		{ "libbpf.so.1", "libbpf_set_print" },
+		{ "libxdp.so.1", "libxdp_set_print" },
+	};
 	cookie_io_functions_t functions = { .write = log_write };
 	FILE *stream = fopencookie(NULL, "w", functions);
+	size_t i;
 
+	for (i = 0; i < 2; i++) {
+		print_function (*set_print)(print_function);
+
+		*(void **)&set_print = symbol(libraries[i][0], libraries[i][1]);
+		if (set_print != NULL)
+			set_print(log_xdp);
+	}
 	if (stream == NULL)
 		return -1;
 	setvbuf(stream, NULL, _IONBF, 0);
 	return rte_openlog_stream(stream);
+}
+
+uint32_t mayfly_xdp_foreign_program(int interface_index)
+{
+	static const char socket_program[] = "xsk_def_prog";
+	int (*query)(int interface_index, int flags, uint32_t *program);
+	int (*open_program)(uint32_t program);
+	int (*get_info)(int fd, void *info, uint32_t *len);
+	struct bpf_prog_info info = { 0 };
+	uint32_t program = 0, len = sizeof(info);
+	int fd, known;
+
+	*(void **)&query = symbol("libbpf.so.1", "bpf_xdp_query_id");
+	*(void **)&open_program = symbol("libbpf.so.1", "bpf_prog_get_fd_by_id");
+	*(void **)&get_info = symbol("libbpf.so.1", "bpf_obj_get_info_by_fd");
+	if (query == NULL || open_program == NULL || get_info == NULL)
+		return 0;
+	if (query(interface_index, 0, &program) != 0 || program == 0)
+		return 0;
+	fd = open_program(program);
+	if (fd < 0)
+		return program;
+	known = get_info(fd, &info, &len) == 0 &&
+		strncmp(info.name, socket_program, sizeof(socket_program) - 1) == 0;
+	close(fd);
+	return known ? 0 : program;
+}
+
+/* An AF_XDP socket's program goes straight onto the interface, not under libxdp's dispatcher: a
+ * program that a killed process left behind is then found and reused by the next one. Set before
+ * main(), because the environment may not be changed once there are threads. */
+__attribute__((constructor)) static void no_xdp_dispatcher(void)
+{
+	setenv("LIBXDP_SKIP_DISPATCHER", "1", 0);
 }
 
 uint64_t mayfly_log_mark(void)

@@ -17,8 +17,6 @@ void mayfly_mbuf_free(struct rte_mbuf *mbuf);
 int mayfly_mbuf_linearize(struct rte_mbuf *mbuf);
 /* Copies `len` bytes from the start of a chain of segments; returns 0, or -1 when it is shorter. */
 int mayfly_mbuf_read(const struct rte_mbuf *mbuf, uint32_t len, void *into);
-/* Links `next` behind `head`; 0, or a negative errno. */
-int mayfly_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *next);
 
 /* Receives and sends a burst on a queue of a started port. */
 uint16_t mayfly_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
@@ -28,12 +26,17 @@ uint16_t mayfly_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs,
 unsigned int mayfly_lcore_id(void);
 int mayfly_errno(void);
 
-/* Sends DPDK's log to a buffer in memory that keeps the last lines; 0, or -1. */
+/* Sends the log of DPDK (and that of libbpf and libxdp, if they are there) to a buffer in memory
+ * that keeps the last lines; 0, or -1. */
 int mayfly_log_capture(void);
 /* Copies what was logged since `mark` (at most `len` bytes, the newest ones) into `into` and
  * returns how many; a mark is what mayfly_log_mark returned before. */
 size_t mayfly_log_since(uint64_t mark, char *into, size_t len);
 uint64_t mayfly_log_mark(void);
+
+/* The number of the XDP program attached to an interface; 0 when there is none, or one that an
+ * AF_XDP socket's library put there (which the next socket can use), or no libbpf. */
+uint32_t mayfly_xdp_foreign_program(int interface_index);
 
 /* What the C compiler thinks of the layouts that Rust reads directly; see tests/abi.rs.
  * Fills `into` with at most `len` numbers and returns how many there are. */

@@ -2,6 +2,9 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -146,6 +149,9 @@ const DATA_BYTES: u16 = 2048;
 /// What a frame is longer than the MTU: Ethernet header, two VLAN tags.
 const ETHERNET_BYTES: usize = 22;
 
+/// What a pool needs per frame beyond its data: headroom, mbuf, the pool's own header.
+const FRAME_OVERHEAD_BYTES: u64 = 512;
+
 /// What has to be known to open one device.
 struct Plan {
     bus: &'static str,
@@ -160,6 +166,7 @@ struct Plan {
     /// Let the device verify checksums if it can.
     verify_checksums: bool,
     claim: Option<Claim>,
+    notes: Vec<String>,
 }
 
 impl Device {
@@ -175,7 +182,7 @@ impl Device {
     /// Opens the device with `config.queues` pairs of queues, one port for each. Each port may be
     /// moved to a thread of its own.
     ///
-    /// A kernel interface that is down is brought up.
+    /// A kernel interface that is down is brought up ([`DevicePort::notes`] says so).
     ///
     /// # Errors
     /// Each [`Error`] from `NotADpdkDevice` to `Pool`: a missing interface, permission or memory,
@@ -201,12 +208,14 @@ impl Device {
         } else {
             Ok(pool)
         };
-        rx_pool.and_then(|rx_pool| self.start(plan, config, pool, rx_pool)).inspect_err(|_| {
+        let opened = rx_pool.and_then(|rx_pool| self.start(plan, config, pool, rx_pool));
+        opened.map_err(|error| {
             for pool in pools {
                 // SAFETY: no port was returned, so the device that failed to open (and was closed)
                 // was the only one to have the pool.
                 unsafe { pool.free_unused() };
             }
+            error
         })
     }
 
@@ -217,7 +226,8 @@ impl Device {
     /// The error for a failed DPDK call: what it logged, or else the text for its number.
     fn failed(&self, step: &'static str, errno: i32, mark: u64) -> Error {
         let said = said_since(mark);
-        let text = reason(errno);
+        // -1 is what drivers return that give no reason; it is not EPERM.
+        let text = if errno == -1 { "the driver refused".to_owned() } else { reason(errno) };
         self.error(step, if said.is_empty() { text } else { format!("{text}; DPDK said: {said}") })
     }
 
@@ -242,6 +252,12 @@ impl Device {
             large_rx_frames: false,
             verify_checksums: false,
             claim: None,
+            notes: Vec::new(),
+        };
+        let bring_up = |interface: &Interface, name: &str| -> Result<Vec<String>, Error> {
+            let was_down = interface.bring_up()?;
+            let note = was_down.then(|| format!("the interface '{name}' was down and has been brought up"));
+            Ok(note.into_iter().collect())
         };
         Ok(match self {
             Self::Kernel => return Err(Error::NotADpdkDevice),
@@ -249,10 +265,18 @@ impl Device {
                 let interface = Interface::find(name)?;
                 self.require(capable.missing_for_packet())?;
                 let ring = PacketRing::within(capable.lockable_bytes() / u64::from(config.queues))
-                    .map_err(|limit| self.locked_memory(limit))?;
+                    .map_err(|limit| self.locked_memory(limit, PacketRing::smallest().bytes()))?;
                 let claim = self.claim(name)?;
-                interface.bring_up()?;
+                let mut notes = bring_up(&interface, name)?;
+                if ring.frames < PacketRing::FRAMES {
+                    notes.push(format!(
+                        "the rings hold {} frames instead of {} because of the locked-memory limit (ulimit -l)",
+                        ring.frames,
+                        PacketRing::FRAMES
+                    ));
+                }
                 Plan {
+                    notes,
                     mac: Some(interface.mac()?),
                     mtu: Some(interface.mtu()?),
                     rx_partial_checksum: true,
@@ -271,9 +295,28 @@ impl Device {
                 if mtu > MAX_XDP_MTU {
                     return Err(Error::MtuTooLarge { interface: name.clone(), mtu, largest: MAX_XDP_MTU });
                 }
+                let queues = interface.rx_queues();
+                if queues > config.queues.into() {
+                    return Err(Error::UnservedQueues {
+                        interface: name.clone(),
+                        has: queues,
+                        served: config.queues,
+                    });
+                }
+                // The kernel pins the whole pool: it is where the interface's frames lie.
+                let pinned = u64::from(config.frames) * (u64::from(DATA_BYTES) + FRAME_OVERHEAD_BYTES);
+                if capable.lockable_bytes() < pinned {
+                    return Err(self.locked_memory(capable.lockable_bytes(), pinned));
+                }
                 let claim = self.claim(name)?;
-                interface.bring_up()?;
+                // The driver would fail to attach its own, and take this one off on the way out.
+                // SAFETY: takes a number and returns one.
+                let program = unsafe { sys::mayfly_xdp_foreign_program(interface.index()?) };
+                if program != 0 {
+                    return Err(Error::XdpProgram { interface: name.clone(), program });
+                }
                 Plan {
+                    notes: bring_up(&interface, name)?,
                     mac: Some(interface.mac()?),
                     mtu: Some(mtu),
                     rx_partial_checksum: true,
@@ -297,11 +340,20 @@ impl Device {
                     ..plan(format!("net_tap{number}"), format!("iface={name},mac={}", Mac(kernel)))
                 }
             }
-            Self::Vhost(path) => Plan {
-                mac: Some(derived_mac(&self.to_string())),
-                ..plan(format!("net_vhost{number}"), format!("iface={path},queues={}", config.queues))
-            },
+            Self::Vhost(path) => {
+                let claim = self.claim(path)?;
+                self.remove_stale_socket(path)?;
+                Plan {
+                    mac: Some(derived_mac(&self.to_string())),
+                    claim: Some(claim),
+                    ..plan(format!("net_vhost{number}"), format!("iface={path},queues={}", config.queues))
+                }
+            }
             Self::Virtio(path) => {
+                if let Err(error) = fs::metadata(path) {
+                    let reason = format!("{error}; start the side that serves it (vhost:{path}) first");
+                    return Err(self.error("finding the socket", reason));
+                }
                 let mac = derived_mac(&self.to_string());
                 Plan {
                     mac: Some(mac),
@@ -325,11 +377,21 @@ impl Device {
         Claim::take(&format!("mayfly/{interface}"), &self.to_string())
     }
 
-    fn locked_memory(&self, limit: u64) -> Error {
+    /// Removes the socket that a killed process left behind, on which DPDK would fail.
+    fn remove_stale_socket(&self, path: &str) -> Result<(), Error> {
+        match UnixStream::connect(path) {
+            Ok(_) => Err(Error::DeviceBusy(self.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+                .map_err(|error| self.error("removing a socket that nobody serves", error.to_string())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn locked_memory(&self, limit: u64, needed: u64) -> Error {
         Error::LockedMemoryLimit {
             device: self.to_string(),
             limit_kib: limit / 1024,
-            needed_kib: PacketRing::smallest().bytes() / 1024,
+            needed_kib: needed.div_ceil(1024),
         }
     }
 
@@ -362,7 +424,14 @@ impl Device {
             ));
         }
         // From here on, dropping `device` undoes everything.
-        let mut device = OpenDevice { id, bus, name, started: false, _claim: plan.claim.take() };
+        let mut device = OpenDevice {
+            id,
+            bus,
+            name,
+            started: false,
+            notes: std::mem::take(&mut plan.notes),
+            _claim: plan.claim.take(),
+        };
         let capabilities = self.configure(&plan, &mut device, config, rx_pool, mark)?;
         let device = Arc::new(device);
         Ok((0..config.queues)

@@ -200,8 +200,14 @@ pub(crate) fn log_mark() -> u64 {
 /// The errors that DPDK has logged since `mark`, on one line; empty when there are none (or the
 /// log goes to standard error).
 pub(crate) fn said_since(mark: u64) -> String {
-    /// Said on every start without a peer process, and of no interest to anyone.
-    const NOISE: [&str; 2] = ["mp action callback", "start req to secondary"];
+    /// Said on every start, and of no interest to anyone.
+    const NOISE: [&str; 5] = [
+        "mp action callback",
+        "start req to secondary",
+        "skipping unrecognized data section",
+        "without dispatcher",
+        "No bpffs found",
+    ];
     let mut buffer = [0u8; 2048];
     // SAFETY: the function writes at most `buffer.len()` bytes.
     let len = unsafe { sys::mayfly_log_since(mark, buffer.as_mut_ptr().cast(), buffer.len()) };

@@ -17,7 +17,7 @@ pub enum Error {
     NoSuchInterface(String),
     /// The interface is down and could not be brought up; the second says why.
     InterfaceDown(String, String),
-    /// Another Mayfly process uses the device.
+    /// Another process uses the device.
     DeviceBusy(String),
     /// The process lacks these capabilities for the device.
     MissingPermission {
@@ -34,6 +34,22 @@ pub enum Error {
         limit_kib: u64,
         /// What is needed at least, in KiB.
         needed_kib: u64,
+    },
+    /// The interface spreads packets over more queues than are served.
+    UnservedQueues {
+        /// The interface.
+        interface: String,
+        /// Its receive queues.
+        has: u32,
+        /// Those that would be served.
+        served: u16,
+    },
+    /// Another XDP program is attached to the interface; two cannot share it.
+    XdpProgram {
+        /// The interface.
+        interface: String,
+        /// The kernel's number for the program.
+        program: u32,
     },
     /// The interface's MTU does not fit the device's frames.
     MtuTooLarge {
@@ -95,10 +111,9 @@ impl fmt::Display for Error {
                 f,
                 "the interface '{name}' is down and could not be brought up ({why}); try: ip link set {name} up"
             ),
-            Self::DeviceBusy(device) => write!(
-                f,
-                "{device} is in use by another Mayfly process; stop that one or choose another device"
-            ),
+            Self::DeviceBusy(device) => {
+                write!(f, "{device} is in use by another process; stop that one or choose another device")
+            }
             Self::MissingPermission { device, capabilities } => {
                 write!(f, "no permission to open {device}: run as root, or grant the program {capabilities}")
             }
@@ -106,6 +121,16 @@ impl fmt::Display for Error {
                 f,
                 "the locked-memory limit of {limit_kib} KiB is too small for the rings of {device}: allow at \
                  least {needed_kib} KiB (ulimit -l), run as root, or grant CAP_IPC_LOCK"
+            ),
+            Self::UnservedQueues { interface, has, served } => write!(
+                f,
+                "'{interface}' spreads packets over {has} receive queues, of which {served} would be served; \
+                 try: ethtool -L {interface} combined {served} (for a veth: rx {served})"
+            ),
+            Self::XdpProgram { interface, program } => write!(
+                f,
+                "another XDP program (number {program}, see `ip -d link show {interface}`) is attached to \
+                 '{interface}', and two cannot share it; if it is not needed: ip link set {interface} xdp off"
             ),
             Self::MtuTooLarge { interface, mtu, largest } => write!(
                 f,

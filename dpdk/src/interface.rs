@@ -14,6 +14,8 @@ pub(crate) struct Interface {
     socket: OwnedFd,
 }
 
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+
 /// The longest interface name that the kernel takes, in bytes.
 pub(crate) const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 
@@ -50,7 +52,8 @@ impl Interface {
     }
 
     fn ioctl(&self, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-        // SAFETY: every code used here reads and writes one ifreq, which is valid and writable.
+        // SAFETY: every code used here reads and writes one ifreq, which is valid and writable, and
+        // for SIOCETHTOOL the struct that it points to (`rx_queues`).
         match unsafe { libc::ioctl(self.socket.as_raw_fd(), code as _, request as *mut libc::ifreq) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -82,6 +85,30 @@ impl Interface {
         Ok(std::array::from_fn(|i| data[i] as u8))
     }
 
+    /// How many receive queues the kernel uses on it; 1 when it does not say.
+    pub(crate) fn rx_queues(&self) -> u32 {
+        /// struct ethtool_channels of linux/ethtool.h.
+        #[repr(C)]
+        #[derive(Default)]
+        struct Channels {
+            command: u32,
+            max: [u32; 4],
+            rx: u32,
+            tx: u32,
+            other: u32,
+            combined: u32,
+        }
+        const ETHTOOL_GCHANNELS: u32 = 0x3c;
+        let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+        let mut request = self.request();
+        request.ifr_ifru.ifru_data = (&raw mut channels).cast();
+        // The kernel writes no more than `channels`, whose layout it defines; see `ioctl`.
+        match self.ioctl(SIOCETHTOOL, &mut request) {
+            Ok(()) => (channels.rx + channels.combined).max(1),
+            Err(_) => 1,
+        }
+    }
+
     /// Brings it up when it is down; true when that was needed.
     ///
     /// # Errors
@@ -105,7 +132,6 @@ const NET_ADMIN: u32 = 12;
 const NET_RAW: u32 = 13;
 const IPC_LOCK: u32 = 14;
 const SYS_ADMIN: u32 = 21;
-const BPF: u32 = 39;
 
 /// What this process may do.
 #[derive(Clone, Copy, Debug)]
@@ -126,22 +152,25 @@ impl Capable {
         self.0 & (1 << capability) != 0
     }
 
-    /// The names of what is missing to open packet sockets.
-    pub(crate) fn missing_for_packet(self) -> Vec<&'static str> {
-        if self.has(NET_RAW) { vec![] } else { vec!["CAP_NET_RAW"] }
-    }
-
     /// The names of what is missing to make a tap interface.
     pub(crate) fn missing_for_tap(self) -> Vec<&'static str> {
         if self.has(NET_ADMIN) { vec![] } else { vec!["CAP_NET_ADMIN"] }
     }
 
+    /// The names of what is missing to open packet sockets and (as DPDK does when it starts any
+    /// device) set the interface's address.
+    pub(crate) fn missing_for_packet(self) -> Vec<&'static str> {
+        let mut missing = if self.has(NET_RAW) { vec![] } else { vec!["CAP_NET_RAW"] };
+        missing.extend(self.missing_for_tap());
+        missing
+    }
+
     /// The names of what is missing to attach an XDP program.
     pub(crate) fn missing_for_xdp(self) -> Vec<&'static str> {
         let mut missing = self.missing_for_packet();
-        missing.extend(self.missing_for_tap());
-        if !self.has(BPF) && !self.has(SYS_ADMIN) {
-            missing.push("CAP_BPF");
+        // CAP_BPF is not enough: libxdp looks programs up by number.
+        if !self.has(SYS_ADMIN) {
+            missing.push("CAP_SYS_ADMIN");
         }
         missing
     }

@@ -64,6 +64,8 @@ pub(crate) struct OpenDevice {
     pub(crate) name: CString,
     /// It was configured and started, and has to be stopped.
     pub(crate) started: bool,
+    /// What the user should know of the opening.
+    pub(crate) notes: Vec<String>,
     pub(crate) _claim: Option<Claim>,
 }
 
@@ -95,6 +97,11 @@ impl DevicePort {
     /// Where frames to be sent through this port are best allocated.
     pub fn pool(&self) -> Mempool {
         self.pool
+    }
+
+    /// What was done or had to be decided on opening that the user should be told, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.device.notes
     }
 
     /// The counters so far.
