@@ -219,3 +219,42 @@ impl Claim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_found_and_described() {
+        let loopback = Interface::find("lo").expect("every system has one");
+        assert!(loopback.index().expect("a number") > 0);
+        assert!(loopback.mtu().expect("an MTU") >= 1500);
+        assert_eq!(loopback.mac(), Ok([0; 6]));
+        assert_eq!(loopback.rx_queues(), 1);
+    }
+
+    #[test]
+    fn a_missing_interface_is_named() {
+        let error = Interface::find("mayfly-none").expect_err("does not exist");
+        assert_eq!(error, Error::NoSuchInterface("mayfly-none".into()));
+    }
+
+    #[test]
+    fn a_claim_holds_until_it_is_dropped() {
+        let name = format!("mayfly-test-{}", std::process::id());
+        let first = Claim::take(&name, "tap:x").expect("free");
+        let second = Claim::take(&name, "tap:x").expect_err("taken");
+        assert_eq!(second, Error::DeviceBusy("tap:x".into()));
+        drop(first);
+        Claim::take(&name, "tap:x").expect("free again");
+    }
+
+    #[test]
+    fn without_capabilities_each_missing_one_is_named() {
+        let none = Capable(0);
+        assert_eq!(none.missing_for_tap(), ["CAP_NET_ADMIN"]);
+        assert_eq!(none.missing_for_packet(), ["CAP_NET_RAW", "CAP_NET_ADMIN"]);
+        assert_eq!(none.missing_for_xdp(), ["CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
+        assert!(Capable(u64::MAX).missing_for_xdp().is_empty());
+    }
+}
