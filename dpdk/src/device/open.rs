@@ -41,6 +41,8 @@ impl Default for OpenConfig {
 const DATA_BYTES: u16 = 2048;
 /// What a frame is longer than the MTU: Ethernet header, two VLAN tags.
 const ETHERNET_BYTES: usize = 22;
+/// The largest MTU that a port reports; more would only make every frame of its pool larger.
+const MAX_MTU: usize = 9000;
 
 /// What a pool needs per frame beyond its data: headroom, mbuf, the pool's own header.
 const FRAME_OVERHEAD_BYTES: u64 = 512;
@@ -82,12 +84,8 @@ impl Device {
     /// a device in use, or DPDK's own reason.
     pub fn open_queues(&self, eal: &Eal, config: &OpenConfig) -> Result<Vec<DevicePort>, Error> {
         let plan = self.plan(config)?;
-        let data_bytes = match plan.mtu {
-            Some(mtu) if !plan.large_rx_frames => {
-                (mtu + ETHERNET_BYTES).clamp(DATA_BYTES.into(), Mempool::MAX_DATA_BYTES.into()) as u16
-            }
-            _ => DATA_BYTES,
-        };
+        let mtu = plan.mtu.unwrap_or(0).min(MAX_MTU);
+        let data_bytes = DATA_BYTES.max((mtu + ETHERNET_BYTES) as u16);
         let pool = Mempool::new(eal, config.frames, data_bytes)?;
         let mut pools = vec![pool];
         let rx_pool = if plan.large_rx_frames {
@@ -324,7 +322,9 @@ impl Device {
             notes: std::mem::take(&mut plan.notes),
             _claim: plan.claim.take(),
         };
-        let capabilities = self.configure(&plan, &mut device, config, rx_pool, mark)?;
+        let mut capabilities = self.configure(&plan, &mut device, config, rx_pool, mark)?;
+        // An MTU must fit an empty frame of the pool.
+        capabilities.mtu = capabilities.mtu.min(usize::from(pool.data_bytes()) - ETHERNET_BYTES);
         let device = Arc::new(device);
         Ok((0..config.queues)
             .map(|queue| {
