@@ -1,1 +1,46 @@
-//! nicfw
+//! The firmware: it opens and closes TCP connections so that the host does not have to.
+//!
+//! Here lives what a network card would run: the handshake without state, the flows, both kinds
+//! of close, TIME_WAIT, receive-side scaling and the NIC's end of the channel. Not here: the
+//! byte stream itself, which is the host's (crate `stack`), and anything that opens a device or
+//! reads a clock. A frame and the time go in; frames and the next deadline come out. All memory
+//! is taken when a [`Firmware`] is made.
+//!
+//! The files are the stages of a connection's life:
+//!
+//! | file | stage |
+//! |---|---|
+//! | `firmware` | a round: what arrives, where it goes |
+//! | `packet` | from bytes to segments and back |
+//! | `setup` | SYN, cookie, ACK, waiting for the first data |
+//! | `steer` | segments between wire and host |
+//! | `teardown` | FIN from either side, retransmission, RST |
+//! | `time_wait` | what is remembered of ended connections |
+//! | `channel` | messages from and to the host, epochs |
+//!
+//! `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
+//! [`Firmware::poll`].
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod channel;
+mod config;
+mod counters;
+mod firmware;
+mod flow_table;
+mod index;
+mod listen;
+mod packet;
+mod retain;
+mod setup;
+mod steer;
+mod teardown;
+mod time_wait;
+
+pub use config::{Config, Offload, UnknownOffload};
+pub use counters::{Counters, Event};
+pub use firmware::{Firmware, Work};
+pub use flow_table::State;

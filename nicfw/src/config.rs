@@ -1,0 +1,122 @@
+//! Every size and time of the firmware, in one place.
+
+use core::fmt;
+use core::str::FromStr;
+
+use netcore::Duration;
+use protocol::ethernet::Mac;
+
+/// How much of a connection the firmware holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing: a plain network card with receive-side scaling.
+    None,
+    /// Setup and teardown; the host moves the data.
+    #[default]
+    Lifecycle,
+}
+
+impl fmt::Display for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Lifecycle => "lifecycle",
+        })
+    }
+}
+
+/// A word that names no level of offload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownOffload;
+
+impl fmt::Display for UnknownOffload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown level of offload; use \"none\" or \"lifecycle\"")
+    }
+}
+
+impl core::error::Error for UnknownOffload {}
+
+impl FromStr for Offload {
+    type Err = UnknownOffload;
+    fn from_str(word: &str) -> Result<Self, UnknownOffload> {
+        match word {
+            "none" => Ok(Self::None),
+            "lifecycle" => Ok(Self::Lifecycle),
+            _ => Err(UnknownOffload),
+        }
+    }
+}
+
+/// What a [`crate::Firmware`] is made from. All memory follows from it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How much the firmware does.
+    pub offload: Offload,
+    /// Our hardware address.
+    pub mac: Mac,
+    /// Largest IP packet in bytes.
+    pub mtu: usize,
+    /// Host queues: 1..=128.
+    pub queues: usize,
+    /// Flows at once; 160 bytes each, index and timer included.
+    pub flows_max: usize,
+    /// Ended connections that are remembered; 64 bytes each, index included. More push out the
+    /// oldest.
+    pub time_wait_max: usize,
+    /// Frames with unacknowledged last data that are kept for retransmission.
+    pub retained_max: usize,
+    /// Addresses and ports listened on at once.
+    pub listeners_max: usize,
+    /// Frames that may wait for the wire, and for each host queue.
+    pub queue_frames: usize,
+    /// Frames taken from a port per round.
+    pub burst: usize,
+    /// How long a connection that we closed stays in TIME_WAIT: twice the maximum segment
+    /// lifetime.
+    pub time_wait: Duration,
+    /// How long a SYN cookie's secret is used; a cookie is good for one to two of these.
+    pub cookie_period: Duration,
+    /// How long to wait in FIN_WAIT_2 for the peer's FIN.
+    pub fin_wait_2: Duration,
+    /// First retransmission timeout where the host did not measure one (RFC 6298 §2.1).
+    pub rto_initial: Duration,
+    /// Shortest retransmission timeout.
+    pub rto_min: Duration,
+    /// Longest retransmission timeout.
+    pub rto_max: Duration,
+    /// Retransmissions without an answer after which a connection is given up.
+    pub retries: u8,
+    /// Least time between two challenge ACKs of one flow (RFC 5961 §7).
+    pub challenge_interval: Duration,
+    /// Take a TCP checksum that covers only the pseudo-header as good: a kernel on this machine
+    /// left the rest to the device.
+    pub rx_partial_checksum: bool,
+}
+
+impl Config {
+    /// The defaults for a card with this address and one host queue.
+    pub const fn new(mac: Mac) -> Self {
+        Self {
+            offload: Offload::Lifecycle,
+            mac,
+            mtu: 1500,
+            queues: 1,
+            flows_max: 262_144,
+            time_wait_max: 524_288,
+            retained_max: 16_384,
+            listeners_max: 64,
+            queue_frames: 1024,
+            burst: netcore::port::BURST,
+            time_wait: Duration::from_secs(60),
+            cookie_period: Duration::from_secs(32),
+            fin_wait_2: Duration::from_secs(60),
+            rto_initial: Duration::from_secs(1),
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(60),
+            retries: 8,
+            challenge_interval: Duration::from_millis(500),
+            rx_partial_checksum: false,
+        }
+    }
+}

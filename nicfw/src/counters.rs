@@ -1,0 +1,163 @@
+//! What happened, counted: every event and every reason for a drop, readable at any time.
+
+use crate::flow_table::State;
+
+macro_rules! events {
+    ($($variant:ident $name:literal $description:literal)*) => {
+        /// Something that is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Event { $(#[doc = $description] $variant,)* }
+
+        impl Event {
+            /// Every event.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The counter's name: lower case, words joined by `_`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+            /// What is counted, in one sentence.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => $description,)* }
+            }
+        }
+    };
+}
+
+events! {
+    WireReceived "wire_received" "Frames received from the wire."
+    WireSent "wire_sent" "Frames queued for the wire."
+    WireQueueFull "wire_queue_full" "Frames dropped because too many waited for the wire."
+    HostReceived "host_received" "Frames received from the host."
+    HostSent "host_sent" "Frames queued for the host."
+    HostQueueFull "host_queue_full" "Frames dropped because too many waited for the host; peers retransmit."
+    PoolEmpty "pool_empty" "Frames that could not be made because the pool was exhausted."
+    RawToHost "raw_to_host" "Frames handed to the host as they came."
+    RawToWire "raw_to_wire" "Frames of the host sent as they came."
+    Fragment "fragment" "IP fragments, handed to the host as they came."
+    Malformed "malformed" "Frames dropped because an IP or TCP header was malformed."
+    BadChecksum "bad_checksum" "Segments dropped because the TCP checksum was wrong."
+    SynReceived "syn_received" "SYNs answered with a cookie."
+    SynUnusable "syn_unusable" "SYNs dropped: impossible source, or SYN together with FIN or RST."
+    CookieAccepted "cookie_accepted" "Connections opened by a valid cookie."
+    CookieRefused "cookie_refused" "ACKs without flow and without valid cookie, answered with RST."
+    CookieSpent "cookie_spent" "Old segments of an ended connection whose cookie is still valid, refused."
+    NoFlowDropped "no_flow_dropped" "Segments without flow that ask for no answer, dropped."
+    FlowTableFull "flow_table_full" "Valid cookies dropped because the flow table was full; peers retransmit."
+    BacklogEvicted "backlog_evicted" "Waiting flows reset because the listener's backlog was full."
+    WaitingClosed "waiting_closed" "Flows that the peer closed before it sent data; the host never heard of them."
+    Unacceptable "unacceptable" "Segments dropped because they lay outside the window or failed PAWS."
+    EstablishedSent "established_sent" "Connections announced to the host."
+    EstablishedDelayed "established_delayed" "Announcements put off because the host's queue was full."
+    SegmentToHost "segment_to_host" "Segments handed to the host."
+    SegmentToWire "segment_to_wire" "Segments of the host sent."
+    PassiveClose "passive_close" "Connections that the peer closed and the firmware finished."
+    ActiveClose "active_close" "Connections whose end the host handed over."
+    Aborted "aborted" "Connections that the host reset."
+    ResetReceived "reset_received" "Connections ended by a valid RST."
+    ResetIgnored "reset_ignored" "RSTs dropped: outside the window, or in TIME_WAIT."
+    ResetSent "reset_sent" "RSTs sent."
+    ChallengeSent "challenge_sent" "Challenge ACKs sent (RFC 5961)."
+    ChallengeLimited "challenge_limited" "Challenge ACKs not sent because of their rate limit."
+    DataAfterClose "data_after_close" "Connections reset because data came after the host had closed."
+    Retransmitted "retransmitted" "Last data and FINs sent again."
+    TimedOut "timed_out" "Connections given up after too many retransmissions, or in FIN_WAIT_2."
+    RetainFull "retain_full" "Last data sent without keeping it because the retention was full."
+    RetainLost "retain_lost" "Connections reset because last data that was not kept got lost."
+    TimeWaitEvicted "time_wait_evicted" "Ended connections forgotten early to make room."
+    TimeWaitReused "time_wait_reused" "SYNs accepted for a connection in TIME_WAIT (RFC 6191)."
+    ClosedSent "closed_sent" "Ends of connections reported to the host."
+    HelloReceived "hello_received" "HELLOs of the host."
+    HelloSent "hello_sent" "HELLOs to the host."
+    HostRestarted "host_restarted" "New lives of the host: its flows were reset."
+    RestartReset "restart_reset" "Flows reset because the host that held them is gone."
+    ListenAccepted "listen_accepted" "Listeners added or changed."
+    ListenRefused "listen_refused" "Listeners refused because their table was full."
+    ChannelStale "channel_stale" "Messages dropped because they were meant for an earlier life of the firmware."
+    ChannelVersion "channel_version" "Messages dropped because of their version."
+    ChannelMalformed "channel_malformed" "Messages dropped because of their form, kind or direction."
+    ChannelUnknownFlow "channel_unknown_flow" "Messages for flows that have ended."
+}
+
+const STATES: usize = State::ALL.len();
+
+/// The counts. Gauges among them go down again; everything else only grows.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    events: [u64; Event::ALL.len()],
+    pub(crate) states: [u64; STATES],
+    pub(crate) time_wait: u64,
+    pub(crate) spent: u64,
+    pub(crate) retained: u64,
+    pub(crate) listeners: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            events: [0; Event::ALL.len()],
+            states: [0; STATES],
+            time_wait: 0,
+            spent: 0,
+            retained: 0,
+            listeners: 0,
+        }
+    }
+}
+
+impl Counters {
+    #[inline]
+    pub(crate) fn add(&mut self, event: Event) {
+        self.events[event as usize] += 1;
+    }
+
+    /// How often `event` happened.
+    pub fn count(&self, event: Event) -> u64 {
+        self.events[event as usize]
+    }
+
+    /// Flows that are in `state` now.
+    pub fn flows_in(&self, state: State) -> u64 {
+        self.states[state as usize]
+    }
+
+    /// Flows in any state.
+    pub fn flows(&self) -> u64 {
+        self.states.iter().sum()
+    }
+
+    /// Everything that is there now and should be gone when all connections have ended and time
+    /// has passed: flows, TIME_WAIT, spent cookies, retained frames. Listeners do not count.
+    pub fn held(&self) -> u64 {
+        self.flows() + self.time_wait + self.spent + self.retained
+    }
+
+    /// Every counter and gauge: name, description, value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        let events = Event::ALL.iter().map(|&event| (event.name(), event.description(), self.count(event)));
+        let states =
+            State::ALL.iter().map(|&state| (state.gauge_name(), state.description(), self.flows_in(state)));
+        let gauges = [
+            ("time_wait_now", "Connections in TIME_WAIT.", self.time_wait),
+            ("spent_now", "Ended connections kept so that their cookies are not taken again.", self.spent),
+            ("retained_now", "Frames kept for retransmission.", self.retained),
+            ("listeners_now", "Addresses and ports listened on.", self.listeners),
+        ];
+        events.chain(states).chain(gauges)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_described() {
+        let counters = Counters::default();
+        let names: BTreeSet<_> = counters.iter().map(|(name, ..)| name).collect();
+        assert_eq!(names.len(), counters.iter().count());
+        assert!(counters.iter().all(|(_, description, _)| description.ends_with('.')));
+    }
+}

@@ -1,0 +1,445 @@
+//! A round of the firmware: what arrives, which stage takes it, what is to be sent.
+//!
+//! Costs per short connection (request, reply, FIN): three frames in from the wire, two from the
+//! host side, two SipHashes (SYN and first ACK), three look-ups of the index. Flow, index and
+//! TIME_WAIT entries are one to two cache lines each; nothing is allocated or copied, but for the
+//! last data that an active close keeps.
+
+use netcore::{Frame, FramePool, FrameQueue, Instant, Port, TimerWheel};
+use netcore::{cookie::CookieJar, rng::Rng};
+use protocol::ethernet::{self, EtherType};
+
+use crate::channel::Channel;
+use crate::config::{Config, Offload};
+use crate::counters::{Counters, Event};
+use crate::flow_table::{FlowTable, Listed, State};
+use crate::index::{Index, TupleHasher};
+use crate::listen::Listeners;
+use crate::packet::{Outgoing, Parsed, Segment, parse};
+use crate::retain::Retained;
+use crate::steer::Steering;
+use crate::time_wait::{ENDED, TimeWait};
+
+/// Resolution of retransmission timers.
+const TICK: netcore::Duration = netcore::Duration::from_millis(1);
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Frames taken from the wire.
+    pub wire_received: usize,
+    /// Frames that the wire took.
+    pub wire_sent: usize,
+    /// Frames taken from all host queues.
+    pub host_received: usize,
+    /// Frames that all host queues took.
+    pub host_sent: usize,
+    /// Timers that fired.
+    pub timers: usize,
+}
+
+impl Work {
+    /// True when the round was not idle.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// The firmware of one network card. All memory is taken by [`Firmware::new`].
+#[derive(Debug)]
+pub struct Firmware<F: Frame> {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    /// Our TSval now; counts milliseconds.
+    pub(crate) ts_now: u32,
+    ts_offset: u32,
+    pub(crate) cookies: CookieJar,
+    pub(crate) hasher: TupleHasher,
+    /// From four-tuple to flow, or to the record of an ended connection.
+    pub(crate) index: Index,
+    pub(crate) flows: FlowTable,
+    pub(crate) time_wait: TimeWait,
+    pub(crate) listeners: Listeners,
+    pub(crate) retained: Retained<F>,
+    pub(crate) timers: TimerWheel,
+    pub(crate) steering: Steering,
+    pub(crate) channel: Channel<F>,
+    pub(crate) counters: Counters,
+    wire_out: FrameQueue<F>,
+    received: FrameQueue<F>,
+}
+
+/// Who a segment belongs to.
+enum Found {
+    Flow(u32),
+    Ended(u32),
+    Nobody,
+}
+
+impl<F: Frame> Firmware<F> {
+    /// Takes all memory that the firmware will ever use. Panics when `config` has no queue, more
+    /// than 128, or tables beyond 2^30 entries.
+    ///
+    /// `rng`: secrets for cookies and tables, the epoch, the origin of timestamps.
+    pub fn new(config: Config, rng: &mut impl Rng) -> Self {
+        assert!((1..=128).contains(&config.queues), "{} host queues; 1 to 128 are possible", config.queues);
+        assert!(config.flows_max < 1 << 30 && config.time_wait_max < 1 << 30, "tables above 2^30 entries");
+        let cookies = CookieJar::new(&rng.secret(), config.cookie_period);
+        let mut steering = Steering::new();
+        if config.offload == Offload::None {
+            steering.set_queues(0..config.queues);
+        }
+        let ts_offset = rng.wire_u32();
+        Self {
+            now: Instant::ZERO,
+            ts_now: ts_offset,
+            ts_offset,
+            hasher: TupleHasher::new(rng.secret()),
+            index: Index::new(config.flows_max + config.time_wait_max),
+            flows: FlowTable::new(config.flows_max),
+            time_wait: TimeWait::new(config.time_wait_max, config.time_wait, cookies.lifetime()),
+            listeners: Listeners::new(config.listeners_max),
+            retained: Retained::new(config.retained_max),
+            timers: TimerWheel::new(config.flows_max, TICK),
+            steering,
+            channel: Channel::new(
+                rng.wire_u32(),
+                config.queues,
+                config.queue_frames,
+                config.offload == Offload::Lifecycle,
+            ),
+            counters: Counters::default(),
+            wire_out: FrameQueue::with_capacity(config.queue_frames),
+            received: FrameQueue::with_capacity(config.burst),
+            cookies,
+            config,
+        }
+    }
+
+    /// One round: takes a burst from the wire and from each host queue, runs what is due, sends.
+    /// Never blocks, never allocates.
+    ///
+    /// `hosts`: one port per host queue, in order. `now`: never less than before.
+    pub fn poll<W: Port<Frame = F>, H: Port<Frame = F>>(
+        &mut self,
+        wire: &mut W,
+        hosts: &mut [H],
+        pool: &mut impl FramePool<Frame = F>,
+        now: Instant,
+    ) -> Work {
+        debug_assert_eq!(hosts.len(), self.config.queues);
+        let mut work = Work::default();
+        self.time_is(now);
+        work.wire_received = wire.receive(&mut self.received, self.config.burst);
+        while let Some(frame) = self.received.pop() {
+            self.wire_frame_now(frame, pool);
+        }
+        for (queue, host) in hosts.iter_mut().enumerate().take(self.config.queues) {
+            // What the wire cannot take now stays with the host.
+            let max = self.config.burst.min(self.wire_out.room());
+            work.host_received += host.receive(&mut self.received, max);
+            while let Some(frame) = self.received.pop() {
+                self.host_frame_now(queue, frame, pool);
+            }
+        }
+        work.timers = self.due(pool);
+        work.wire_sent = if self.wire_out.is_empty() { 0 } else { wire.send(&mut self.wire_out) };
+        for (host, queue) in hosts.iter_mut().zip(&mut self.channel.queues) {
+            if !queue.out.is_empty() {
+                work.host_sent += host.send(&mut queue.out);
+            }
+        }
+        work
+    }
+
+    /// Takes one frame from the wire. [`Self::poll`] without ports: follow it with
+    /// [`Self::timer`], and send what [`Self::wire_output`] and [`Self::host_output`] hold.
+    pub fn wire_frame(&mut self, frame: F, pool: &mut impl FramePool<Frame = F>, now: Instant) {
+        self.time_is(now);
+        self.wire_frame_now(frame, pool);
+    }
+
+    /// Takes one frame from a host queue; see [`Self::wire_frame`].
+    pub fn host_frame(&mut self, queue: usize, frame: F, pool: &mut impl FramePool<Frame = F>, now: Instant) {
+        self.time_is(now);
+        self.host_frame_now(queue, frame, pool);
+    }
+
+    /// Runs what is due, and what is done once per round; returns how many timers fired.
+    pub fn timer(&mut self, pool: &mut impl FramePool<Frame = F>, now: Instant) -> usize {
+        self.time_is(now);
+        self.due(pool)
+    }
+
+    /// Frames to be sent to the wire.
+    pub fn wire_output(&mut self) -> &mut FrameQueue<F> {
+        &mut self.wire_out
+    }
+
+    /// Frames to be sent to a host queue. Panics when there is no such queue.
+    pub fn host_output(&mut self, queue: usize) -> &mut FrameQueue<F> {
+        &mut self.channel.queues[queue].out
+    }
+
+    /// When [`Self::poll`] has something to do even if no frame arrives; a time that has passed
+    /// means: at once. `None`: nothing is pending.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.channel.has_work() || !self.wire_out.is_empty() {
+            return Some(self.now);
+        }
+        let timers = self.timers.next_deadline();
+        let ended = self.time_wait.next_deadline(self.now);
+        timers.into_iter().chain(ended).min()
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What it was made from.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn time_is(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.ts_now = (self.now.millis() as u32).wrapping_add(self.ts_offset);
+        self.cookies.rotate(self.now);
+    }
+
+    #[inline]
+    fn wire_frame_now<P: FramePool<Frame = F>>(&mut self, frame: F, pool: &mut P) {
+        self.counters.add(Event::WireReceived);
+        let parsed = parse(frame.bytes());
+        match (self.config.offload, parsed) {
+            (Offload::Lifecycle, Parsed::Tcp(segment)) => self.tcp_segment(&segment, frame, pool),
+            (Offload::Lifecycle, Parsed::Malformed) => self.counters.add(Event::Malformed),
+            (Offload::None, Parsed::Tcp(segment)) => {
+                self.raw_to_host(self.steering.queue(&segment.tuple), frame);
+            }
+            (_, Parsed::Fragment) => {
+                self.counters.add(Event::Fragment);
+                self.raw_to_host(self.steering.first(), frame);
+            }
+            (_, Parsed::Other) | (Offload::None, Parsed::Malformed) => {
+                self.raw_to_host(self.steering.first(), frame);
+            }
+        }
+    }
+
+    #[inline]
+    fn tcp_segment<P: FramePool<Frame = F>>(&mut self, segment: &Segment, frame: F, pool: &mut P) {
+        let tuple = &segment.tuple;
+        let found = self.find(tuple);
+        let listener = match found {
+            Found::Nobody => self.listeners.find(tuple.local_addr, tuple.local_port),
+            Found::Flow(_) | Found::Ended(_) => None,
+        };
+        let is_for_us = segment.dst_mac == self.config.mac;
+        if !is_for_us || (listener.is_none() && matches!(found, Found::Nobody)) {
+            return self.raw_to_host(self.steering.queue(tuple), frame);
+        }
+        let good = match frame.rx_checksum() {
+            netcore::RxChecksum::Good => true,
+            netcore::RxChecksum::Bad => false,
+            netcore::RxChecksum::Unknown => {
+                segment.checksum_is_good(frame.bytes(), self.config.rx_partial_checksum)
+            }
+        };
+        if !good {
+            return self.counters.add(Event::BadChecksum);
+        }
+        match (found, listener) {
+            (Found::Flow(slot), _) => self.flow_segment(slot, segment, frame, pool),
+            (Found::Ended(place), _) => self.ended(place, segment, frame, pool),
+            (Found::Nobody, Some(listener)) => self.listening(listener, segment, frame, pool),
+            (Found::Nobody, None) => {}
+        }
+    }
+
+    #[inline]
+    fn flow_segment<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        if self.is_of_earlier_life(slot) {
+            self.counters.add(Event::RestartReset);
+            return self.reset_flow(slot, Some(frame), pool);
+        }
+        match self.flows[slot].state {
+            State::Established => self.established(slot, segment, frame, pool),
+            State::Waiting | State::Announcing => self.waiting(slot, segment, frame, pool),
+            State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
+                self.closing(slot, segment, frame, pool);
+            }
+            State::Ended => debug_assert!(false, "an ended flow is not in the index"),
+        }
+    }
+
+    #[inline]
+    fn find(&self, tuple: &netcore::FourTuple) -> Found {
+        let found = self.index.find(self.hasher.hash(tuple), |value| {
+            if value & ENDED != 0 {
+                self.time_wait.get(value & !ENDED).tuple == *tuple
+            } else {
+                self.flows[value].tuple == *tuple
+            }
+        });
+        match found {
+            Some(value) if value & ENDED != 0 => Found::Ended(value & !ENDED),
+            Some(slot) => Found::Flow(slot),
+            None => Found::Nobody,
+        }
+    }
+
+    #[inline]
+    fn host_frame_now<P: FramePool<Frame = F>>(&mut self, queue: usize, frame: F, pool: &mut P) {
+        self.counters.add(Event::HostReceived);
+        let is_message = self.config.offload == Offload::Lifecycle
+            && ethernet::Header::parse(frame.bytes()).is_ok_and(|link| link.ether_type == EtherType::Channel);
+        if is_message {
+            return self.message(queue, frame, pool);
+        }
+        self.counters.add(Event::RawToWire);
+        self.to_wire(frame);
+    }
+
+    fn due<P: FramePool<Frame = F>>(&mut self, pool: &mut P) -> usize {
+        if self.config.offload == Offload::None {
+            return 0;
+        }
+        let mut fired = 0;
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            self.flow_timer(slot, pool);
+            fired += 1;
+        }
+        self.expire_ended();
+        self.finish_round(pool);
+        self.counters.time_wait = self.time_wait.counts[0];
+        self.counters.spent = self.time_wait.counts[1];
+        self.counters.retained = self.retained.len() as u64;
+        self.counters.listeners = self.listeners.open_count() as u64;
+        fired
+    }
+
+    pub(crate) fn allocate<P: FramePool<Frame = F>>(&mut self, pool: &mut P) -> Option<F> {
+        let frame = pool.allocate();
+        if frame.is_none() {
+            self.counters.add(Event::PoolEmpty);
+        }
+        frame
+    }
+
+    /// Our TSval now.
+    #[inline]
+    pub(crate) fn timestamp(&self) -> u32 {
+        self.ts_now
+    }
+
+    /// Sends a segment, in the frame `reuse` when it has room for it.
+    #[inline]
+    pub(crate) fn send<P: FramePool<Frame = F>>(
+        &mut self,
+        reuse: Option<F>,
+        segment: &Outgoing<'_>,
+        pool: &mut P,
+    ) {
+        if let Some(mut frame) = reuse
+            && segment.write(&mut frame)
+        {
+            return self.to_wire(frame);
+        }
+        if let Some(mut frame) = self.allocate(pool)
+            && segment.write(&mut frame)
+        {
+            self.to_wire(frame);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn to_wire(&mut self, frame: F) {
+        let event = match self.wire_out.push(frame) {
+            Ok(()) => Event::WireSent,
+            Err(_) => Event::WireQueueFull,
+        };
+        self.counters.add(event);
+    }
+
+    /// Data for the host: dropped when its queue is nearly full, as on any wire.
+    #[inline]
+    pub(crate) fn data_to_host(&mut self, queue: u16, frame: F) {
+        let out = &self.channel.queues[usize::from(queue)].out;
+        // The last eighth is for news of connections.
+        if out.room() <= self.config.queue_frames / 8 {
+            return self.counters.add(Event::HostQueueFull);
+        }
+        self.event_to_host(usize::from(queue), frame);
+    }
+
+    /// News for the host; the caller has looked for room where it must not be lost.
+    #[inline]
+    pub(crate) fn event_to_host(&mut self, queue: usize, frame: F) {
+        let event = match self.channel.queues[queue].out.push(frame) {
+            Ok(()) => Event::HostSent,
+            Err(_) => Event::HostQueueFull,
+        };
+        self.counters.add(event);
+    }
+
+    /// The first state of a flow.
+    #[inline]
+    pub(crate) fn enter_first(&mut self, slot: u32, state: State) {
+        self.flows[slot].state = state;
+        self.counters.states[state as usize] += 1;
+    }
+
+    #[inline]
+    pub(crate) fn enter(&mut self, slot: u32, state: State) {
+        let old = core::mem::replace(&mut self.flows[slot].state, state);
+        debug_assert!(is_transition(old, state), "{old:?} to {state:?}");
+        self.counters.states[old as usize] -= 1;
+        self.counters.states[state as usize] += 1;
+    }
+
+    /// Frees a flow's slot.
+    #[inline]
+    pub(crate) fn leave(&mut self, slot: u32) {
+        self.counters.states[self.flows[slot].state as usize] -= 1;
+        self.flows.release(slot);
+    }
+
+    /// Takes a flow out of the list of those that the host has not heard of.
+    #[inline]
+    pub(crate) fn unlist(&mut self, slot: u32) {
+        let flow = &self.flows[slot];
+        match flow.list {
+            Listed::No | Listed::Closed => {}
+            Listed::Waiting => {
+                if let Some(listener) = self.listeners.get_mut(flow.listener) {
+                    self.flows.unlink(&mut listener.waiting, slot);
+                }
+            }
+            Listed::Announce => {
+                let queue = usize::from(flow.queue);
+                self.flows.unlink(&mut self.channel.queues[queue].announce, slot);
+            }
+        }
+    }
+}
+
+/// Every change of state that there is.
+const fn is_transition(from: State, to: State) -> bool {
+    match from {
+        State::Waiting => matches!(to, State::Announcing | State::Established | State::LastAck),
+        State::Announcing => matches!(to, State::Established | State::LastAck),
+        State::Established => matches!(to, State::FinWait1 | State::LastAck | State::Ended),
+        State::FinWait1 => matches!(to, State::FinWait2 | State::Closing | State::Ended),
+        State::FinWait2 | State::Closing => matches!(to, State::Ended),
+        State::LastAck => matches!(to, State::Ended),
+        State::Ended => false,
+    }
+}

@@ -1,0 +1,320 @@
+//! The flows: fixed slots, each with a generation, and lists that run through them.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+use netcore::FourTuple;
+use protocol::channel::{ClosedReason, FlowId, NO_HANDLE};
+use protocol::ethernet::Mac;
+use protocol::tcp::SeqNumber;
+
+use crate::retain::NOT_RETAINED;
+
+/// Names no slot.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+
+macro_rules! states {
+    ($($variant:ident $name:literal $description:literal)*) => {
+        /// Where a flow is in its life.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum State { $(#[doc = $description] $variant,)* }
+
+        impl State {
+            /// Every state.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The name of the gauge that counts the flows in this state.
+            pub const fn gauge_name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+            /// What the gauge counts.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => $description,)* }
+            }
+        }
+    };
+}
+
+states! {
+    Waiting "flows_waiting" "Flows that wait for their first data."
+    Announcing "flows_announcing" "Flows that wait for room in the host's queue."
+    Established "flows_established" "Flows that the host holds."
+    FinWait1 "flows_fin_wait_1" "Flows in FIN_WAIT_1."
+    FinWait2 "flows_fin_wait_2" "Flows in FIN_WAIT_2."
+    Closing "flows_closing" "Flows in CLOSING."
+    LastAck "flows_last_ack" "Flows in LAST_ACK."
+    Ended "flows_ended" "Flows whose end is still to be reported to the host."
+}
+
+/// Properties of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FlowFlags(pub(crate) u8);
+
+impl FlowFlags {
+    pub(crate) const TIMESTAMPS: u8 = 1;
+    pub(crate) const SACK: u8 = 1 << 1;
+    pub(crate) const WINDOW_SCALE: u8 = 1 << 2;
+    /// The host's last segment said that it waits for the peer.
+    pub(crate) const IDLE: u8 = 1 << 3;
+
+    #[inline]
+    pub(crate) const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+    #[inline]
+    pub(crate) fn set(&mut self, bit: u8, on: bool) {
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
+    }
+}
+
+/// A list that a flow is in. It is in one at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Listed {
+    No,
+    /// Of its listener, while waiting; oldest first.
+    Waiting,
+    /// Of its queue, until there is room to announce it.
+    Announce,
+    /// Of its queue, until its end has been reported.
+    Closed,
+}
+
+/// One flow: two cache lines. The first holds what every segment touches.
+///
+/// ```text
+///  0 tuple 12 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent | hash
+/// 48 remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
+/// 64 snd_una | snd_wnd | iss | rto_ms | retained | prev | next | challenged_ms | mss | retries, reason
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Flow {
+    pub(crate) tuple: FourTuple,
+    /// Counts the uses of the slot; 0 before the first.
+    pub(crate) generation: u32,
+    /// What the host calls it.
+    pub(crate) handle: u32,
+    /// End of what our side has sent.
+    pub(crate) snd_nxt: SeqNumber,
+    /// What our side has acknowledged: the host's last word while it holds the flow.
+    pub(crate) rcv_nxt: SeqNumber,
+    /// End of what came in order, acknowledged or not.
+    pub(crate) rcv_seen: SeqNumber,
+    /// The window that our side announced last, in bytes.
+    pub(crate) rcv_wnd: u32,
+    pub(crate) ts_recent: u32,
+    /// Of the tuple.
+    pub(crate) hash: u32,
+    pub(crate) remote_mac: Mac,
+    /// Host queue.
+    pub(crate) queue: u16,
+    pub(crate) state: State,
+    pub(crate) flags: FlowFlags,
+    pub(crate) snd_scale: u8,
+    pub(crate) rcv_scale: u8,
+    pub(crate) list: Listed,
+    /// Life of the host that the flow belongs to, see `channel`.
+    pub(crate) host_life: u8,
+    /// Listener while waiting.
+    pub(crate) listener: u16,
+
+    pub(crate) snd_una: SeqNumber,
+    /// The peer's window in bytes.
+    pub(crate) snd_wnd: u32,
+    /// Our initial sequence number: the cookie.
+    pub(crate) iss: SeqNumber,
+    /// Retransmission timeout in milliseconds.
+    pub(crate) rto_ms: u32,
+    /// Place of the frame with the unacknowledged data.
+    pub(crate) retained: u32,
+    pub(crate) prev: u32,
+    pub(crate) next: u32,
+    /// Time of the last challenge ACK, in milliseconds; 0: none yet.
+    pub(crate) challenged_ms: u32,
+    pub(crate) mss: u16,
+    pub(crate) retries: u8,
+    /// Why it ended, for the host.
+    pub(crate) reason: ClosedReason,
+}
+
+const _: () = assert!(size_of::<Flow>() == 128);
+
+impl Flow {
+    pub(crate) const EMPTY: Self = Self {
+        tuple: FourTuple {
+            local_addr: core::net::Ipv4Addr::UNSPECIFIED,
+            remote_addr: core::net::Ipv4Addr::UNSPECIFIED,
+            local_port: 0,
+            remote_port: 0,
+        },
+        generation: 0,
+        handle: NO_HANDLE,
+        snd_nxt: SeqNumber(0),
+        rcv_nxt: SeqNumber(0),
+        rcv_seen: SeqNumber(0),
+        rcv_wnd: 0,
+        ts_recent: 0,
+        hash: 0,
+        remote_mac: Mac([0; 6]),
+        queue: 0,
+        state: State::Ended,
+        flags: FlowFlags(0),
+        snd_scale: 0,
+        rcv_scale: 0,
+        list: Listed::No,
+        host_life: 0,
+        listener: 0,
+        snd_una: SeqNumber(0),
+        snd_wnd: 0,
+        iss: SeqNumber(0),
+        rto_ms: 0,
+        retained: NOT_RETAINED,
+        prev: NO_SLOT,
+        next: NO_SLOT,
+        challenged_ms: 0,
+        mss: 0,
+        retries: 0,
+        reason: ClosedReason::PeerClosed,
+    };
+
+    /// The window to write into a header.
+    #[inline]
+    pub(crate) fn window_field(&self) -> u16 {
+        (self.rcv_wnd >> self.rcv_scale).min(u32::from(u16::MAX)) as u16
+    }
+}
+
+/// Both ends of a list of flows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowList {
+    pub(crate) head: u32,
+    tail: u32,
+    pub(crate) len: u32,
+}
+
+impl FlowList {
+    pub(crate) const EMPTY: Self = Self { head: NO_SLOT, tail: NO_SLOT, len: 0 };
+}
+
+/// All flows.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    flows: Box<[Flow]>,
+    /// First free slot; `next` leads on.
+    free: u32,
+    /// Slots from here on have never been used.
+    fresh: u32,
+    used: Box<[u64]>,
+}
+
+impl FlowTable {
+    pub(crate) fn new(flows_max: usize) -> Self {
+        Self {
+            flows: vec![Flow::EMPTY; flows_max].into_boxed_slice(),
+            free: NO_SLOT,
+            fresh: 0,
+            used: vec![0; flows_max.div_ceil(64)].into_boxed_slice(),
+        }
+    }
+
+    /// Takes a free slot, with its generation counted up and everything else fresh.
+    #[inline]
+    pub(crate) fn allocate(&mut self) -> Option<u32> {
+        let slot = if self.free != NO_SLOT {
+            let slot = self.free;
+            self.free = self.flows[slot as usize].next;
+            slot
+        } else if (self.fresh as usize) < self.flows.len() {
+            self.fresh += 1;
+            self.fresh - 1
+        } else {
+            return None;
+        };
+        let flow = &mut self.flows[slot as usize];
+        // Never 0, so that an empty flow id names nothing.
+        let generation = flow.generation.wrapping_add(1).max(1);
+        *flow = Flow { generation, ..Flow::EMPTY };
+        self.used[slot as usize / 64] |= 1 << (slot % 64);
+        Some(slot)
+    }
+
+    /// Gives a slot back.
+    #[inline]
+    pub(crate) fn release(&mut self, slot: u32) {
+        debug_assert!(self.is_used(slot) && self[slot].list == Listed::No);
+        self.used[slot as usize / 64] &= !(1 << (slot % 64));
+        self.flows[slot as usize].next = core::mem::replace(&mut self.free, slot);
+    }
+
+    #[inline]
+    pub(crate) fn is_used(&self, slot: u32) -> bool {
+        self.used[slot as usize / 64] & 1 << (slot % 64) != 0
+    }
+
+    /// How many slots have ever been used.
+    pub(crate) fn slots_used(&self) -> u32 {
+        self.fresh
+    }
+
+    /// The slot that `id` names now.
+    #[inline]
+    pub(crate) fn resolve(&self, id: FlowId) -> Option<u32> {
+        let flow = self.flows.get(id.slot as usize)?;
+        (flow.generation == id.generation && self.is_used(id.slot)).then_some(id.slot)
+    }
+
+    #[inline]
+    pub(crate) fn id(&self, slot: u32) -> FlowId {
+        FlowId { slot, generation: self[slot].generation }
+    }
+
+    /// Adds a flow at the end of a list.
+    #[inline]
+    pub(crate) fn push(&mut self, list: &mut FlowList, slot: u32, listed: Listed) {
+        debug_assert_eq!(self[slot].list, Listed::No);
+        let prev = core::mem::replace(&mut list.tail, slot);
+        let flow = &mut self.flows[slot as usize];
+        (flow.prev, flow.next, flow.list) = (prev, NO_SLOT, listed);
+        if prev == NO_SLOT {
+            list.head = slot;
+        } else {
+            self.flows[prev as usize].next = slot;
+        }
+        list.len += 1;
+    }
+
+    /// Takes a flow out of the list that it is in.
+    #[inline]
+    pub(crate) fn unlink(&mut self, list: &mut FlowList, slot: u32) {
+        let flow = &mut self.flows[slot as usize];
+        let (prev, next) = (flow.prev, flow.next);
+        flow.list = Listed::No;
+        if prev == NO_SLOT {
+            list.head = next;
+        } else {
+            self.flows[prev as usize].next = next;
+        }
+        if next == NO_SLOT {
+            list.tail = prev;
+        } else {
+            self.flows[next as usize].prev = prev;
+        }
+        list.len -= 1;
+    }
+}
+
+impl core::ops::Index<u32> for FlowTable {
+    type Output = Flow;
+    #[inline]
+    fn index(&self, slot: u32) -> &Flow {
+        &self.flows[slot as usize]
+    }
+}
+
+impl core::ops::IndexMut<u32> for FlowTable {
+    #[inline]
+    fn index_mut(&mut self, slot: u32) -> &mut Flow {
+        &mut self.flows[slot as usize]
+    }
+}

@@ -1,0 +1,157 @@
+//! From received bytes to a segment, and from a decision to the bytes of a frame.
+
+use core::net::Ipv4Addr;
+
+use netcore::{FourTuple, Frame};
+use protocol::ethernet::{self, EtherType, Mac};
+use protocol::tcp::{self, Flags, Options, SeqNumber};
+use protocol::{Malformed, ipv4};
+
+/// A TCP segment from the wire; offsets count from the start of the frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) tuple: FourTuple,
+    pub(crate) tcp: tcp::Header,
+    pub(crate) src_mac: Mac,
+    pub(crate) dst_mac: Mac,
+    pub(crate) tcp_at: usize,
+    /// Where the IP packet ends; link-layer padding may follow.
+    pub(crate) end: usize,
+}
+
+impl Segment {
+    /// Bytes of data.
+    #[inline]
+    pub(crate) fn data_len(&self) -> u32 {
+        (self.end - self.tcp_at - self.tcp.header_len) as u32
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flags: Flags) -> bool {
+        self.tcp.flags.any(flags)
+    }
+
+    /// The sequence number behind the data; a FIN stands there.
+    #[inline]
+    pub(crate) fn data_end(&self) -> SeqNumber {
+        self.tcp.seq + self.data_len()
+    }
+
+    #[inline]
+    pub(crate) fn options(&self, bytes: &[u8]) -> Options {
+        self.tcp.options(&bytes[self.tcp_at..self.end])
+    }
+
+    pub(crate) fn checksum_is_good(&self, bytes: &[u8], allow_partial: bool) -> bool {
+        let FourTuple { local_addr, remote_addr, .. } = self.tuple;
+        tcp::verify_checksum(remote_addr, local_addr, &bytes[self.tcp_at..self.end], allow_partial)
+    }
+}
+
+/// What a frame is.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    Tcp(Segment),
+    /// A piece of an IP packet.
+    Fragment,
+    /// ARP, ICMP and whatever else is not TCP over IPv4.
+    Other,
+    Malformed,
+}
+
+/// Looks at a frame as it came from the wire.
+#[inline]
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
+    let Ok(link) = ethernet::Header::parse(bytes) else { return Parsed::Malformed };
+    if link.ether_type != EtherType::Ipv4 {
+        return Parsed::Other;
+    }
+    match parse_packet(&bytes[ethernet::HEADER_LEN..]) {
+        Ok(Some((ip, tcp))) => Parsed::Tcp(Segment {
+            tuple: FourTuple {
+                local_addr: ip.dst,
+                remote_addr: ip.src,
+                local_port: tcp.dst_port,
+                remote_port: tcp.src_port,
+            },
+            tcp,
+            src_mac: link.src,
+            dst_mac: link.dst,
+            tcp_at: ethernet::HEADER_LEN + ip.header_len,
+            end: ethernet::HEADER_LEN + ip.total_len,
+        }),
+        Ok(None) if is_fragment(&bytes[ethernet::HEADER_LEN..]) => Parsed::Fragment,
+        Ok(None) => Parsed::Other,
+        Err(_) => Parsed::Malformed,
+    }
+}
+
+/// Headers of an IP packet; `None` when it is not a whole TCP segment.
+#[inline]
+pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ipv4::Header, tcp::Header)>, Malformed> {
+    let ip = ipv4::Header::parse(packet)?;
+    if ip.protocol != ipv4::PROTOCOL_TCP || ip.fragment {
+        return Ok(None);
+    }
+    let tcp = tcp::Header::parse(&packet[ip.header_len..ip.total_len])?;
+    Ok(Some((ip, tcp)))
+}
+
+#[cold]
+fn is_fragment(packet: &[u8]) -> bool {
+    ipv4::Header::parse(packet).is_ok_and(|ip| ip.fragment)
+}
+
+/// A segment of ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) from: Mac,
+    pub(crate) to: Mac,
+    pub(crate) tuple: FourTuple,
+    pub(crate) seq: SeqNumber,
+    pub(crate) ack: SeqNumber,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) options: Options,
+    pub(crate) data: &'a [u8],
+}
+
+impl Outgoing<'_> {
+    /// Writes the segment into a frame, in place of what is there; false when it has no room.
+    #[inline]
+    pub(crate) fn write(&self, frame: &mut impl Frame) -> bool {
+        const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+        frame.reset();
+        let tcp_len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
+        let Some(out) = frame.append(TCP_AT + tcp_len) else { return false };
+        let FourTuple { local_addr: src, remote_addr: dst, local_port, remote_port } = self.tuple;
+        ethernet::Header { dst: self.to, src: self.from, ether_type: EtherType::Ipv4 }.emit(out);
+        let ip = ipv4::Header::outgoing(src, dst, ipv4::PROTOCOL_TCP, tcp_len);
+        ip.emit(&mut out[ethernet::HEADER_LEN..]);
+        let header = tcp::Header {
+            src_port: local_port,
+            dst_port: remote_port,
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            urgent: 0,
+            header_len: tcp::HEADER_LEN,
+        };
+        let segment = &mut out[TCP_AT..];
+        let header_len = header.emit(&self.options, segment);
+        segment[header_len..].copy_from_slice(self.data);
+        tcp::fill_checksum(src, dst, segment);
+        true
+    }
+}
+
+/// True for a source that nothing may be sent to (RFC 1122 §3.2.1.3), or that claims to be us.
+pub(crate) fn is_unusable_source(tuple: &FourTuple) -> bool {
+    let FourTuple { remote_addr: addr, local_addr, .. } = *tuple;
+    addr == local_addr || is_not_one_host(addr)
+}
+
+fn is_not_one_host(addr: Ipv4Addr) -> bool {
+    addr.is_multicast() || addr.octets()[0] >= 240 || addr.is_loopback() || addr.octets()[0] == 0
+}

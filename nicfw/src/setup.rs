@@ -1,0 +1,213 @@
+//! How a connection begins: SYN, cookie, ACK, and the wait for the first data.
+//!
+//! No memory is used before a valid ACK. RFC 9293 §3.10.7.2 (LISTEN), RFC 4987 §3.6 (cookies),
+//! RFC 5961 (blind attacks), RFC 7323 (timestamps, window scale).
+
+use netcore::cookie::SynOptions;
+use netcore::{Frame, FramePool};
+use protocol::channel::AcceptPolicy;
+use protocol::tcp::{DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
+
+use crate::counters::Event;
+use crate::firmware::Firmware;
+use crate::flow_table::{Flow, FlowFlags, Listed, State};
+use crate::packet::{Outgoing, Segment, is_unusable_source};
+
+impl<F: Frame> Firmware<F> {
+    /// A segment for a listener, from a peer that has no flow.
+    pub(crate) fn listening<P: FramePool<Frame = F>>(
+        &mut self,
+        listener: u16,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        if segment.has(Flags::RST) {
+            return self.counters.add(Event::NoFlowDropped);
+        }
+        if segment.has(Flags::ACK) {
+            return self.first_ack(listener, segment, frame, pool);
+        }
+        if segment.has(Flags::SYN) {
+            return self.syn(listener, segment, frame, pool);
+        }
+        self.counters.add(Event::NoFlowDropped);
+    }
+
+    /// Answers a SYN with a cookie. Data in it is not acknowledged: the peer sends it again.
+    pub(crate) fn syn<P: FramePool<Frame = F>>(
+        &mut self,
+        listener: u16,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        if segment.has(Flags::FIN) || is_unusable_source(&segment.tuple) || segment.src_mac.is_multicast() {
+            return self.counters.add(Event::SynUnusable);
+        }
+        let Some(listen) = self.listeners.get(listener).map(|listener| listener.listen) else { return };
+        let offered = segment.options(frame.bytes());
+        let mss = offered.mss.unwrap_or(DEFAULT_MSS);
+        let mut options = Options { mss: Some(listen.mss), ..Options::default() };
+        // Without timestamps there is no place for the other options to travel in: not announced.
+        if let Some(theirs) = offered.timestamps {
+            let kept = SynOptions { window_scale: offered.window_scale, sack: offered.sack_permitted };
+            let value = kept.into_timestamp(self.timestamp());
+            options.timestamps = Some(Timestamps { value, echo: theirs.value });
+            options.sack_permitted = kept.sack;
+            options.window_scale = kept.window_scale.map(|_| listen.window_scale);
+        }
+        let answer = Outgoing {
+            from: self.config.mac,
+            to: segment.src_mac,
+            tuple: segment.tuple,
+            seq: self.cookies.make(&segment.tuple, segment.tcp.seq, mss),
+            ack: segment.tcp.seq + 1,
+            flags: Flags::SYN | Flags::ACK,
+            window: listen.window,
+            options,
+            data: &[],
+        };
+        self.counters.add(Event::SynReceived);
+        self.send(Some(frame), &answer, pool);
+    }
+
+    /// An ACK without flow: the end of a handshake, if its cookie is good.
+    pub(crate) fn first_ack<P: FramePool<Frame = F>>(
+        &mut self,
+        listener: u16,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let (iss, irs) = (segment.tcp.ack - 1, segment.tcp.seq - 1);
+        let mss = if segment.has(Flags::SYN) { None } else { self.cookies.check(&segment.tuple, irs, iss) };
+        let Some(mss) = mss else {
+            self.counters.add(Event::CookieRefused);
+            return self.reset_unknown(segment, Some(frame), pool);
+        };
+        let Some(slot) = self.open(listener, segment, mss, frame.bytes(), pool) else {
+            return self.counters.add(Event::FlowTableFull);
+        };
+        self.counters.add(Event::CookieAccepted);
+        self.waiting(slot, segment, frame, pool);
+    }
+
+    /// Makes a flow in state Waiting.
+    fn open<P: FramePool<Frame = F>>(
+        &mut self,
+        place: u16,
+        segment: &Segment,
+        mss: u16,
+        bytes: &[u8],
+        pool: &mut P,
+    ) -> Option<u32> {
+        let hash = self.hasher.hash(&segment.tuple);
+        let listener = self.listeners.get(place)?;
+        let (listen, oldest) = (listener.listen, listener.waiting.head);
+        if listener.waiting.len >= listen.backlog.max(1) {
+            self.counters.add(Event::BacklogEvicted);
+            self.reset_flow(oldest, None, pool);
+        }
+        let slot = self.flows.allocate()?;
+        let queue = self.steering.queue(&segment.tuple);
+        let host_life = self.channel.life;
+        let flow = &mut self.flows[slot];
+        *flow = Flow {
+            tuple: segment.tuple,
+            hash,
+            remote_mac: segment.src_mac,
+            queue,
+            host_life,
+            listener: place,
+            mss,
+            iss: segment.tcp.ack - 1,
+            snd_una: segment.tcp.ack,
+            snd_nxt: segment.tcp.ack,
+            rcv_nxt: segment.tcp.seq,
+            rcv_seen: segment.tcp.seq,
+            rcv_wnd: u32::from(listen.window),
+            ..*flow
+        };
+        if let Some(timestamps) = segment.options(bytes).timestamps {
+            let kept = SynOptions::from_timestamp(timestamps.echo);
+            flow.ts_recent = timestamps.value;
+            flow.flags.set(FlowFlags::TIMESTAMPS, true);
+            flow.flags.set(FlowFlags::SACK, kept.sack);
+            if let Some(shift) = kept.window_scale {
+                flow.flags.set(FlowFlags::WINDOW_SCALE, true);
+                (flow.snd_scale, flow.rcv_scale) = (shift, listen.window_scale);
+            }
+        }
+        self.index.insert(hash, slot);
+        self.enter_first(slot, State::Waiting);
+        if let Some(listener) = self.listeners.get_mut(place) {
+            self.flows.push(&mut listener.waiting, slot, Listed::Waiting);
+        }
+        Some(slot)
+    }
+
+    /// A segment for a flow that the host has not heard of. (RFC 9293 §3.10.7.4, ESTABLISHED.)
+    pub(crate) fn waiting<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let flow = self.flows[slot];
+        let (seq, data_len) = (segment.tcp.seq, segment.data_len());
+        if segment.has(Flags::RST) {
+            return self.reset_received(slot, segment, Some(frame), pool);
+        }
+        if segment.has(Flags::SYN) || (segment.has(Flags::ACK) && segment.tcp.ack != flow.snd_nxt) {
+            return self.challenge(slot, Some(frame), pool);
+        }
+        if !segment.has(Flags::ACK) {
+            return self.counters.add(Event::Unacceptable);
+        }
+        let timestamps = segment.options(frame.bytes()).timestamps;
+        let starts_in_window = seq.in_window(flow.rcv_nxt, flow.rcv_wnd.max(1));
+        let ends_in_window =
+            data_len > 0 && (segment.data_end() - 1).in_window(flow.rcv_nxt, flow.rcv_wnd.max(1));
+        if !self.passes_paws(slot, timestamps) || !(starts_in_window || ends_in_window) {
+            // A keep-alive too: its answer is this ACK.
+            self.counters.add(Event::Unacceptable);
+            return self.send_ack(slot, Some(frame), pool);
+        }
+        let flow = &mut self.flows[slot];
+        flow.remote_mac = segment.src_mac;
+        flow.snd_wnd = u32::from(segment.tcp.window) << flow.snd_scale;
+        if let Some(timestamps) = timestamps
+            && seq.before_eq(flow.rcv_nxt)
+        {
+            flow.ts_recent = timestamps.value;
+        }
+        if data_len > 0 {
+            return self.announce(slot, Some((segment, frame)), pool);
+        }
+        if segment.has(Flags::FIN) {
+            if seq == flow.rcv_nxt {
+                self.counters.add(Event::WaitingClosed);
+                return self.finish_passively(slot, segment, frame, pool);
+            }
+            return self.send_ack(slot, Some(frame), pool);
+        }
+        let policy = self.listeners.get(flow.listener).map(|listener| listener.listen.policy);
+        if policy == Some(AcceptPolicy::Immediate) && flow.state == State::Waiting {
+            self.announce(slot, None, pool);
+        }
+    }
+
+    /// True unless the segment is older than what has been seen (RFC 7323 §5.3).
+    #[inline]
+    pub(crate) fn passes_paws(&self, slot: u32, timestamps: Option<Timestamps>) -> bool {
+        let flow = &self.flows[slot];
+        match timestamps {
+            Some(timestamps) if flow.flags.has(FlowFlags::TIMESTAMPS) => {
+                !SeqNumber(timestamps.value).before(SeqNumber(flow.ts_recent))
+            }
+            _ => true,
+        }
+    }
+}

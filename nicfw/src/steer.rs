@@ -1,0 +1,238 @@
+//! The way of a segment: from the wire to the host queue that has the flow, and back.
+
+use netcore::toeplitz::Toeplitz;
+use netcore::{FourTuple, Frame, FramePool};
+use protocol::channel::{self, ClosedReason, Established, Header, Kind, MessageFlags};
+use protocol::ethernet;
+use protocol::tcp::Flags;
+
+use crate::counters::Event;
+use crate::firmware::Firmware;
+use crate::flow_table::{FlowFlags, Listed, State};
+use crate::packet::Segment;
+
+/// Entries of the indirection table, as cards have it.
+const INDIRECTION: usize = 128;
+
+/// Receive-side scaling over the queues that take part.
+#[derive(Debug)]
+pub(crate) struct Steering {
+    toeplitz: Toeplitz,
+    table: [u16; INDIRECTION],
+    single: bool,
+}
+
+impl Steering {
+    pub(crate) fn new() -> Self {
+        Self { toeplitz: Toeplitz::default(), table: [0; INDIRECTION], single: true }
+    }
+
+    /// Spreads over these queues from now on; over queue 0 when there are none.
+    pub(crate) fn set_queues(&mut self, queues: impl Iterator<Item = usize> + Clone) {
+        self.single = queues.clone().count() <= 1;
+        let mut around = queues.cycle();
+        for queue in &mut self.table {
+            *queue = around.next().unwrap_or(0) as u16;
+        }
+    }
+
+    /// The queue for what has no four-tuple.
+    pub(crate) fn first(&self) -> u16 {
+        self.table[0]
+    }
+
+    #[inline]
+    pub(crate) fn queue(&self, tuple: &FourTuple) -> u16 {
+        if self.single {
+            return self.table[0];
+        }
+        self.table[self.toeplitz.hash(tuple) as usize % INDIRECTION]
+    }
+}
+
+impl<F: Frame> Firmware<F> {
+    /// Hands a frame to the host as it came.
+    pub(crate) fn raw_to_host(&mut self, queue: u16, frame: F) {
+        self.counters.add(Event::RawToHost);
+        self.data_to_host(queue, frame);
+    }
+
+    /// A segment for a flow that the host holds.
+    pub(crate) fn established<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        if segment.has(Flags::RST | Flags::SYN) || !segment.has(Flags::ACK) {
+            return self.unusual(slot, segment, frame, pool);
+        }
+        let flow = &mut self.flows[slot];
+        flow.remote_mac = segment.src_mac;
+        let data_end = segment.data_end();
+        if segment.has(Flags::FIN) {
+            // The firmware may finish alone only what it knows to be finished: everything that
+            // the peer sent is acknowledged by the host, and the other way round.
+            let nothing_open = flow.flags.has(FlowFlags::IDLE)
+                && data_end == flow.rcv_nxt
+                && segment.tcp.seq.before_eq(flow.rcv_nxt)
+                && segment.tcp.ack == flow.snd_nxt;
+            if nothing_open && !segment.has(Flags::URG) {
+                return self.passive_close(slot, segment, frame, pool);
+            }
+        }
+        let end = data_end + u32::from(segment.has(Flags::FIN));
+        if segment.tcp.seq.before_eq(flow.rcv_seen) && end.after(flow.rcv_seen) {
+            flow.rcv_seen = end;
+        }
+        self.segment_to_host(slot, segment, frame);
+    }
+
+    #[cold]
+    fn unusual<P: FramePool<Frame = F>>(&mut self, slot: u32, segment: &Segment, frame: F, pool: &mut P) {
+        if segment.has(Flags::RST) {
+            self.reset_received(slot, segment, Some(frame), pool);
+        } else if segment.has(Flags::SYN) {
+            self.challenge(slot, Some(frame), pool);
+        } else {
+            self.counters.add(Event::Unacceptable);
+        }
+    }
+
+    fn passive_close<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        if let Some(timestamps) = segment.options(frame.bytes()).timestamps {
+            if !self.passes_paws(slot, Some(timestamps)) {
+                return self.segment_to_host(slot, segment, frame);
+            }
+            self.flows[slot].ts_recent = timestamps.value;
+        }
+        self.counters.add(Event::PassiveClose);
+        self.report_end(slot, ClosedReason::PeerClosed);
+        self.finish_passively(slot, segment, frame, pool);
+    }
+
+    /// Turns a frame from the wire into a SEGMENT message.
+    #[inline]
+    fn segment_to_host(&mut self, slot: u32, segment: &Segment, mut frame: F) {
+        let flow = &self.flows[slot];
+        let header = Header {
+            kind: Kind::Segment,
+            flags: MessageFlags::CHECKSUM_GOOD,
+            epoch: self.channel.host_epoch,
+            flow: self.flows.id(slot),
+            handle: flow.handle,
+        };
+        let queue = flow.queue;
+        frame.truncate(segment.end);
+        let len_behind = segment.end - ethernet::HEADER_LEN;
+        if !self.put_header(&mut frame, &header, len_behind, 0) {
+            return;
+        }
+        self.counters.add(Event::SegmentToHost);
+        self.data_to_host(queue, frame);
+    }
+
+    /// Puts the channel's headers, and `body_len` bytes to be filled, in front of the IP packet
+    /// whose Ethernet header they swallow.
+    #[inline]
+    fn put_header(&mut self, frame: &mut F, header: &Header, len_behind: usize, body_len: usize) -> bool {
+        if frame.prepend(channel::HEADER_LEN + body_len).is_none() {
+            self.counters.add(Event::HostQueueFull);
+            return false;
+        }
+        let out = frame.bytes_mut();
+        channel::emit_ethernet(self.config.mac, self.config.mac, out);
+        header.emit(len_behind, &mut out[ethernet::HEADER_LEN..]);
+        true
+    }
+
+    /// Tells the host of a connection, with its first data if there is any. When the host's
+    /// queue is full, the data is dropped (the peer sends it again) and the news kept.
+    pub(crate) fn announce<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        first: Option<(&Segment, F)>,
+        pool: &mut P,
+    ) {
+        let flow = self.flows[slot];
+        let queue = usize::from(flow.queue);
+        let (frame, packet_len) = match first {
+            Some((segment, mut frame)) => {
+                frame.truncate(segment.end);
+                if segment.tcp.seq.before_eq(flow.rcv_seen) {
+                    self.flows[slot].rcv_seen = segment.data_end() + u32::from(segment.has(Flags::FIN));
+                }
+                (Some(frame), segment.end - ethernet::HEADER_LEN)
+            }
+            None => (None, 0),
+        };
+        let has_room = !self.channel.queues[queue].out.is_full();
+        let made = if has_room { frame.or_else(|| self.empty_message(pool)) } else { None };
+        let Some(mut frame) = made else {
+            self.counters.add(Event::EstablishedDelayed);
+            // With data, the peer's retransmission tries again.
+            if packet_len == 0 && flow.state == State::Waiting {
+                self.unlist(slot);
+                self.enter(slot, State::Announcing);
+                self.flows.push(&mut self.channel.queues[queue].announce, slot, Listed::Announce);
+            }
+            return;
+        };
+        let mut flags = MessageFlags::default();
+        if packet_len > 0 {
+            flags = MessageFlags::CHECKSUM_GOOD | MessageFlags::FIRST_DATA;
+        }
+        let header = Header {
+            flags,
+            flow: self.flows.id(slot),
+            ..Header::new(Kind::Established, self.channel.host_epoch)
+        };
+        if !self.put_header(&mut frame, &header, Established::LEN + packet_len, Established::LEN) {
+            return;
+        }
+        let body = self.established_body(slot);
+        body.emit(&mut frame.bytes_mut()[ethernet::HEADER_LEN + channel::HEADER_LEN..]);
+        self.unlist(slot);
+        self.enter(slot, State::Established);
+        self.counters.add(Event::EstablishedSent);
+        self.event_to_host(queue, frame);
+    }
+
+    /// A frame that is just an Ethernet header, for a message to be prepended to.
+    fn empty_message<P: FramePool<Frame = F>>(&mut self, pool: &mut P) -> Option<F> {
+        let mut frame = self.allocate(pool)?;
+        frame.append(ethernet::HEADER_LEN)?;
+        Some(frame)
+    }
+
+    fn established_body(&mut self, slot: u32) -> Established {
+        let ts_value = self.timestamp();
+        let flow = &self.flows[slot];
+        Established {
+            local_addr: flow.tuple.local_addr,
+            remote_addr: flow.tuple.remote_addr,
+            local_port: flow.tuple.local_port,
+            remote_port: flow.tuple.remote_port,
+            timestamps: flow.flags.has(FlowFlags::TIMESTAMPS),
+            sack: flow.flags.has(FlowFlags::SACK),
+            window_scaling: flow.flags.has(FlowFlags::WINDOW_SCALE),
+            snd_scale: flow.snd_scale,
+            rcv_scale: flow.rcv_scale,
+            snd_nxt: flow.snd_nxt,
+            rcv_nxt: flow.rcv_nxt,
+            snd_wnd: flow.snd_wnd,
+            mss: flow.mss,
+            remote_mac: flow.remote_mac,
+            ts_recent: flow.ts_recent,
+            ts_value,
+            rtt_us: 0,
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! How a connection ends: FIN from either side, retransmission of what was last, RST.
+//!
+//! RFC 9293 §3.6 and §3.10.7.4, RFC 6298 (timeouts), RFC 5961 (RST and SYN within the window).
+//! The host has forgotten a flow in these states, or will when it reads CLOSED.
+
+use netcore::{Duration, Frame, FramePool};
+use protocol::channel::{Abort, Close, ClosedReason};
+use protocol::ethernet::{self, EtherType};
+use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
+
+use crate::counters::Event;
+use crate::firmware::Firmware;
+use crate::flow_table::{FlowFlags, Listed, State};
+use crate::packet::{Outgoing, Segment};
+use crate::retain::NOT_RETAINED;
+use crate::time_wait::Kind;
+
+/// What a host hands over with CLOSE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastSegment {
+    pub(crate) close: Close,
+    pub(crate) peer_finished: bool,
+    pub(crate) tcp: tcp::Header,
+    /// Where the IP packet begins and where its data begins and ends, in the frame.
+    pub(crate) packet_at: usize,
+    pub(crate) data_at: usize,
+    pub(crate) end: usize,
+}
+
+impl<F: Frame> Firmware<F> {
+    /// Answers the peer's FIN with ours: CLOSE_WAIT is left at once for LAST_ACK.
+    pub(crate) fn finish_passively<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        self.unlist(slot);
+        self.enter(slot, State::LastAck);
+        let rto_ms = self.config.rto_initial.millis() as u32;
+        let flow = &mut self.flows[slot];
+        flow.rcv_nxt = segment.data_end() + 1;
+        flow.rcv_seen = flow.rcv_nxt;
+        flow.snd_una = flow.snd_nxt;
+        flow.snd_nxt += 1;
+        flow.snd_wnd = (u32::from(segment.tcp.window) << flow.snd_scale).max(1);
+        flow.rto_ms = rto_ms;
+        flow.retries = 0;
+        let seq = flow.snd_una;
+        self.start_timer(slot);
+        self.send_for(slot, Flags::FIN | Flags::ACK, seq, Some(frame), pool);
+    }
+
+    /// The host's last data and its FIN: sent, and kept until the peer has them.
+    pub(crate) fn close<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        last: &LastSegment,
+        mut frame: F,
+        pool: &mut P,
+    ) {
+        self.counters.add(Event::ActiveClose);
+        let LastSegment { close, tcp, .. } = *last;
+        let data_len = (last.end - last.data_at) as u32;
+        let rto =
+            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
+        let flow = &mut self.flows[slot];
+        flow.snd_una = tcp.seq;
+        flow.snd_nxt = tcp.seq + data_len + 1;
+        flow.snd_wnd = close.snd_wnd;
+        flow.rcv_nxt = close.rcv_nxt;
+        flow.rcv_seen = close.rcv_nxt;
+        flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
+        flow.ts_recent = close.ts_recent;
+        flow.rto_ms = rto / 1000;
+        flow.retries = 0;
+        flow.challenged_ms = 0;
+        let to = flow.remote_mac;
+        self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
+        self.start_timer(slot);
+
+        let fits = data_len < close.snd_wnd || data_len == 0;
+        if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
+            frame.truncate(last.end);
+            frame.advance(last.packet_at - ethernet::HEADER_LEN);
+            let link = ethernet::Header { dst: to, src: self.config.mac, ether_type: EtherType::Ipv4 };
+            link.emit(frame.bytes_mut());
+            return self.to_wire(frame);
+        }
+        // The peer's window is too small, or no frame was left for a copy: keep the original.
+        frame.truncate(last.end);
+        frame.advance(last.data_at);
+        match self.retained.put(frame) {
+            Ok(place) => {
+                self.flows[slot].retained = place;
+                self.transmit(slot, false, pool);
+            }
+            Err(_) => {
+                self.counters.add(Event::RetainLost);
+                self.reset_flow(slot, None, pool);
+            }
+        }
+    }
+
+    /// Keeps a copy of the data. True when the original may go: also when there is no place, so
+    /// that a loss ends the connection. False when only a frame was missing.
+    fn retain_copy<P: FramePool<Frame = F>>(&mut self, slot: u32, data: &[u8], pool: &mut P) -> bool {
+        if self.retained.is_full() {
+            self.counters.add(Event::RetainFull);
+            return true;
+        }
+        let Some(mut copy) = self.allocate(pool) else { return false };
+        let Some(out) = copy.append(data.len()) else { return false };
+        out.copy_from_slice(data);
+        if let Ok(place) = self.retained.put(copy) {
+            self.flows[slot].retained = place;
+        }
+        true
+    }
+
+    /// The host resets a connection.
+    pub(crate) fn abort<P: FramePool<Frame = F>>(&mut self, slot: u32, abort: Abort, frame: F, pool: &mut P) {
+        self.counters.add(Event::Aborted);
+        let flow = &mut self.flows[slot];
+        flow.snd_nxt = abort.snd_nxt;
+        flow.rcv_nxt = abort.rcv_nxt;
+        self.reset_flow(slot, Some(frame), pool);
+    }
+
+    /// A segment for a flow that is being closed.
+    pub(crate) fn closing<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let timestamps = segment.options(frame.bytes()).timestamps;
+        let is_rst = segment.has(Flags::RST);
+        if !self.is_acceptable(slot, segment) || (!is_rst && !self.passes_paws(slot, timestamps)) {
+            self.counters.add(if is_rst { Event::ResetIgnored } else { Event::Unacceptable });
+            if is_rst {
+                return;
+            }
+            if segment.has(Flags::FIN) && self.flows[slot].state == State::LastAck {
+                // The peer has not seen our FIN either: no need to wait for the timer.
+                self.counters.add(Event::Retransmitted);
+                return self.transmit(slot, true, pool);
+            }
+            return self.send_ack(slot, Some(frame), pool);
+        }
+        if is_rst {
+            return self.reset_received(slot, segment, Some(frame), pool);
+        }
+        if segment.has(Flags::SYN) {
+            return self.challenge(slot, Some(frame), pool);
+        }
+        if !segment.has(Flags::ACK) || segment.tcp.ack.after(self.flows[slot].snd_nxt) {
+            self.counters.add(Event::Unacceptable);
+            return if segment.has(Flags::ACK) {
+                self.send_ack(slot, Some(frame), pool)
+            };
+        }
+        let flow = &mut self.flows[slot];
+        flow.remote_mac = segment.src_mac;
+        if let Some(timestamps) = timestamps
+            && segment.tcp.seq.before_eq(flow.rcv_nxt)
+        {
+            flow.ts_recent = timestamps.value;
+        }
+        if !self.acknowledged(slot, segment, pool) {
+            return;
+        }
+        self.text_and_fin(slot, segment, frame, pool);
+    }
+
+    /// RFC 9293 §3.10.7.4, first step.
+    fn is_acceptable(&self, slot: u32, segment: &Segment) -> bool {
+        let flow = &self.flows[slot];
+        let len = segment.data_len() + u32::from(segment.has(Flags::FIN));
+        let seq = segment.tcp.seq;
+        if len == 0 || flow.rcv_wnd == 0 {
+            return seq == flow.rcv_nxt || seq.in_window(flow.rcv_nxt, flow.rcv_wnd);
+        }
+        seq.in_window(flow.rcv_nxt, flow.rcv_wnd) || (seq + (len - 1)).in_window(flow.rcv_nxt, flow.rcv_wnd)
+    }
+
+    /// Fifth step, ACK. Returns false when the flow is gone.
+    fn acknowledged<P: FramePool<Frame = F>>(&mut self, slot: u32, segment: &Segment, pool: &mut P) -> bool {
+        let ack = segment.tcp.ack;
+        let flow = &mut self.flows[slot];
+        if ack.before(flow.snd_una) {
+            return true;
+        }
+        let newly = ack.distance_from(flow.snd_una);
+        let old_window =
+            core::mem::replace(&mut flow.snd_wnd, u32::from(segment.tcp.window) << flow.snd_scale);
+        let opened = flow.snd_wnd > old_window;
+        flow.retries = 0;
+        flow.snd_una = ack;
+        let (state, all, retained) = (flow.state, ack == flow.snd_nxt, flow.retained);
+        if newly > 0 {
+            if let Some(frame) = self.retained.frame_mut(retained) {
+                frame.advance(newly as usize);
+                if frame.bytes().is_empty() {
+                    self.release_retained(slot);
+                }
+            }
+            if !all {
+                self.start_timer(slot);
+                self.transmit(slot, false, pool);
+                return true;
+            }
+        }
+        if !all {
+            if opened {
+                self.transmit(slot, false, pool);
+            }
+            return true;
+        }
+        match state {
+            State::FinWait1 => {
+                self.enter(slot, State::FinWait2);
+                self.timers.insert(slot, self.now + self.config.fin_wait_2);
+            }
+            State::Closing => {
+                self.forget(slot, Kind::TimeWait);
+                return false;
+            }
+            State::LastAck => {
+                self.end(slot);
+                return false;
+            }
+            State::FinWait2 => {}
+            State::Waiting | State::Announcing | State::Established | State::Ended => {
+                debug_assert!(false, "{state:?} is not a closing state");
+            }
+        }
+        true
+    }
+
+    /// Seventh and eighth step.
+    fn text_and_fin<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let flow = &self.flows[slot];
+        if !matches!(flow.state, State::FinWait1 | State::FinWait2) {
+            return;
+        }
+        if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
+            // RFC 9293 §3.6.1: nobody is left to read it.
+            self.counters.add(Event::DataAfterClose);
+            self.reset_unknown(segment, Some(frame), pool);
+            return self.end(slot);
+        }
+        if !segment.has(Flags::FIN) {
+            if segment.data_len() > 0 {
+                self.send_ack(slot, Some(frame), pool);
+            }
+            return;
+        }
+        if segment.data_end() != flow.rcv_nxt {
+            return self.send_ack(slot, Some(frame), pool);
+        }
+        let state = flow.state;
+        let flow = &mut self.flows[slot];
+        flow.rcv_nxt += 1;
+        flow.rcv_seen = flow.rcv_nxt;
+        self.send_ack(slot, Some(frame), pool);
+        if state == State::FinWait2 {
+            self.forget(slot, Kind::TimeWait);
+        } else {
+            self.enter(slot, State::Closing);
+        }
+    }
+
+    /// The timer of a flow fired.
+    pub(crate) fn flow_timer<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
+        let flow = &mut self.flows[slot];
+        match flow.state {
+            State::FinWait1 | State::Closing | State::LastAck => {}
+            State::FinWait2 => {
+                self.counters.add(Event::TimedOut);
+                return self.end(slot);
+            }
+            State::Waiting | State::Announcing | State::Established | State::Ended => return,
+        }
+        flow.retries += 1;
+        if flow.retries > self.config.retries {
+            self.counters.add(Event::TimedOut);
+            return self.reset_flow(slot, None, pool);
+        }
+        if flow.retained == NOT_RETAINED && flow.snd_nxt.distance_from(flow.snd_una) > 1 {
+            self.counters.add(Event::RetainLost);
+            return self.reset_flow(slot, None, pool);
+        }
+        self.counters.add(Event::Retransmitted);
+        self.start_timer(slot);
+        self.transmit(slot, true, pool);
+    }
+
+    /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).
+    fn start_timer(&mut self, slot: u32) {
+        let flow = &self.flows[slot];
+        let ms = u64::from(flow.rto_ms.max(1)) << u32::from(flow.retries).min(16);
+        let rto = Duration::from_millis(ms).min(self.config.rto_max);
+        self.timers.insert(slot, self.now + rto);
+    }
+
+    /// Sends what is unacknowledged, as far as the peer's window allows.
+    ///
+    /// `probe`: send at least something, to learn whether the window has opened
+    /// (RFC 9293 §3.8.6.1).
+    fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
+        let flow = self.flows[slot];
+        let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
+        if left > 0 && flow.retained == NOT_RETAINED {
+            return;
+        }
+        let mut data_len = left.min(flow.snd_wnd);
+        if data_len == 0 && left > 0 && probe {
+            data_len = 1;
+        }
+        let fin = data_len == left && (flow.snd_wnd > left || probe);
+        if data_len == 0 && !fin {
+            return;
+        }
+        let Some(mut frame) = self.allocate(pool) else { return };
+        let data = match self.retained.frame_mut(flow.retained) {
+            Some(frame) => &frame.bytes()[..data_len as usize],
+            None => &[],
+        };
+        let mut flags = Flags::ACK;
+        if data_len > 0 {
+            flags = flags | Flags::PSH;
+        }
+        if fin {
+            flags = flags | Flags::FIN;
+        }
+        let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, flow.snd_una, self.ts_now) };
+        if segment.write(&mut frame) {
+            self.to_wire(frame);
+        }
+    }
+
+    /// A RST for a flow (RFC 5961 §3: exactly the expected number, or a challenge).
+    pub(crate) fn reset_received<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: Option<F>,
+        pool: &mut P,
+    ) {
+        let flow = &self.flows[slot];
+        let seq = segment.tcp.seq;
+        // While the host holds the flow, its last ACK may be behind what it has been given.
+        if seq == flow.rcv_nxt || seq == flow.rcv_seen {
+            self.counters.add(Event::ResetReceived);
+            self.report_end(slot, ClosedReason::Reset);
+            self.end(slot);
+        } else if seq.in_window(flow.rcv_nxt, flow.rcv_wnd) {
+            self.challenge(slot, frame, pool);
+        } else {
+            self.counters.add(Event::ResetIgnored);
+        }
+    }
+
+    /// An ACK that makes a real peer show itself (RFC 5961 §3.2, §4.2).
+    pub(crate) fn challenge<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: Option<F>, pool: &mut P) {
+        let now_ms = (self.now.millis() as u32).max(1);
+        let interval_ms = self.config.challenge_interval.millis() as u32;
+        let flow = &mut self.flows[slot];
+        if flow.challenged_ms != 0 && now_ms.wrapping_sub(flow.challenged_ms) < interval_ms {
+            return self.counters.add(Event::ChallengeLimited);
+        }
+        flow.challenged_ms = now_ms;
+        self.counters.add(Event::ChallengeSent);
+        self.send_ack(slot, frame, pool);
+    }
+
+    /// Sends an ACK for a flow.
+    pub(crate) fn send_ack<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: Option<F>, pool: &mut P) {
+        let flow = &self.flows[slot];
+        let sent_all = flow.snd_nxt.distance_from(flow.snd_una) <= flow.snd_wnd;
+        let held_back = matches!(flow.state, State::FinWait1 | State::Closing | State::LastAck) && !sent_all;
+        let seq = if held_back { flow.snd_una } else { flow.snd_nxt };
+        self.send_for(slot, Flags::ACK, seq, frame, pool);
+    }
+
+    /// Sends RST for a flow and ends it. The host is not told.
+    pub(crate) fn reset_flow<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: Option<F>, pool: &mut P) {
+        self.counters.add(Event::ResetSent);
+        let seq = self.flows[slot].snd_nxt;
+        self.send_for(slot, Flags::RST | Flags::ACK, seq, frame, pool);
+        self.end(slot);
+    }
+
+    /// Answers a segment that belongs to nothing with RST (RFC 9293 §3.10.7.1).
+    pub(crate) fn reset_unknown<P: FramePool<Frame = F>>(
+        &mut self,
+        segment: &Segment,
+        frame: Option<F>,
+        pool: &mut P,
+    ) {
+        self.counters.add(Event::ResetSent);
+        let reset = Outgoing {
+            from: self.config.mac,
+            to: segment.src_mac,
+            tuple: segment.tuple,
+            seq: segment.tcp.ack,
+            ack: SeqNumber(0),
+            flags: Flags::RST,
+            window: 0,
+            options: Options::default(),
+            data: &[],
+        };
+        self.send(frame, &reset, pool);
+    }
+
+    fn send_for<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        flags: Flags,
+        seq: SeqNumber,
+        frame: Option<F>,
+        pool: &mut P,
+    ) {
+        let segment = outgoing(&self.config, &self.flows[slot], flags, seq, self.ts_now);
+        self.send(frame, &segment, pool);
+    }
+
+    /// Has the host told that a flow has ended, if it knows the flow.
+    pub(crate) fn report_end(&mut self, slot: u32, reason: ClosedReason) {
+        let flow = &mut self.flows[slot];
+        if flow.state != State::Established || flow.list != Listed::No {
+            return;
+        }
+        flow.reason = reason;
+        let queue = usize::from(flow.queue);
+        self.flows.push(&mut self.channel.queues[queue].closed, slot, Listed::Closed);
+    }
+
+    /// Ends a flow; its cookie counts as spent.
+    #[inline]
+    pub(crate) fn end(&mut self, slot: u32) {
+        self.forget(slot, Kind::Spent);
+    }
+
+    /// Takes a flow out of the table and remembers it. Its slot is free when the host has been
+    /// told.
+    pub(crate) fn forget(&mut self, slot: u32, kind: Kind) {
+        self.unlist(slot);
+        self.timers.cancel(slot);
+        self.release_retained(slot);
+        self.remember(slot, kind);
+        if self.flows[slot].list == Listed::Closed {
+            self.enter(slot, State::Ended);
+        } else {
+            self.leave(slot);
+        }
+    }
+
+    fn release_retained(&mut self, slot: u32) {
+        let place = core::mem::replace(&mut self.flows[slot].retained, NOT_RETAINED);
+        if place != NOT_RETAINED {
+            self.retained.take(place);
+        }
+    }
+}
+
+fn outgoing(
+    config: &crate::config::Config,
+    flow: &crate::flow_table::Flow,
+    flags: Flags,
+    seq: SeqNumber,
+    timestamp: u32,
+) -> Outgoing<'static> {
+    let timestamps = flow
+        .flags
+        .has(FlowFlags::TIMESTAMPS)
+        .then_some(Timestamps { value: timestamp, echo: flow.ts_recent });
+    Outgoing {
+        from: config.mac,
+        to: flow.remote_mac,
+        tuple: flow.tuple,
+        seq,
+        ack: flow.rcv_nxt,
+        flags,
+        window: flow.window_field(),
+        options: Options { timestamps, ..Options::default() },
+        data: &[],
+    }
+}

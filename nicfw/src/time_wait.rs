@@ -1,0 +1,340 @@
+//! What is remembered of ended connections, 48 bytes each.
+//!
+//! Two kinds. *TIME_WAIT* (RFC 9293 §3.3.2): we closed first; the last ACK may have to be sent
+//! again. *Spent*: the connection is over, but the cookie that opened it is still valid, so a
+//! late duplicate of its first segment could open it again and have a request executed twice;
+//! this record prevents that. Each kind has one lifetime and so one list in order of time.
+
+use alloc::boxed::Box;
+use alloc::vec;
+
+use netcore::{Duration, FourTuple, Frame, FramePool, Instant};
+use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
+
+use crate::counters::Event;
+use crate::firmware::Firmware;
+use crate::flow_table::{Flow, FlowFlags};
+use crate::packet::{Outgoing, Segment};
+
+const NONE: u32 = u32::MAX;
+
+/// Why a connection is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    TimeWait = 0,
+    Spent = 1,
+}
+
+/// An ended connection.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Entry {
+    pub(crate) tuple: FourTuple,
+    pub(crate) hash: u32,
+    pub(crate) iss: SeqNumber,
+    pub(crate) snd_nxt: SeqNumber,
+    pub(crate) rcv_nxt: SeqNumber,
+    pub(crate) ts_recent: u32,
+    /// Milliseconds, wrapping.
+    deadline_ms: u32,
+    prev: u32,
+    next: u32,
+    pub(crate) window: u16,
+    pub(crate) kind: Kind,
+    pub(crate) timestamps: bool,
+}
+
+const _: () = assert!(size_of::<Entry>() == 48);
+
+impl Entry {
+    pub(crate) fn of(flow: &Flow, kind: Kind) -> Self {
+        Self {
+            tuple: flow.tuple,
+            hash: flow.hash,
+            iss: flow.iss,
+            snd_nxt: flow.snd_nxt,
+            rcv_nxt: flow.rcv_nxt,
+            ts_recent: flow.ts_recent,
+            deadline_ms: 0,
+            prev: NONE,
+            next: NONE,
+            window: flow.window_field(),
+            kind,
+            timestamps: flow.flags.has(FlowFlags::TIMESTAMPS),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    head: u32,
+    tail: u32,
+}
+
+/// All ended connections that are remembered.
+#[derive(Debug)]
+pub(crate) struct TimeWait {
+    entries: Box<[Entry]>,
+    free: u32,
+    fresh: u32,
+    lists: [Ends; 2],
+    pub(crate) counts: [u64; 2],
+    lifetimes_ms: [u32; 2],
+}
+
+impl TimeWait {
+    /// `time_wait`, `spent`: how long each kind is kept; below 24 days.
+    pub(crate) fn new(entries: usize, time_wait: Duration, spent: Duration) -> Self {
+        let unused = Entry::of(&Flow::EMPTY, Kind::Spent);
+        let ms = |span: Duration| span.millis().clamp(1, 1 << 31) as u32;
+        Self {
+            entries: vec![unused; entries].into_boxed_slice(),
+            free: NONE,
+            fresh: 0,
+            lists: [Ends { head: NONE, tail: NONE }; 2],
+            counts: [0; 2],
+            lifetimes_ms: [ms(time_wait), ms(spent)],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, place: u32) -> &Entry {
+        &self.entries[place as usize]
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, place: u32) -> &mut Entry {
+        &mut self.entries[place as usize]
+    }
+
+    /// Remembers a connection; `None` when all places are taken.
+    #[inline]
+    pub(crate) fn insert(&mut self, entry: Entry, now: Instant) -> Option<u32> {
+        let place = if self.free != NONE {
+            let place = self.free;
+            self.free = self.get(place).next;
+            place
+        } else if (self.fresh as usize) < self.entries.len() {
+            self.fresh += 1;
+            self.fresh - 1
+        } else {
+            return None;
+        };
+        self.entries[place as usize] = entry;
+        self.link(place, now);
+        Some(place)
+    }
+
+    /// Starts an entry's time anew.
+    pub(crate) fn restart(&mut self, place: u32, now: Instant) {
+        self.unlink(place);
+        self.link(place, now);
+    }
+
+    /// Turns a TIME_WAIT entry into a spent one with its own time.
+    pub(crate) fn become_spent(&mut self, place: u32, now: Instant) {
+        self.unlink(place);
+        self.get_mut(place).kind = Kind::Spent;
+        self.link(place, now);
+    }
+
+    /// Forgets an entry.
+    #[inline]
+    pub(crate) fn remove(&mut self, place: u32) {
+        self.unlink(place);
+        self.get_mut(place).next = core::mem::replace(&mut self.free, place);
+    }
+
+    /// The oldest entry: a spent one if there is any.
+    pub(crate) fn oldest(&self) -> Option<u32> {
+        [Kind::Spent, Kind::TimeWait]
+            .into_iter()
+            .map(|kind| self.lists[kind as usize].head)
+            .find(|&head| head != NONE)
+    }
+
+    /// An entry of this kind whose time is over.
+    #[inline]
+    pub(crate) fn expired(&self, kind: Kind, now: Instant) -> Option<u32> {
+        let head = self.lists[kind as usize].head;
+        (head != NONE && now_ms(now).wrapping_sub(self.get(head).deadline_ms) as i32 >= 0).then_some(head)
+    }
+
+    /// When the next entry's time is over.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let heads = self.lists.iter().map(|list| list.head).filter(|&head| head != NONE);
+        let left =
+            heads.map(|head| (self.get(head).deadline_ms.wrapping_sub(now_ms(now)) as i32).max(0)).min()?;
+        // Deadlines are whole milliseconds of the clock.
+        Some(Instant::from_micros((now.millis() + left as u64) * 1000))
+    }
+
+    fn link(&mut self, place: u32, now: Instant) {
+        let kind = self.get(place).kind as usize;
+        let prev = core::mem::replace(&mut self.lists[kind].tail, place);
+        let deadline_ms = now_ms(now).wrapping_add(self.lifetimes_ms[kind]);
+        let entry = self.get_mut(place);
+        (entry.prev, entry.next, entry.deadline_ms) = (prev, NONE, deadline_ms);
+        if prev == NONE {
+            self.lists[kind].head = place;
+        } else {
+            self.get_mut(prev).next = place;
+        }
+        self.counts[kind] += 1;
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Entry { prev, next, kind, .. } = *self.get(place);
+        let kind = kind as usize;
+        if prev == NONE {
+            self.lists[kind].head = next;
+        } else {
+            self.get_mut(prev).next = next;
+        }
+        if next == NONE {
+            self.lists[kind].tail = prev;
+        } else {
+            self.get_mut(next).prev = prev;
+        }
+        self.counts[kind] -= 1;
+    }
+}
+
+#[inline]
+fn now_ms(now: Instant) -> u32 {
+    now.millis() as u32
+}
+
+/// In an index value: the place is one in the table of ended connections.
+pub(crate) const ENDED: u32 = 1 << 31;
+
+impl<F: Frame> Firmware<F> {
+    /// Puts a record in the place of a flow.
+    pub(crate) fn remember(&mut self, slot: u32, kind: Kind) {
+        let flow = &self.flows[slot];
+        let hash = flow.hash;
+        let entry = Entry::of(flow, kind);
+        let place = self.time_wait.insert(entry, self.now).or_else(|| {
+            let oldest = self.time_wait.oldest()?;
+            self.counters.add(Event::TimeWaitEvicted);
+            self.forget_ended(oldest);
+            self.time_wait.insert(entry, self.now)
+        });
+        match place {
+            Some(place) => self.index.replace(hash, slot, place | ENDED),
+            None => self.index.remove(hash, slot),
+        }
+    }
+
+    /// Takes a record away.
+    pub(crate) fn forget_ended(&mut self, place: u32) {
+        let hash = self.time_wait.get(place).hash;
+        self.index.remove(hash, place | ENDED);
+        self.time_wait.remove(place);
+    }
+
+    /// Forgets what is old enough.
+    #[inline]
+    pub(crate) fn expire_ended(&mut self) {
+        while let Some(place) = self.time_wait.expired(Kind::Spent, self.now) {
+            self.forget_ended(place);
+        }
+        while let Some(place) = self.time_wait.expired(Kind::TimeWait, self.now) {
+            // A TIME_WAIT shorter than a cookie's life leaves the cookie to be guarded.
+            if self.config.time_wait < self.cookies.lifetime() {
+                self.time_wait.become_spent(place, self.now);
+            } else {
+                self.forget_ended(place);
+            }
+        }
+    }
+
+    /// A segment for a connection that has ended.
+    pub(crate) fn ended<P: FramePool<Frame = F>>(
+        &mut self,
+        place: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let entry = *self.time_wait.get(place);
+        if segment.has(Flags::RST) {
+            // RFC 1337 §3: TIME_WAIT is not cut short by RST.
+            return self.counters.add(Event::ResetIgnored);
+        }
+        let listener = self.listeners.find(segment.tuple.local_addr, segment.tuple.local_port);
+        if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
+            return match (listener, entry.kind) {
+                (Some(listener), Kind::Spent) => self.syn(listener, segment, frame, pool),
+                (Some(listener), Kind::TimeWait) if may_reuse(&entry, segment, frame.bytes()) => {
+                    self.counters.add(Event::TimeWaitReused);
+                    self.syn(listener, segment, frame, pool);
+                }
+                (_, Kind::TimeWait) => self.acknowledge_again(&entry, segment, frame, pool),
+                (None, Kind::Spent) => self.raw_to_host(self.steering.queue(&segment.tuple), frame),
+            };
+        }
+        // The end of a new handshake? Only with another cookie than the one that was used.
+        let iss = segment.tcp.ack - 1;
+        if let Some(listener) = listener
+            && segment.has(Flags::ACK)
+            && iss != entry.iss
+            && self.cookies.check(&segment.tuple, segment.tcp.seq - 1, iss).is_some()
+        {
+            self.forget_ended(place);
+            return self.first_ack(listener, segment, frame, pool);
+        }
+        match entry.kind {
+            Kind::TimeWait => {
+                let fin_again = segment.has(Flags::FIN) && segment.data_end() + 1 == entry.rcv_nxt;
+                if fin_again {
+                    self.time_wait.restart(place, self.now);
+                }
+                if fin_again || segment.tcp.seq != entry.rcv_nxt || segment.data_len() > 0 {
+                    self.acknowledge_again(&entry, segment, frame, pool);
+                }
+            }
+            Kind::Spent if segment.has(Flags::ACK) => {
+                self.counters.add(Event::CookieSpent);
+                self.reset_unknown(segment, Some(frame), pool);
+            }
+            Kind::Spent => self.counters.add(Event::NoFlowDropped),
+        }
+    }
+
+    fn acknowledge_again<P: FramePool<Frame = F>>(
+        &mut self,
+        entry: &Entry,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let timestamps = entry.timestamps.then_some(Timestamps { value: self.ts_now, echo: entry.ts_recent });
+        let ack = Outgoing {
+            from: self.config.mac,
+            to: segment.src_mac,
+            tuple: entry.tuple,
+            seq: entry.snd_nxt,
+            ack: entry.rcv_nxt,
+            flags: Flags::ACK,
+            window: entry.window,
+            options: Options { timestamps, ..Options::default() },
+            data: &[],
+        };
+        self.send(Some(frame), &ack, pool);
+    }
+}
+
+/// RFC 6191 §2, and RFC 9293 §3.10.7.4 where there are no timestamps: is this SYN certainly newer
+/// than the connection in TIME_WAIT?
+fn may_reuse(entry: &Entry, segment: &Segment, bytes: &[u8]) -> bool {
+    let seq_is_beyond = segment.tcp.seq.after(entry.rcv_nxt);
+    match segment.options(bytes).timestamps {
+        Some(timestamps) if entry.timestamps => {
+            let (value, recent) = (SeqNumber(timestamps.value), SeqNumber(entry.ts_recent));
+            value.after(recent) || (value == recent && seq_is_beyond)
+        }
+        _ => seq_is_beyond,
+    }
+}
