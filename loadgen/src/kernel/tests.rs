@@ -1,0 +1,118 @@
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+use super::*;
+use crate::workload::ClosesFirst;
+
+/// A real redis-server on a loopback port of its own, ended on drop.
+struct Redis {
+    child: Child,
+    target: SocketAddrV4,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_target() -> SocketAddrV4 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().expect("bound").port())
+}
+
+/// `None` (and a message) when there is no redis-server on this machine.
+fn redis() -> Option<Redis> {
+    for _ in 0..10 {
+        let target = free_target();
+        let port = target.port().to_string();
+        let started = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--dir", "/", "--daemonize", "no"])
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(child) = started else {
+            eprintln!("SKIPPED: no redis-server on this machine (Debian package redis-server)");
+            return None;
+        };
+        let mut redis = Redis { child, target };
+        // Until it listens, or has found the port taken and is gone.
+        while let Ok(None) = redis.child.try_wait() {
+            if std::net::TcpStream::connect(target).is_ok() {
+                return Some(redis);
+            }
+            std::thread::yield_now();
+        }
+    }
+    panic!("redis-server found no free port in ten attempts");
+}
+
+/// Runs `requests` to the end on the system's clock.
+fn complete(target: SocketAddrV4, connections: usize, workload: WorkloadConfig, requests: u64) -> Results {
+    let mut clients =
+        KernelClients::new(target, connections, Duration::from_secs(20), workload).expect("epoll");
+    let origin = std::time::Instant::now();
+    let now = || Instant::from_micros(origin.elapsed().as_micros() as u64);
+    let until = |clients: &mut KernelClients, allowed| {
+        clients.workload().allow(allowed);
+        loop {
+            clients.round(now()).expect("epoll");
+            if clients.workload_ref().settled() && clients.idle() {
+                return;
+            }
+        }
+    };
+    until(&mut clients, 0);
+    clients.workload().begin_measuring();
+    until(&mut clients, requests);
+    clients.results().clone()
+}
+
+#[test]
+fn a_real_redis_answers_everything_rightly() {
+    let Some(redis) = redis() else { return };
+    let base = WorkloadConfig { keys: 100, get_percent: 50, ..WorkloadConfig::default() };
+    for (connections, workload) in [
+        (10, base.clone()),
+        (10, WorkloadConfig { closes: ClosesFirst::Server, ..base.clone() }),
+        (3, WorkloadConfig { requests_per_connection: None, pipeline: 16, ..base.clone() }),
+        (
+            3,
+            WorkloadConfig {
+                requests_per_connection: Some(7),
+                value_bytes: 100_000,
+                seed: 2,
+                ..base.clone()
+            },
+        ),
+        (3, WorkloadConfig { requests_per_connection: None, value_bytes: 0, seed: 3, ..base.clone() }),
+    ] {
+        let results = complete(redis.target, connections, workload.clone(), 1000);
+        assert_eq!(results.errors.total(), 0, "{workload:?}: {:?}", results.first_error);
+        assert_eq!(results.transactions, 1000, "{workload:?}");
+        assert!(results.connections >= 1000 / workload.requests_per_connection.unwrap_or(1000));
+    }
+}
+
+#[test]
+fn a_key_that_was_not_loaded_and_a_wrong_seed_are_wrong_replies() {
+    let Some(redis) = redis() else { return };
+    let workload = WorkloadConfig { keys: 1, load: false, ..WorkloadConfig::default() };
+    let results = complete(redis.target, 1, workload.clone(), 1);
+    assert_eq!(results.errors.of(ErrorKind::WrongReply), 1);
+    assert!(results.first_error.is_some_and(|text| text.contains("not there")));
+    complete(redis.target, 1, WorkloadConfig { load: true, ..workload.clone() }, 1);
+    let results = complete(redis.target, 1, WorkloadConfig { seed: 2, ..workload.clone() }, 1);
+    assert_eq!(results.errors.of(ErrorKind::WrongReply), 1);
+    let password = Some("nobody set one".to_owned());
+    let results = complete(redis.target, 1, WorkloadConfig { password, ..workload }, 1);
+    assert_eq!(results.errors.of(ErrorKind::ErrorReply), 1);
+}
+
+#[test]
+fn a_port_where_nobody_listens_refuses() {
+    let workload = WorkloadConfig { load: false, ..WorkloadConfig::default() };
+    let results = complete(free_target(), 2, workload, 4);
+    assert_eq!((results.errors.of(ErrorKind::Refused), results.errors.total()), (4, 4));
+}
