@@ -11,8 +11,6 @@
 //! the one after it. A blind guess succeeds once in 2^28 attempts. Window scale and
 //! SACK-permitted travel in the low bits of the timestamp that the peer echoes.
 
-use core::net::Ipv4Addr;
-
 use protocol::tcp::SeqNumber;
 use siphasher::sip::SipHasher24;
 
@@ -137,13 +135,10 @@ impl SynOptions {
     }
 }
 
-/// True for a source that nothing may be sent to: not one host's own address (RFC 1122 §3.2.1.3).
-pub fn is_unusable_source(addr: Ipv4Addr) -> bool {
-    addr.is_multicast() || addr.is_broadcast() || addr.is_loopback() || addr.octets()[0] == 0
-}
-
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv4Addr;
+
     use super::*;
     use crate::rng::{Rng, SeededRng};
 

@@ -1,0 +1,6 @@
+//! The firmware frame by frame: literal segments and messages in, exact ones out.
+
+#![allow(unreachable_pub, reason = "the harness is shared by the modules of this one program")]
+
+mod harness;
+mod setup;
