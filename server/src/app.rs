@@ -83,11 +83,6 @@ impl CoreApp {
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
-    /// Removes up to `budget` expired keys; see [`Engine::expire_some`].
-    pub fn expire_some(&mut self, budget: usize) -> usize {
-        self.engine.expire_some(&mut self.core, budget)
-    }
-
     /// Runs the requests in `input`. Returns how many bytes they took; the parser's state and
     /// the arguments found belong to what is left.
     #[inline]

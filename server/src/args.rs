@@ -104,11 +104,57 @@ impl OwnedArgs {
     }
 }
 
-/// Reads a double as Redis does: C's `strtod` over the whole text, no blanks, no NaN.
+/// Reads a double as Redis does: C's `strtod` over the whole text, no blanks before it, no NaN,
+/// nothing too large or too small for a double.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
-    if text.is_empty() || text[0].is_ascii_whitespace() {
+    if text.first()?.is_ascii_whitespace() {
         return None;
     }
-    let text = core::str::from_utf8(text).ok()?;
-    text.parse::<f64>().ok().filter(|value| !value.is_nan())
+    let value = parse_strtod(text)?;
+    let zero_or_infinite = value == 0.0 || value.is_infinite();
+    // Infinity must be spelt out, and zero must have no other digits.
+    let letters = text.iter().any(u8::is_ascii_alphabetic);
+    let mantissa = text.split(|byte| matches!(byte, b'e' | b'E' | b'p' | b'P')).next()?;
+    let digits = mantissa.iter().skip_while(|byte| !byte.is_ascii_digit());
+    let nonzero = digits.clone().any(|byte| matches!(byte, b'1'..=b'9'));
+    let spelt_out = letters && digits.count() == 0;
+    (!zero_or_infinite || spelt_out || !nonzero).then_some(value)
+}
+
+/// Reads a double as C's `strtod` does: blanks may stand before it, hexadecimal digits are
+/// read, what is too large is infinite, and empty text is 0. All of the text must be used; NaN
+/// is refused.
+pub fn parse_strtod(text: &[u8]) -> Option<f64> {
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | 9..=13)).count();
+    let text = core::str::from_utf8(&text[blanks..]).ok()?;
+    let (negative, digits) = match text.strip_prefix(['-', '+']) {
+        Some(digits) => (text.starts_with('-'), digits),
+        None => (false, text),
+    };
+    let value = match digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+        Some(hexadecimal) => parse_hexadecimal(hexadecimal)?,
+        None if digits.starts_with(['-', '+']) => return None,
+        None => digits.parse::<f64>().ok()?,
+    };
+    (!value.is_nan()).then_some(if negative { -value } else { value })
+}
+
+/// `1f.8p3` as C writes doubles.
+fn parse_hexadecimal(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = match text.split_once(['p', 'P']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for digit in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(digit.to_digit(16)?);
+    }
+    Some(value * 2f64.powi(exponent.saturating_sub(4 * fraction.len() as i32)))
 }

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
+use netcore::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::clients::{ClientInfo, CoreClients};
@@ -19,7 +20,7 @@ pub const SHARDS: usize = 256;
 
 /// What the engine is given at its start.
 pub struct EngineStart {
-    /// Unix time in µs at the drivers' `Instant::ZERO`.
+    /// Unix time in µs at the drivers' `Instant::ZERO`; also the server's start.
     pub unix_us_at_zero: i64,
     /// 16 secret random bytes that key the hash tables.
     pub secret: [u8; 16],
@@ -31,6 +32,9 @@ pub struct EngineStart {
     /// log stays empty.
     pub stopwatch: Option<fn() -> u64>,
 }
+
+/// Most keys that one call of [`Engine::expire_some`] removes.
+const EXPIRE_MAX: usize = 256;
 
 #[repr(align(128))]
 struct Slot(Mutex<Shard>);
@@ -68,6 +72,7 @@ pub type InfoProvider = Arc<dyn Fn(&mut String) + Send + Sync>;
 pub struct Engine {
     shards: Box<[Slot]>,
     hasher: KeyHasher,
+    databases: usize,
     /// The settings in force.
     pub config: RwLock<Config>,
     /// The ones that are asked for often.
@@ -82,6 +87,9 @@ pub struct Engine {
     pub run_id: String,
     /// Clients connected now.
     pub connected: AtomicUsize,
+    unix_us_at_zero: AtomicI64,
+    /// Keys removed by [`Engine::expire_some`]; the cores count those that clients met.
+    pub expired_keys: AtomicU64,
     /// Where the next expiry pass begins.
     expire_at_shard: AtomicUsize,
     next_client_id: AtomicU64,
@@ -99,6 +107,7 @@ impl Engine {
         let engine = Self {
             shards: (0..SHARDS).map(|_| Slot(Mutex::new(Shard::new(config.databases)))).collect(),
             hasher: KeyHasher::new(start.secret),
+            databases: config.databases,
             live: Live { active_expire: AtomicBool::new(true), ..Live::default() },
             cores: (0..start.cores.max(1))
                 .map(|_| CoreShared {
@@ -107,9 +116,11 @@ impl Engine {
                 })
                 .collect(),
             slowlog: Mutex::default(),
+            unix_us_at_zero: AtomicI64::new(start.unix_us_at_zero),
             start,
             run_id,
             connected: AtomicUsize::new(0),
+            expired_keys: AtomicU64::new(0),
             expire_at_shard: AtomicUsize::new(0),
             next_client_id: AtomicU64::new(1),
             shutdown: AtomicBool::new(false),
@@ -132,16 +143,33 @@ impl Engine {
     /// The state that core `core` will own.
     pub fn core_state(&self, core: usize) -> CoreState {
         let seed = self.start.seed.wrapping_add((core as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        CoreState::new(core, self.start.unix_us_at_zero, seed, self.cores[core].stats.clone())
+        CoreState::new(core, self.unix_us_at_zero(), seed, self.cores[core].stats.clone())
+    }
+    /// Unix time in µs at the drivers' `Instant::ZERO`.
+    pub fn unix_us_at_zero(&self) -> i64 {
+        self.unix_us_at_zero.load(Ordering::Relaxed)
+    }
+    /// A driver whose clock starts later than the engine says so before it makes its
+    /// [`crate::CoreApp`]s: `unix_us` is the Unix time in µs at its `Instant::ZERO`.
+    pub fn set_clock(&self, unix_us: i64) {
+        self.unix_us_at_zero.store(unix_us, Ordering::Relaxed);
     }
     /// How many shards there are.
     pub fn shard_count(&self) -> usize {
         self.shards.len()
     }
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
     /// The hash of a key.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         self.hasher.hash(key)
+    }
+    /// What hashes the members of collections.
+    pub fn hasher(&self) -> &KeyHasher {
+        &self.hasher
     }
     /// The shard of a key.
     #[inline]
@@ -168,32 +196,27 @@ impl Engine {
         client.killed.store(true, Ordering::Release);
         self.cores[client.core].clients.wake(client.connection);
     }
-    /// Removes up to `budget` keys whose time is over. The fronts call this when they are idle
-    /// and at least every 100 ms. Returns how many were removed; `budget` means: there is more.
-    pub fn expire_some(&self, core: &mut CoreState, budget: usize) -> usize {
+    /// Removes some of the keys whose time is over by `now` (the drivers' clock). The fronts
+    /// call this at least every 100 ms and whenever they have nothing else to do. True: there
+    /// may be more; call again soon.
+    pub fn expire_some(&self, now: Instant) -> bool {
         if !self.live.active_expire.load(Ordering::Relaxed) {
-            return 0;
+            return false;
         }
+        let now_ms = (self.unix_us_at_zero() + now.micros() as i64) / 1000;
         let first = self.expire_at_shard.load(Ordering::Relaxed);
         let mut removed = 0;
         for step in 0..SHARDS {
             let index = (first + step) % SHARDS;
             let Some(mut shard) = self.shards[index].0.try_lock() else { continue };
-            let shard = &mut *shard;
-            for db in 0..shard.dbs.len() {
-                while removed < budget {
-                    let Some(entry) = shard.dbs[db].take_expired(core.now_ms) else { break };
-                    shard.touch(db as u32, entry.key.as_bytes());
-                    removed += 1;
-                }
-            }
-            if removed >= budget {
+            removed += shard.expire(now_ms, EXPIRE_MAX - removed);
+            if removed >= EXPIRE_MAX {
                 self.expire_at_shard.store(index, Ordering::Relaxed);
                 break;
             }
         }
-        core.stats.expired_keys.add(removed as u64);
-        removed
+        self.expired_keys.fetch_add(removed as u64, Ordering::Relaxed);
+        removed >= EXPIRE_MAX
     }
     /// Somebody has sent `SHUTDOWN`: the fronts stop.
     pub fn shutdown_requested(&self) -> bool {

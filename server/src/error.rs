@@ -47,6 +47,7 @@ errors! {
     NO_SUCH_KEY = "ERR no such key";
     SAME_OBJECT = "ERR source and destination objects are the same";
     OUT_OF_RANGE = "ERR value is out of range";
+    NOT_AN_INT = "ERR value is out of range, value must between -2147483648 and 2147483647";
     NOT_POSITIVE = "ERR value is out of range, must be positive";
     INDEX_OUT_OF_RANGE = "ERR index out of range";
     OFFSET_OUT_OF_RANGE = "ERR offset is out of range";

@@ -68,7 +68,9 @@ impl<'a> Context<'a> {
         match found {
             Some(entry) => {
                 self.core.stats.hits.add(1);
-                entry.used_at.set(self.core.now_s);
+                if !self.session.no_touch {
+                    entry.used_at.set(self.core.now_s);
+                }
                 Some(&entry.value)
             }
             None => {

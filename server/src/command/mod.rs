@@ -46,6 +46,7 @@ pub mod key;
 pub mod list;
 pub mod server;
 pub mod set;
+mod span;
 pub mod string;
 pub mod table;
 pub mod transaction;
@@ -53,3 +54,15 @@ pub mod zset;
 
 pub use context::Context;
 pub use table::{Command, Flags, Keys};
+
+/// Answers `<COMMAND> HELP`: a line for each subcommand, and one that says what it does.
+pub(crate) fn help_lines(reply: &mut crate::reply::Reply<'_>, command: &str, lines: &[(&str, &str)]) {
+    reply.array(2 * lines.len() + 3);
+    reply.simple(&format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (syntax, words) in lines {
+        reply.simple(syntax);
+        reply.simple(&format!("    {words}"));
+    }
+    reply.simple("HELP");
+    reply.simple("    Prints this help.");
+}

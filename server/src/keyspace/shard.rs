@@ -220,6 +220,39 @@ impl Shard {
     pub fn new(databases: usize) -> Self {
         Self { dbs: (0..databases).map(|_| Db::default()).collect(), watchers: HashMap::new() }
     }
+    /// Removes up to `most` keys whose deadline is not after `now_ms`; how many.
+    pub fn expire(&mut self, now_ms: i64, most: usize) -> usize {
+        let mut removed = 0;
+        for db in 0..self.dbs.len() {
+            while removed < most {
+                let Some(entry) = self.dbs[db].take_expired(now_ms) else { break };
+                self.touch(db as u32, entry.key.as_bytes());
+                removed += 1;
+            }
+        }
+        removed
+    }
+    /// Forgets all keys of database `db`; those that were there and are watched count as changed.
+    pub fn flush(&mut self, db: u32, hash: impl Fn(&[u8]) -> u32) {
+        for key in self.watched_keys(db) {
+            if self.dbs[db as usize].find(hash(&key), &key).is_some() {
+                self.touch(db, &key);
+            }
+        }
+        self.dbs[db as usize].clear();
+    }
+    /// Exchanges databases `a` and `b`; watched keys that exist in either count as changed.
+    pub fn swap(&mut self, a: u32, b: u32, hash: impl Fn(&[u8]) -> u32) {
+        for db in [a, b] {
+            for key in self.watched_keys(db) {
+                let there = |db: u32| self.dbs[db as usize].find(hash(&key), &key).is_some();
+                if a != b && (there(a) || there(b)) {
+                    self.touch(db, &key);
+                }
+            }
+        }
+        self.dbs.swap(a as usize, b as usize);
+    }
     /// Somebody has changed `key`.
     #[inline]
     pub fn touch(&mut self, db: u32, key: &[u8]) {

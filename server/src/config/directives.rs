@@ -1,0 +1,224 @@
+//! The table of directives.
+
+use super::Config;
+
+/// When a directive can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At any time.
+    Always,
+    /// In the file or on the command line.
+    Start,
+}
+
+/// A row of the table.
+pub struct Directive {
+    /// The name, in lower case.
+    pub name: &'static str,
+    /// When it can be set.
+    pub when: When,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Read and written by these.
+    Field(fn(&Config) -> String, fn(&mut Config, &[String]) -> Result<(), String>),
+    /// Redis has it, we have not: only these values, which ask for nothing, are accepted; the
+    /// first is the one that is shown.
+    Fixed(&'static [&'static str]),
+}
+
+const fn field(
+    name: &'static str,
+    when: When,
+    get: fn(&Config) -> String,
+    set: fn(&mut Config, &[String]) -> Result<(), String>,
+) -> Directive {
+    Directive { name, when, kind: Kind::Field(get, set) }
+}
+
+const fn fixed(name: &'static str, values: &'static [&'static str]) -> Directive {
+    Directive { name, when: When::Always, kind: Kind::Fixed(values) }
+}
+
+/// All directives.
+pub static DIRECTIVES: &[Directive] = &[
+    field("port", When::Start, |c| c.port.to_string(), |c, v| one(v, 0, 65535).map(|n| c.port = n as u16)),
+    field("bind", When::Start, |c| c.bind.join(" "), |c, v| {
+        c.bind = v.to_vec();
+        Ok(())
+    }),
+    field("tcp-backlog", When::Start, |c| c.tcp_backlog.to_string(), |c, v| {
+        one(v, 1, i64::from(i32::MAX)).map(|n| c.tcp_backlog = n as u32)
+    }),
+    field("databases", When::Start, |c| c.databases.to_string(), |c, v| {
+        one(v, 1, 4096).map(|n| c.databases = n as usize)
+    }),
+    field("requirepass", When::Always, |c| c.requirepass.clone(), |c, v| {
+        single(v).map(|text| c.requirepass = text.into())
+    }),
+    field("maxclients", When::Always, |c| c.maxclients.to_string(), |c, v| {
+        one(v, 1, i64::from(u32::MAX)).map(|n| c.maxclients = n as usize)
+    }),
+    field("timeout", When::Always, |c| c.timeout_s.to_string(), |c, v| {
+        one(v, 0, i64::from(i32::MAX)).map(|n| c.timeout_s = n as u64)
+    }),
+    field("proto-max-bulk-len", When::Always, |c| c.proto_max_bulk_len.to_string(), |c, v| {
+        let len = memory(single(v)?)?;
+        if (1024 * 1024..=1 << 30).contains(&len) {
+            c.proto_max_bulk_len = len;
+            Ok(())
+        } else {
+            Err("argument must be between 1048576 and 1073741824 inclusive".into())
+        }
+    }),
+    field("slowlog-log-slower-than", When::Always, |c| c.slowlog_log_slower_than_us.to_string(), |c, v| {
+        one(v, -1, i64::MAX).map(|n| c.slowlog_log_slower_than_us = n)
+    }),
+    field("slowlog-max-len", When::Always, |c| c.slowlog_max_len.to_string(), |c, v| {
+        one(v, 0, i64::from(u32::MAX)).map(|n| c.slowlog_max_len = n as usize)
+    }),
+    field("loglevel", When::Start, |c| c.loglevel.clone(), |c, v| {
+        let level = single(v)?.to_ascii_lowercase();
+        if ["debug", "verbose", "notice", "warning"].contains(&level.as_str()) {
+            c.loglevel = level;
+            Ok(())
+        } else {
+            Err("argument(s) must be one of the following: debug, verbose, notice, warning".into())
+        }
+    }),
+    // Persistence, replication, clustering, memory limits: not there yet.
+    fixed("save", &[""]),
+    fixed("appendonly", &["no"]),
+    fixed("appendfsync", &["everysec", "no", "always"]),
+    fixed("maxmemory", &["0"]),
+    fixed("maxmemory-policy", &["noeviction"]),
+    fixed("replicaof", &[""]),
+    fixed("slaveof", &[""]),
+    fixed("cluster-enabled", &["no"]),
+    fixed("notify-keyspace-events", &[""]),
+    fixed("unixsocket", &[""]),
+    fixed("tls-port", &["0"]),
+    fixed("aclfile", &[""]),
+    fixed("user", &[""]),
+    fixed("protected-mode", &["no"]),
+    fixed("daemonize", &["no"]),
+    fixed("supervised", &["no"]),
+    fixed("pidfile", &[""]),
+    fixed("logfile", &[""]),
+    fixed("syslog-enabled", &["no"]),
+    fixed("always-show-logo", &["no"]),
+    fixed("set-proc-title", &["no"]),
+    fixed("io-threads", &["1"]),
+    fixed("io-threads-do-reads", &["no"]),
+    fixed("activedefrag", &["no"]),
+    fixed("latency-monitor-threshold", &["0"]),
+    fixed("latency-tracking", &["no"]),
+    fixed("enable-debug-command", &["local", "yes", "no"]),
+    fixed("hash-max-listpack-entries", &["512"]),
+    fixed("hash-max-ziplist-entries", &["512"]),
+    fixed("hash-max-listpack-value", &["64"]),
+    fixed("hash-max-ziplist-value", &["64"]),
+    fixed("list-max-listpack-size", &["-2"]),
+    fixed("list-max-ziplist-size", &["-2"]),
+    fixed("list-compress-depth", &["0"]),
+    fixed("set-max-intset-entries", &["512"]),
+    fixed("zset-max-listpack-entries", &["128"]),
+    fixed("zset-max-ziplist-entries", &["128"]),
+    fixed("zset-max-listpack-value", &["64"]),
+    fixed("zset-max-ziplist-value", &["64"]),
+];
+
+/// The directive called `name`, in any case.
+pub fn find(name: &str) -> Option<&'static Directive> {
+    DIRECTIVES.iter().find(|directive| directive.name.eq_ignore_ascii_case(name))
+}
+
+/// The known name that looks most like `name`, if one does.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    DIRECTIVES
+        .iter()
+        .map(|directive| (distance(&name, directive.name), directive.name))
+        .min()
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .map(|(_, known)| known)
+}
+
+impl Directive {
+    /// Its value in `config`.
+    pub fn value(&self, config: &Config) -> String {
+        match self.kind {
+            Kind::Field(get, _) => get(config),
+            Kind::Fixed(values) => values[0].into(),
+        }
+    }
+    /// Sets it in `config`.
+    ///
+    /// # Errors
+    /// A text in Redis's style that says what is wrong with `values`.
+    pub fn set(&self, config: &mut Config, values: &[String]) -> Result<(), String> {
+        match self.kind {
+            Kind::Field(_, set) => set(config, values),
+            Kind::Fixed(accepted) => {
+                let value = values.join(" ");
+                if accepted.iter().any(|accepted| accepted.eq_ignore_ascii_case(&value)) {
+                    return Ok(());
+                }
+                let shown: Vec<String> = accepted.iter().map(|accepted| format!("'{accepted}'")).collect();
+                Err(format!("this is not supported yet: only {} is accepted", shown.join(" or ")))
+            }
+        }
+    }
+}
+
+fn single(values: &[String]) -> Result<&str, String> {
+    match values {
+        [value] => Ok(value),
+        _ => Err("wrong number of arguments".into()),
+    }
+}
+
+fn one(values: &[String], min: i64, max: i64) -> Result<i64, String> {
+    let value = single(values)?;
+    let number: i64 = value.parse().map_err(|_| "argument couldn't be parsed into an integer".to_string())?;
+    if (min..=max).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("argument must be between {min} and {max} inclusive"))
+    }
+}
+
+/// A size in bytes: `512mb`, `1k`, `100`.
+fn memory(text: &str) -> Result<i64, String> {
+    let text = text.to_ascii_lowercase();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return Err("argument must be a memory value".into()),
+    };
+    let number: i64 = digits.parse().map_err(|_| "argument must be a memory value".to_string())?;
+    number.checked_mul(unit).ok_or_else(|| "argument must be a memory value".into())
+}
+
+/// How many letters must be changed, added or dropped.
+fn distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, &letter) in a.as_bytes().iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for j in 0..b.len() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(letter != b[j])).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
