@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use netcore::rng::SeededRng;
-use netcore::{Duration, Frame, HeapFrame, HeapPool, Instant};
+use netcore::{Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant};
 use nicfw::{Config, Event, Firmware, State};
 use protocol::channel::{
     self, Abort, AcceptPolicy, Close, Closed, ClosedEntry, ClosedReason, Established, FlowId, Header, Hello,
@@ -193,6 +193,15 @@ pub struct World {
     pub now: Instant,
     pub host_epoch: u32,
     pub nic_epoch: u32,
+    /// Leave TCP checksums of the host's segments to the firmware.
+    pub checksum_needed: bool,
+    /// What was sent while time passed.
+    wire_log: Vec<Vec<u8>>,
+    host_logs: Vec<Vec<Vec<u8>>>,
+}
+
+fn drain(queue: &mut FrameQueue<HeapFrame>) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| queue.pop()).map(|frame| frame.bytes().to_vec()).collect()
 }
 
 /// Small tables, everything else as by default.
@@ -216,6 +225,7 @@ pub fn listen_body() -> Listen {
 impl World {
     /// Before any HELLO.
     pub fn bare(config: Config) -> Self {
+        let queues = config.queues;
         let nic = Firmware::new(config, &mut SeededRng::new(42));
         let mut world = Self {
             nic,
@@ -223,6 +233,9 @@ impl World {
             now: Instant::from_micros(1_000_000_000),
             host_epoch: 500,
             nic_epoch: 0,
+            checksum_needed: false,
+            wire_log: Vec::new(),
+            host_logs: vec![Vec::new(); queues],
         };
         world.pass(Duration::ZERO);
         world
@@ -289,23 +302,31 @@ impl World {
         self.wire(&segment.frame());
     }
 
-    /// Time passes; whatever is due is done when it is due.
+    /// Time passes; whatever is due is done when it is due, and sent.
     pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(next) = self.nic.next_deadline().filter(|&next| next <= end) {
-            if next <= self.now {
-                self.nic.timer(&mut self.pool, self.now);
+        loop {
+            self.nic.timer(&mut self.pool, self.now);
+            self.wire_log.extend(drain(self.nic.wire_output()));
+            for (queue, log) in self.host_logs.iter_mut().enumerate() {
+                log.extend(drain(self.nic.host_output(queue)));
+            }
+            let Some(next) = self.nic.next_deadline().filter(|&next| next <= end) else { break };
+            // What can be done at once but is not done (no frames) is tried again later.
+            let stuck = next <= self.now && span != Duration::ZERO;
+            self.now = if stuck { self.now + Duration::from_millis(1) } else { next.max(self.now) };
+            if span == Duration::ZERO {
                 break;
             }
-            self.now = next;
-            self.nic.timer(&mut self.pool, self.now);
         }
-        self.now = end;
+        self.now = self.now.max(end);
         self.nic.timer(&mut self.pool, self.now);
     }
 
     pub fn wire_frames(&mut self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| self.nic.wire_output().pop()).map(|frame| frame.bytes().to_vec()).collect()
+        let mut frames = std::mem::take(&mut self.wire_log);
+        frames.extend(drain(self.nic.wire_output()));
+        frames
     }
 
     pub fn to_wire(&mut self) -> Vec<Seg> {
@@ -320,7 +341,9 @@ impl World {
     }
 
     pub fn to_host_queue(&mut self, queue: usize) -> Vec<Msg> {
-        std::iter::from_fn(|| self.nic.host_output(queue).pop()).map(|frame| message(frame.bytes())).collect()
+        let mut frames = std::mem::take(&mut self.host_logs[queue]);
+        frames.extend(drain(self.nic.host_output(queue)));
+        frames.iter().map(|bytes| message(bytes)).collect()
     }
 
     pub fn to_host(&mut self) -> Vec<Msg> {
@@ -361,6 +384,13 @@ impl World {
         assert_eq!(self.nic.counters().held(), 0);
     }
 
+    /// As [`Self::all_gone`], for connections that the host still holds.
+    pub fn all_but_established_gone(&mut self) {
+        self.pass(Duration::from_secs(1000));
+        self.wire_frames();
+        assert_eq!(self.nic.counters().held(), self.flows_in(State::Established));
+    }
+
     /// SYN and SYN-ACK; returns our initial sequence number.
     pub fn syn(&mut self, syn: &Seg) -> Seg {
         self.client(syn);
@@ -390,8 +420,9 @@ impl World {
     pub fn host_segment(&mut self, conn: &mut Conn, flags: Flags, data: &[u8], idle: bool) {
         let segment = Seg::new(flags, conn.seq, conn.ack).port(conn.port).window(500).data(data);
         let flags = if idle { MessageFlags::IDLE } else { MessageFlags::default() };
+        let (flags, packet) = self.checksummed(flags, segment.packet(false));
         let header = Header { flags, ..conn.header(Kind::Segment, self.nic_epoch) };
-        self.tell(0, header, &[&segment.packet(false)]);
+        self.tell(0, header, &[&packet]);
         conn.seq = conn.seq.wrapping_add(data.len() as u32);
     }
 
@@ -401,8 +432,17 @@ impl World {
         let mut body = [0; Close::LEN];
         Close { snd_wnd, rto_us: 250_000, rcv_nxt: SeqNumber(conn.ack), ts_recent: 0 }.emit(&mut body);
         let flags = if peer_finished { MessageFlags::PEER_FINISHED } else { MessageFlags::default() };
+        let (flags, packet) = self.checksummed(flags, segment.packet(false));
         let header = Header { flags, ..conn.header(Kind::Close, self.nic_epoch) };
-        self.tell(0, header, &[&body, &segment.packet(false)]);
+        self.tell(0, header, &[&body, &packet]);
+    }
+
+    fn checksummed(&self, flags: MessageFlags, mut packet: Vec<u8>) -> (MessageFlags, Vec<u8>) {
+        if !self.checksum_needed {
+            return (flags, packet);
+        }
+        packet[20 + 16..20 + 18].copy_from_slice(&[0xde, 0xad]);
+        (flags | MessageFlags::CHECKSUM_NEEDED, packet)
     }
 
     pub fn host_abort(&mut self, conn: &Conn) {

@@ -2,5 +2,7 @@
 
 #![allow(unreachable_pub, reason = "the harness is shared by the modules of this one program")]
 
+mod channel;
 mod harness;
 mod setup;
+mod teardown;

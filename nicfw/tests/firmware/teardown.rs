@@ -1,0 +1,507 @@
+//! How connections end: passive, active and simultaneous close, losses, RST, TIME_WAIT.
+
+use netcore::Duration;
+use nicfw::{Config, Event, State};
+use protocol::channel::ClosedReason;
+use protocol::tcp::{Options, Timestamps};
+
+use crate::harness::*;
+
+/// A connection whose request has been answered with "reply" (5 bytes); the host waits.
+fn answered(world: &mut World, port: u16) -> Conn {
+    let mut conn = world.connect(port);
+    world.host_segment(&mut conn, PSH_ACK, b"reply", true);
+    let reply = world.one();
+    assert_eq!((reply.flags, &reply.data[..], reply.ack), (PSH_ACK, &b"reply"[..], 106));
+    assert_eq!(reply.client_mac, CLIENT_MAC);
+    conn
+}
+
+#[test]
+fn the_peer_closes_and_the_firmware_finishes() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    let fin = Seg::new(FIN_ACK, 106, conn.seq).port(1);
+    world.client(&fin);
+    let answer = world.one();
+    assert_eq!((answer.flags, answer.seq, answer.ack), (FIN_ACK, conn.seq, 107));
+    assert_eq!(answer.window, 500);
+    assert_eq!(world.closed(), [(conn.flow, HANDLE, ClosedReason::PeerClosed)]);
+    assert_eq!(world.flows_in(State::LastAck), 1);
+    world.client(&Seg::new(ACK, 107, conn.seq + 1).port(1));
+    world.silent();
+    assert_eq!(world.nic.counters().flows(), 0);
+    world.all_gone();
+}
+
+#[test]
+fn passive_close_with_each_packet_lost() {
+    // Our FIN is lost: the timer sends it again, and so does the peer's FIN.
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    let fin = Seg::new(FIN_ACK, 106, conn.seq).port(1);
+    world.client(&fin);
+    let first = world.one();
+    world.client(&fin);
+    assert_eq!(world.one(), first);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.one(), first);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.one(), first, "the timeout doubles");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.to_wire(), []);
+    // The last ACK is lost for ever: given up with RST.
+    world.pass(Duration::from_secs(1000));
+    let segments = world.to_wire();
+    assert_eq!(segments.len(), 7);
+    assert_eq!((segments[6].flags, segments[6].seq), (RST_ACK, conn.seq + 1));
+    assert_eq!(world.closed().len(), 1);
+    assert_eq!(world.count(Event::TimedOut), 1);
+    world.all_gone();
+}
+
+#[test]
+fn a_fin_that_is_not_the_end_goes_to_the_host() {
+    let with_data = |conn: &Conn| Seg::new(FIN_ACK, 106, conn.seq).port(1).data(b"more");
+    let unacked = |conn: &Conn| Seg::new(FIN_ACK, 106, conn.seq - 5).port(1);
+    let early = |conn: &Conn| Seg::new(FIN_ACK, 110, conn.seq).port(1);
+    let segments: [&dyn Fn(&Conn) -> Seg; 3] = [&with_data, &unacked, &early];
+    for make in segments {
+        let mut world = World::new();
+        let conn = answered(&mut world, 1);
+        let segment = make(&conn);
+        world.client(&segment);
+        let messages = world.to_host();
+        let [Msg::Segment(header, received)] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!((header.flow, header.handle), (conn.flow, HANDLE));
+        assert_eq!(*received, segment);
+        assert_eq!(world.to_wire(), []);
+    }
+    // Not idle: the host has more to say.
+    let mut world = World::new();
+    let mut conn = world.connect(1);
+    world.host_segment(&mut conn, PSH_ACK, b"part", false);
+    world.to_wire();
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+    assert!(matches!(&world.to_host()[..], [Msg::Segment(..)]));
+    // The host ends it: the peer has finished already.
+    conn.ack += 1;
+    world.host_close(&conn, b"rest", 1000, true);
+    let last = world.one();
+    assert_eq!((last.flags, last.ack, &last.data[..]), (FIN_ACK, 107, &b"rest"[..]));
+    assert_eq!(world.flows_in(State::LastAck), 1);
+    world.client(&Seg::new(ACK, 107, conn.seq + 5).port(1));
+    world.silent();
+    assert_eq!(world.nic.counters().flows(), 0);
+    world.all_gone();
+}
+
+#[test]
+fn retransmitted_data_with_fin_is_closed_passively() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    world.client(&Seg::new(FIN_ACK, 101, conn.seq).port(1).data(b"hello"));
+    let answer = world.one();
+    assert_eq!((answer.flags, answer.ack), (FIN_ACK, 107));
+    assert_eq!(world.closed().len(), 1);
+}
+
+#[test]
+fn a_late_duplicate_does_not_open_the_connection_again() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+    world.client(&Seg::new(ACK, 107, conn.seq + 1).port(1));
+    world.to_wire();
+    world.closed();
+    let iss = conn.seq - 5;
+    for old in [
+        Seg::new(PSH_ACK, 101, iss).port(1).data(b"hello"),
+        Seg::new(ACK, 101, iss).port(1),
+        Seg::new(FIN_ACK, 106, conn.seq).port(1),
+    ] {
+        world.client(&old);
+        assert_eq!(world.one().flags, RST);
+        assert_eq!(world.to_host(), []);
+        assert_eq!(world.nic.counters().flows(), 0);
+    }
+    assert_eq!(world.count(Event::CookieSpent), 3);
+    // A new connection of the same four-tuple is welcome at once.
+    let answer = world.syn(&Seg::new(SYN, 9000, 0).port(1));
+    world.client(&Seg::new(PSH_ACK, 9001, answer.seq + 1).port(1).data(b"again"));
+    assert!(matches!(&world.to_host()[..], [Msg::Established(..)]));
+    assert_eq!(world.nic.counters().held(), 1);
+}
+
+#[test]
+fn the_host_closes_and_the_firmware_finishes() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"bye", 1000, false);
+    let last = world.one();
+    assert_eq!((last.flags, last.seq, &last.data[..]), (FIN_ACK, conn.seq, &b"bye"[..]));
+    assert_eq!(world.flows_in(State::FinWait1), 1);
+    assert_eq!(world.nic.counters().held(), 2, "the flow and its last data");
+    world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1));
+    assert_eq!(world.flows_in(State::FinWait2), 1);
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq + 4).port(1));
+    let ack = world.one();
+    assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, conn.seq + 4, 107));
+    assert_eq!(world.nic.counters().flows(), 0);
+    assert_eq!(world.nic.counters().held(), 1, "TIME_WAIT");
+    assert_eq!(world.to_host(), [], "the host has forgotten the flow");
+    world.all_gone();
+}
+
+#[test]
+fn active_close_with_each_packet_lost() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"bye", 1000, false);
+    let last = world.one();
+    // The last data is lost: the host's timeout, doubled each time.
+    for wait_ms in [250, 500, 1000] {
+        world.pass(Duration::from_millis(wait_ms - 1));
+        assert_eq!(world.to_wire(), []);
+        world.pass(Duration::from_millis(1));
+        let again = world.one();
+        assert_eq!((again.seq, again.ack, &again.data), (last.seq, last.ack, &last.data));
+        assert!(again.flags.has(FIN_ACK));
+    }
+    // Part of it arrived.
+    world.client(&Seg::new(ACK, 106, conn.seq + 1).port(1));
+    let rest = world.one();
+    assert_eq!((rest.seq, &rest.data[..]), (conn.seq + 1, &b"ye"[..]));
+    // All data arrived, the FIN did not.
+    world.client(&Seg::new(ACK, 106, conn.seq + 3).port(1));
+    let fin = world.one();
+    assert_eq!((fin.flags, fin.seq), (FIN_ACK, conn.seq + 3));
+    // The ACK and the peer's FIN come in one; our ACK is lost, so the FIN comes again.
+    let fin = Seg::new(FIN_ACK, 106, conn.seq + 4).port(1);
+    for _ in 0..2 {
+        world.client(&fin);
+        let ack = world.one();
+        assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, conn.seq + 4, 107));
+        world.pass(Duration::from_secs(50));
+    }
+    assert!(world.nic.counters().held() == 1, "the repeated FIN started TIME_WAIT anew");
+    world.all_gone();
+}
+
+#[test]
+fn simultaneous_close() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"", 1000, false);
+    assert_eq!(world.one().flags, FIN_ACK);
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+    let ack = world.one();
+    assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, conn.seq + 1, 107));
+    assert_eq!(world.flows_in(State::Closing), 1);
+    // The ACK is lost, the peer repeats its FIN, our FIN is repeated by the timer.
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+    assert_eq!(world.one().flags, ACK);
+    world.pass(Duration::from_millis(250));
+    let fin = world.one();
+    assert_eq!((fin.flags, fin.seq, fin.ack), (FIN_ACK, conn.seq, 107));
+    world.client(&Seg::new(ACK, 107, conn.seq + 1).port(1));
+    assert_eq!(world.nic.counters().flows(), 0);
+    assert_eq!(world.nic.counters().held(), 1);
+    world.all_gone();
+}
+
+#[test]
+fn nobody_answers_the_close() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"bye", 1000, false);
+    world.pass(Duration::from_secs(1000));
+    let segments = world.to_wire();
+    assert_eq!(segments.len(), 1 + 8 + 1);
+    assert_eq!(segments[9].flags, RST_ACK);
+    assert_eq!(segments[9].seq, conn.seq + 4);
+    assert_eq!(world.to_host(), []);
+    world.all_gone();
+    // The FIN is acknowledged but the peer never closes.
+    let conn = world.connect(2);
+    world.host_close(&conn, b"", 1000, false);
+    world.client(&Seg::new(ACK, 106, conn.seq + 1).port(2));
+    world.to_wire();
+    world.pass(Duration::from_secs(59));
+    assert_eq!(world.flows_in(State::FinWait2), 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.flows_in(State::FinWait2), 0);
+    world.all_gone();
+}
+
+#[test]
+fn a_small_window_is_respected() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"0123456789", 4, false);
+    let part = world.one();
+    assert_eq!((part.flags, part.seq, &part.data[..]), (PSH_ACK, conn.seq, &b"0123"[..]));
+    // Closed: nothing but a probe of one byte, for as long as the peer answers.
+    world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(0));
+    assert_eq!(world.to_wire(), []);
+    for _ in 0..20 {
+        world.pass(Duration::from_millis(250));
+        let probe = world.one();
+        assert_eq!((probe.flags, probe.seq, &probe.data[..]), (PSH_ACK, conn.seq + 4, &b"4"[..]));
+        world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(0));
+        assert_eq!(world.to_wire(), []);
+        assert_eq!(world.flows_in(State::FinWait1), 1);
+        world.pass(Duration::from_millis(250));
+        world.to_wire();
+        world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(0));
+    }
+    // Opened: the rest at once. Exactly the data fits, the FIN does not yet.
+    world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(6));
+    let rest = world.one();
+    assert_eq!((rest.flags, &rest.data[..]), (PSH_ACK, &b"456789"[..]));
+    world.client(&Seg::new(ACK, 106, conn.seq + 10).port(1).window(1000));
+    assert_eq!(world.one().flags, FIN_ACK);
+    world.client(&Seg::new(ACK, 106, conn.seq + 11).port(1));
+    assert_eq!(world.flows_in(State::FinWait2), 1);
+    world.all_gone();
+}
+
+#[test]
+fn data_after_the_close_resets() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"", 1000, false);
+    world.client(&Seg::new(ACK, 106, conn.seq + 1).port(1));
+    world.to_wire();
+    // What was received before is only acknowledged again.
+    world.client(&Seg::new(PSH_ACK, 101, conn.seq + 1).port(1).data(b"hello"));
+    assert_eq!(world.one().flags, ACK);
+    world.client(&Seg::new(PSH_ACK, 106, conn.seq + 1).port(1).data(b"more"));
+    let reset = world.one();
+    assert_eq!((reset.flags, reset.seq), (RST, conn.seq + 1));
+    assert_eq!(world.count(Event::DataAfterClose), 1);
+    assert_eq!(world.nic.counters().flows(), 0);
+    world.all_gone();
+}
+
+#[test]
+fn the_retention_runs_full() {
+    let mut world = World::with(Config { retained_max: 1, ..config() }, listen_body());
+    let first = world.connect(1);
+    let second = world.connect(2);
+    world.host_close(&first, b"kept", 1000, false);
+    world.host_close(&second, b"sent only", 1000, false);
+    assert_eq!(world.to_wire().len(), 2, "both are sent");
+    assert_eq!(world.count(Event::RetainFull), 1);
+    world.pass(Duration::from_millis(250));
+    let segments = world.to_wire();
+    assert_eq!(segments.len(), 2);
+    for segment in segments {
+        if segment.client_port == 1 {
+            assert_eq!(segment.data, b"kept");
+        } else {
+            assert_eq!(segment.flags, RST_ACK, "what is not kept cannot be sent again");
+        }
+    }
+    assert_eq!(world.count(Event::RetainLost), 1);
+    world.all_gone();
+}
+
+#[test]
+fn an_empty_pool_delays_but_does_not_lose() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.pool.set_limit(0);
+    world.host_close(&conn, b"bye", 1000, false);
+    assert_eq!(world.to_wire(), []);
+    world.pool.set_limit(usize::MAX);
+    world.pass(Duration::from_millis(250));
+    let last = world.one();
+    assert_eq!(&last.data[..], b"bye");
+    assert!(last.flags.has(FIN_ACK));
+    // CLOSED waits for a frame too.
+    let other = answered(&mut world, 2);
+    world.pool.set_limit(0);
+    world.client(&Seg::new(FIN_ACK, 106, other.seq).port(2));
+    assert_eq!(world.to_host(), []);
+    assert_eq!(world.one().flags, FIN_ACK, "the answer reuses the frame");
+    world.client(&Seg::new(ACK, 107, other.seq + 1).port(2));
+    assert_eq!(world.flows_in(State::Ended), 1);
+    world.pool.set_limit(usize::MAX);
+    world.pass(Duration::ZERO);
+    assert_eq!(world.closed(), [(other.flow, HANDLE, ClosedReason::PeerClosed)]);
+    world.all_gone();
+}
+
+#[test]
+fn resets_from_the_peer() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    world.client(&Seg::new(RST, 105, 0).port(1));
+    world.client(&Seg::new(RST, 106 + 500, 0).port(1));
+    world.silent();
+    assert_eq!(world.count(Event::ResetIgnored), 2);
+    world.client(&Seg::new(RST, 107, 0).port(1));
+    let challenge = world.one();
+    assert_eq!((challenge.flags, challenge.seq, challenge.ack), (ACK, conn.seq, 106));
+    assert_eq!(world.flows_in(State::Established), 1);
+    world.client(&Seg::new(RST, 106, 0).port(1));
+    assert_eq!(world.closed(), [(conn.flow, HANDLE, ClosedReason::Reset)]);
+    assert_eq!(world.to_wire(), []);
+    world.all_gone();
+}
+
+#[test]
+fn a_reset_right_behind_data_that_the_host_has_not_acknowledged() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    world.client(&Seg::new(PSH_ACK, 106, conn.seq).port(1).data(b"more"));
+    world.client(&Seg::new(RST, 110, 0).port(1));
+    let messages = world.to_host();
+    assert!(matches!(&messages[..], [Msg::Segment(..), Msg::Closed(_)]), "{messages:?}");
+}
+
+#[test]
+fn a_syn_on_a_connection_is_challenged() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    world.client(&Seg::new(SYN, 5000, 0).port(1));
+    let challenge = world.one();
+    assert_eq!((challenge.flags, challenge.seq, challenge.ack), (ACK, conn.seq, 106));
+    world.client(&Seg::new(SYN, 5000, 0).port(1));
+    world.silent();
+    assert_eq!(world.count(Event::ChallengeLimited), 1);
+}
+
+#[test]
+fn the_host_aborts() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    world.host_abort(&conn);
+    let reset = world.one();
+    assert_eq!((reset.flags, reset.seq, reset.ack), (RST_ACK, conn.seq, 106));
+    assert_eq!(world.to_host(), []);
+    world.all_gone();
+}
+
+/// A connection that the host closed first, in TIME_WAIT. Returns our SND.NXT.
+fn in_time_wait(world: &mut World, ts: Option<u32>) -> u32 {
+    let with = |segment: Seg| match ts {
+        Some(value) => segment.ts(value, 0),
+        None => segment,
+    };
+    let timestamps = ts.map(|value| Timestamps { value, echo: 0 });
+    let offer = Options { timestamps, ..Options::default() };
+    let iss = world.syn(&Seg::new(SYN, 100, 0).options(offer).port(1)).seq;
+    world.client(&with(Seg::new(PSH_ACK, 101, iss + 1).port(1).data(b"hello")));
+    let messages = world.to_host();
+    let [Msg::Established(header, ..)] = &messages[..] else { panic!("{messages:?}") };
+    let conn = Conn { flow: header.flow, seq: iss + 1, ack: 106, port: 1 };
+    world.host_close(&conn, b"", 1000, false);
+    world.client(&with(Seg::new(FIN_ACK, 106, iss + 2).port(1)));
+    world.to_wire();
+    assert_eq!(world.nic.counters().flows(), 0);
+    iss + 2
+}
+
+#[test]
+fn time_wait_answers_and_ignores() {
+    let mut world = World::new();
+    let snd_nxt = in_time_wait(&mut world, None);
+    // RST does not cut it short (RFC 1337).
+    world.client(&Seg::new(RST, 107, 0).port(1));
+    // An acceptable ACK needs no answer.
+    world.client(&Seg::new(ACK, 107, snd_nxt).port(1));
+    world.silent();
+    // Old data and an old SYN get the ACK again, and so does the ACK that opened it.
+    for old in [
+        Seg::new(PSH_ACK, 101, snd_nxt - 1).port(1).data(b"hello"),
+        Seg::new(SYN, 100, 0).port(1),
+        Seg::new(ACK, 101, snd_nxt - 1).port(1),
+    ] {
+        world.client(&old);
+        let ack = world.one();
+        assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, snd_nxt, 107), "after {old:?}");
+    }
+    assert_eq!(world.to_host(), []);
+    world.all_gone();
+}
+
+#[test]
+fn time_wait_is_left_early_for_a_newer_connection() {
+    // By sequence number, or by timestamp even with a lower number (RFC 6191).
+    let newer_ts = Options { timestamps: Some(Timestamps { value: 501, echo: 0 }), ..Options::default() };
+    let older_ts = Options { timestamps: Some(Timestamps { value: 499, echo: 0 }), ..Options::default() };
+    for (ts, syn, accepted) in [
+        (None, Seg::new(SYN, 108, 0), true),
+        (None, Seg::new(SYN, 107, 0), false),
+        (Some(500), Seg::new(SYN, 50, 0).options(newer_ts), true),
+        (Some(500), Seg::new(SYN, 108, 0).options(older_ts), false),
+    ] {
+        let mut world = World::new();
+        in_time_wait(&mut world, ts);
+        let syn = syn.port(1);
+        world.client(&syn);
+        let answer = world.one();
+        assert_eq!(answer.flags, if accepted { SYN_ACK } else { ACK }, "{syn:?}");
+        if accepted {
+            let mut ack = Seg::new(PSH_ACK, syn.seq + 1, answer.seq + 1).port(1).data(b"again");
+            if let Some(ts) = answer.options.timestamps {
+                ack = ack.ts(502, ts.value);
+            }
+            world.client(&ack);
+            assert!(matches!(&world.to_host()[..], [Msg::Established(..)]));
+            assert_eq!(world.nic.counters().held(), 1, "TIME_WAIT has given way");
+        }
+    }
+}
+
+#[test]
+fn ended_connections_are_bounded() {
+    let mut world = World::with(Config { time_wait_max: 3, ..config() }, listen_body());
+    for port in 1..=5 {
+        let conn = answered(&mut world, port);
+        world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(port));
+        world.client(&Seg::new(ACK, 107, conn.seq + 1).port(port));
+        world.to_wire();
+        world.closed();
+    }
+    assert_eq!(world.nic.counters().held(), 3);
+    assert_eq!(world.count(Event::TimeWaitEvicted), 2);
+    world.all_gone();
+    let mut world = World::with(Config { time_wait_max: 0, ..config() }, listen_body());
+    in_time_wait(&mut world, None);
+    assert_eq!(world.nic.counters().held(), 0);
+}
+
+#[test]
+fn a_short_time_wait_still_guards_the_cookie() {
+    let time_wait = Duration::from_secs(1);
+    let mut world = World::with(Config { time_wait, ..config() }, listen_body());
+    let snd_nxt = in_time_wait(&mut world, None);
+    world.pass(Duration::from_secs(2));
+    world.client(&Seg::new(PSH_ACK, 101, snd_nxt - 1).port(1).data(b"hello"));
+    assert_eq!(world.one().flags, RST);
+    assert_eq!(world.to_host(), []);
+    world.all_gone();
+}
+
+#[test]
+fn segments_outside_the_window_are_acknowledged_not_believed() {
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.host_close(&conn, b"bye", 1000, false);
+    world.to_wire();
+    // ACK of what was never sent; FIN far ahead; SYN inside.
+    world.client(&Seg::new(ACK, 106, conn.seq + 100).port(1));
+    assert_eq!(world.one().flags, ACK);
+    world.client(&Seg::new(FIN_ACK, 5000, conn.seq + 4).port(1));
+    assert_eq!(world.one().flags, ACK);
+    world.client(&Seg::new(SYN_ACK, 106, conn.seq + 4).port(1));
+    assert_eq!(world.one().flags, ACK);
+    assert_eq!(world.flows_in(State::FinWait1), 1);
+    // An exact RST ends it; the host is not told of what it has forgotten.
+    world.client(&Seg::new(RST, 106, 0).port(1));
+    world.silent();
+    world.all_gone();
+}
