@@ -1,0 +1,287 @@
+//! Messages from the firmware. Each field is checked; what is malformed, stale or meant for an
+//! earlier life is counted and dropped.
+
+use netcore::{Frame, Instant, RxChecksum};
+use protocol::channel::{
+    ChannelError, Closed, ClosedEntry, ClosedReason, Established, FlowId, Header, Hello, Kind, Listen,
+    ListenStatus, MessageFlags, NO_HANDLE, VERSION,
+};
+use protocol::ethernet::Mac;
+use protocol::ipv4;
+
+use super::ChannelState;
+use crate::app::{App, EndReason};
+use crate::env::{Control, Env};
+use crate::input::{self, After};
+use crate::listen::Announced;
+use crate::round::Stack;
+use crate::state::State;
+use crate::tcb::{Connection, Flags, Key, Opening, Path};
+
+impl<F: Frame, A: App> Stack<F, A> {
+    /// Takes the payload of a channel frame.
+    pub(crate) fn channel_arrived(&mut self, app: &mut A, message: &[u8], from: Mac) {
+        if !self.env.channel.is_used() {
+            self.env.counters.frames_other_type += 1;
+            return;
+        }
+        let (header, body) = match Header::parse(message) {
+            Ok(parsed) => parsed,
+            Err(ChannelError::Version(_)) => {
+                self.env.counters.channel_wrong_version += 1;
+                return;
+            }
+            Err(ChannelError::Kind(_) | ChannelError::Malformed(_)) => {
+                self.env.counters.channel_malformed += 1;
+                return;
+            }
+        };
+        if header.kind == Kind::Hello {
+            return self.hello_arrived(app, &header, body, from);
+        }
+        if header.epoch != self.env.channel.epoch || !self.env.channel.is_up() {
+            self.env.counters.channel_wrong_epoch += 1;
+            return;
+        }
+        match header.kind {
+            Kind::Segment => self.segment_arrived(app, &header, body),
+            Kind::Established => self.established_arrived(app, &header, body),
+            Kind::Closed => self.closed_arrived(app, body),
+            Kind::Listen => self.listen_answered(&header, body),
+            Kind::Hello | Kind::Unlisten | Kind::Close | Kind::Abort => {
+                self.env.counters.channel_unexpected += 1;
+            }
+        }
+    }
+
+    fn hello_arrived(&mut self, app: &mut A, header: &Header, body: &[u8], from: Mac) {
+        let Ok(hello) = Hello::parse(body) else {
+            self.env.counters.channel_malformed += 1;
+            return;
+        };
+        let reply = header.flags.has(MessageFlags::REPLY);
+        if reply && header.epoch != self.env.channel.epoch {
+            // An answer to our earlier life.
+            self.env.counters.channel_wrong_epoch += 1;
+            return;
+        }
+        let channel = &mut self.env.channel;
+        if !(hello.version_min..=hello.version_max).contains(&VERSION) {
+            self.env.counters.channel_wrong_version += 1;
+            channel.state =
+                ChannelState::WrongVersion { version_min: hello.version_min, version_max: hello.version_max };
+            return;
+        }
+        channel.nic_mac = if from.is_multicast() { channel.nic_mac } else { from };
+        if hello.epoch != channel.nic_epoch {
+            let first = channel.nic_epoch == 0;
+            channel.nic_epoch = hello.epoch;
+            if !first {
+                self.env.counters.channel_resets += 1;
+                self.forget_flows(app);
+            }
+        }
+        self.env.channel.state = ChannelState::Up;
+        if !reply {
+            self.env.controls.push_back(Control::Hello { reply: true });
+        }
+    }
+
+    /// The NIC does not know our flows any more: end them, announce the listeners anew.
+    fn forget_flows(&mut self, app: &mut A) {
+        for slot in 0..self.connections.slots() {
+            if self.connections.at(slot).is_some_and(|c| matches!(c.tcb.path, Path::Flow(_))) {
+                self.end_without_telling(app, slot, EndReason::Aborted);
+            }
+        }
+        self.env.controls.retain(|control| !matches!(control, Control::Abort { .. } | Control::Listen(_)));
+        for listener in self.listeners.iter_mut() {
+            listener.announced = Announced::Due(Instant::ZERO);
+        }
+    }
+
+    fn listen_answered(&mut self, header: &Header, body: &[u8]) {
+        let (true, Ok(listen)) = (header.flags.has(MessageFlags::REPLY), Listen::parse(body)) else {
+            self.env.counters.channel_malformed += 1;
+            return;
+        };
+        if listen.addr != self.env.config.address {
+            self.env.counters.channel_mismatch += 1;
+            return;
+        }
+        let Some(listener) = self.listeners.find_mut(listen.port) else {
+            self.env.counters.channel_stale += 1;
+            return;
+        };
+        listener.announced = match listen.status {
+            ListenStatus::Accepted => Announced::Accepted,
+            ListenStatus::TableFull => Announced::Refused,
+            ListenStatus::Unanswered => listener.announced,
+        };
+    }
+
+    /// The connection of a flow: by handle, or by the flow's slot as long as the firmware does
+    /// not know the handle. The flow's whole name has to be the connection's.
+    fn flow_slot(&mut self, flow: FlowId, handle: u32) -> Option<u32> {
+        let slot = if handle == NO_HANDLE { self.env.channel.connection_of(flow)? } else { handle };
+        let connection = self.connections.at(slot)?;
+        (connection.tcb.path == Path::Flow(flow)).then_some(slot)
+    }
+
+    #[inline]
+    fn segment_arrived(&mut self, app: &mut A, header: &Header, packet: &[u8]) {
+        match self.flow_slot(header.flow, header.handle) {
+            Some(slot) => self.flow_packet(app, slot, header.flags, packet),
+            None => self.env.counters.channel_stale += 1,
+        }
+    }
+
+    /// An IP packet of a flow.
+    #[inline]
+    fn flow_packet(&mut self, app: &mut A, slot: u32, flags: MessageFlags, packet: &[u8]) {
+        let Ok(ip) = ipv4::Header::parse(packet) else {
+            self.env.counters.ip_malformed += 1;
+            return;
+        };
+        let verdict = match flags.has(MessageFlags::CHECKSUM_GOOD) {
+            true => RxChecksum::Good,
+            false => RxChecksum::Unknown,
+        };
+        let segment = &packet[ip.header_len..ip.total_len];
+        let Some((segment, payload)) = self.env.parse_segment(&ip, segment, verdict, None) else { return };
+        let connection = self.connections.slot(slot);
+        let key = Key::new(ip.src, segment.header.src_port, segment.header.dst_port);
+        if ip.fragment || ip.dst != self.env.config.address || key != connection.tcb.key {
+            self.env.counters.channel_mismatch += 1;
+            return;
+        }
+        let after = input::arrives(&mut self.env, slot, connection, app, &segment, payload);
+        self.follow(app, slot, after);
+    }
+
+    fn established_arrived(&mut self, app: &mut A, header: &Header, body: &[u8]) {
+        let Ok((established, packet)) = Established::parse(body) else {
+            self.env.counters.channel_malformed += 1;
+            return;
+        };
+        let flow = header.flow;
+        let slot = match self.flow_slot(flow, NO_HANDLE) {
+            Some(slot) => {
+                self.env.counters.channel_established_again += 1;
+                slot
+            }
+            None => match self.accept_flow(app, flow, &established) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        if header.flags.has(MessageFlags::FIRST_DATA) && self.connections.at(slot).is_some() {
+            self.flow_packet(app, slot, header.flags, packet);
+        }
+    }
+
+    fn accept_flow(&mut self, app: &mut A, flow: FlowId, established: &Established) -> Option<u32> {
+        let env = &mut self.env;
+        if established.local_addr != env.config.address
+            || self.listeners.find(established.local_port).is_none()
+        {
+            env.counters.channel_mismatch += 1;
+            abort(env, flow, established);
+            return None;
+        }
+        // The firmware uses a flow slot again: what we still hold of its old use is over.
+        if let Some(old) = env.channel.connection_of(flow) {
+            env.counters.channel_stale += 1;
+            self.end_without_telling(app, old, EndReason::Aborted);
+        }
+        let env = &mut self.env;
+        let opening = Opening {
+            key: Key::new(established.remote_addr, established.remote_port, established.local_port),
+            path: Path::Flow(flow),
+            state: State::Established,
+            snd_una: established.snd_nxt,
+            snd_nxt: established.snd_nxt,
+            ts_offset: established.ts_value.wrapping_sub(env.now.millis() as u32),
+        };
+        let slot = self.connections.open(&opening, &env.config, &mut env.gauges);
+        let Some(slot) = slot.filter(|&slot| env.channel.bind(flow, slot)) else {
+            if let Some(slot) = slot {
+                self.connections.release(slot, &mut env.gauges);
+            }
+            env.counters.connections_full += 1;
+            abort(env, flow, established);
+            return None;
+        };
+        let connection = self.connections.slot(slot);
+        take_state(env, connection, established);
+        env.counters.channel_established += 1;
+        let after = match input::establish(env, slot, connection, app) {
+            Err(after) => after,
+            Ok(()) if connection.queue.is_empty() && !connection.tcb.flags.has(Flags::CLOSING) => {
+                After::Quiet
+            }
+            Ok(()) => After::Output,
+        };
+        self.follow(app, slot, after);
+        Some(slot)
+    }
+
+    fn closed_arrived(&mut self, app: &mut A, body: &[u8]) {
+        let Ok(closed) = Closed::parse(body) else {
+            self.env.counters.channel_malformed += 1;
+            return;
+        };
+        for ClosedEntry { flow, handle, reason } in closed.entries() {
+            let Some(slot) = self.flow_slot(flow, handle) else {
+                self.env.counters.channel_closed_gone += 1;
+                continue;
+            };
+            self.env.counters.channel_closed_known += 1;
+            let reason = match reason {
+                ClosedReason::PeerClosed => {
+                    self.env.counters.channel_closed_by_peer += 1;
+                    EndReason::Closed
+                }
+                ClosedReason::Finished => EndReason::Closed,
+                ClosedReason::Reset => EndReason::Reset,
+                ClosedReason::TimedOut => EndReason::TimedOut,
+                ClosedReason::Unknown => EndReason::Aborted,
+            };
+            self.end_without_telling(app, slot, reason);
+        }
+    }
+}
+
+/// Takes over what the firmware has agreed on with the peer.
+fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &Established) {
+    let tcb = &mut connection.tcb;
+    tcb.rcv_nxt = established.rcv_nxt;
+    tcb.rcv_acked = established.rcv_nxt;
+    tcb.rcv_right = established.rcv_nxt + env.config.receive_window.min(0xffff);
+    tcb.snd_wl1 = established.rcv_nxt;
+    tcb.snd_wl2 = established.snd_nxt;
+    tcb.snd_scale = established.snd_scale;
+    tcb.rcv_scale = established.rcv_scale;
+    if established.window_scaling {
+        tcb.flags.set(Flags::SCALE);
+    }
+    if established.sack {
+        tcb.flags.set(Flags::SACK);
+    }
+    if established.timestamps {
+        tcb.flags.set(Flags::TIMESTAMPS);
+        tcb.ts_recent = established.ts_recent;
+        connection.ts_recent_s = (env.now.millis() / 1000) as u32;
+    }
+    if established.rtt_us > 0 {
+        tcb.rtt.sample(netcore::Duration::from_micros(u64::from(established.rtt_us)));
+    }
+    tcb.set_mss(established.mss, &env.config);
+    connection.set_snd_wnd(established.snd_wnd);
+}
+
+fn abort<F>(env: &mut Env<F>, flow: FlowId, established: &Established) {
+    env.counters.channel_aborts += 1;
+    let (snd_nxt, rcv_nxt) = (established.snd_nxt, established.rcv_nxt);
+    env.controls.push_back(Control::Abort { flow, handle: NO_HANDLE, snd_nxt, rcv_nxt });
+}

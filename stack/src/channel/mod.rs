@@ -1,0 +1,120 @@
+//! The driver of the channel to the NIC's firmware (docs/channel.md): who is on the other side,
+//! which listeners it knows, which flow belongs to which connection.
+//!
+//! HELLO is repeated until it is answered, LISTEN until it is acknowledged. A NIC with a new
+//! epoch has forgotten everything: all flows end here too, and the listeners are announced anew.
+
+mod events;
+pub(crate) mod send;
+
+use alloc::vec::Vec;
+
+use netcore::rng::Rng;
+use netcore::{Duration, Instant};
+use protocol::channel::FlowId;
+use protocol::ethernet::{BROADCAST, Mac};
+
+use crate::config::Offload;
+
+/// Between two HELLOs or LISTENs without an answer.
+pub(crate) const REPEAT: Duration = Duration::from_millis(100);
+/// Flow slots that are believed; a NIC that names a higher one is broken.
+const FLOW_SLOTS_MAX: usize = 1 << 24;
+const NO_CONNECTION: u32 = u32::MAX;
+
+/// How the channel stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelState {
+    /// Level `none`: there is no channel.
+    Unused,
+    /// HELLO was sent, nobody has answered yet.
+    Waiting,
+    /// The firmware is there.
+    Up,
+    /// The firmware speaks only these versions, and not ours.
+    WrongVersion {
+        /// Lowest version that it speaks.
+        version_min: u8,
+        /// Highest.
+        version_max: u8,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Driver {
+    state: ChannelState,
+    epoch: u32,
+    nic_epoch: u32,
+    nic_mac: Mac,
+    hello_due: Instant,
+    /// Connection slot by flow slot, for frames that do not carry our handle yet.
+    connections: Vec<u32>,
+}
+
+impl Driver {
+    pub(crate) fn new(offload: Offload, rng: &mut impl Rng) -> Self {
+        let state = match offload {
+            Offload::None => ChannelState::Unused,
+            Offload::Lifecycle => ChannelState::Waiting,
+        };
+        let mut epoch = 0;
+        while epoch == 0 {
+            epoch = rng.wire_u32();
+        }
+        Self {
+            state,
+            epoch,
+            nic_epoch: 0,
+            nic_mac: BROADCAST,
+            hello_due: Instant::ZERO,
+            connections: Vec::new(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> ChannelState {
+        self.state
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.state != ChannelState::Unused
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == ChannelState::Up
+    }
+
+    /// The epoch that our messages carry; 0 before the first HELLO.
+    pub(crate) fn nic_epoch(&self) -> u32 {
+        self.nic_epoch
+    }
+
+    /// Where messages go; broadcast before the first HELLO.
+    pub(crate) fn nic_mac(&self) -> Mac {
+        self.nic_mac
+    }
+
+    /// Notes whose flow `flow` is; false: its slot is beyond belief.
+    pub(crate) fn bind(&mut self, flow: FlowId, slot: u32) -> bool {
+        let index = flow.slot as usize;
+        if index >= FLOW_SLOTS_MAX {
+            return false;
+        }
+        if index >= self.connections.len() {
+            self.connections.resize((index + 1).next_power_of_two(), NO_CONNECTION);
+        }
+        self.connections[index] = slot;
+        true
+    }
+
+    pub(crate) fn unbind(&mut self, flow: FlowId, slot: u32) {
+        if let Some(entry) = self.connections.get_mut(flow.slot as usize)
+            && *entry == slot
+        {
+            *entry = NO_CONNECTION;
+        }
+    }
+
+    fn connection_of(&self, flow: FlowId) -> Option<u32> {
+        self.connections.get(flow.slot as usize).copied().filter(|&slot| slot != NO_CONNECTION)
+    }
+}

@@ -1,0 +1,109 @@
+//! A counter for every event and every reason to drop something. Declared once, each with its
+//! description; subscribers iterate.
+
+macro_rules! counters {
+    ($($name:ident: $description:literal,)*) => {
+        /// Counts since the start.
+        #[derive(Clone, Debug, Default)]
+        pub struct Counters {
+            $(#[doc = $description] pub $name: u64,)*
+        }
+        impl Counters {
+            /// Name, description and value of each counter.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + use<> {
+                [$((stringify!($name), $description, self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    frames_received: "Frames taken from the port",
+    frames_sent: "Frames given to the port",
+    frames_malformed: "Received frames without a whole Ethernet header",
+    frames_other_destination: "Received frames for another hardware address",
+    frames_other_type: "Received frames of a type that we do not speak",
+    ip_malformed: "Received packets with a broken IPv4 header",
+    ip_fragments: "Received fragments of IPv4 packets; they are not put together",
+    ip_other_destination: "Received packets for another address",
+    ip_bad_source: "Received packets whose source cannot be answered",
+    ip_other_protocol: "Received packets of a protocol that we do not speak",
+    tcp_malformed: "Received segments with a broken header",
+    tcp_bad_checksum: "Received segments with a wrong checksum",
+    segments_received: "TCP segments received",
+    segments_sent: "TCP segments sent",
+    segments_predicted: "Received segments that took the fast path",
+    bytes_received: "Payload bytes given to the application",
+    bytes_sent: "Payload bytes sent for the first time",
+    connections_accepted: "Connections that peers opened",
+    connections_opened: "Connections that we opened",
+    connections_closed: "Connections that ended in order",
+    connections_reset: "Connections that the peer reset",
+    connections_timed_out: "Connections whose peer stopped answering",
+    connections_aborted: "Connections that we reset",
+    connections_refused: "Active opens that the peer refused, or whose peer has no neighbour entry",
+    connections_full: "Connections refused because the table is full",
+    syn_backlog_full: "SYNs dropped because too many connections are half-open",
+    syn_received_reset: "Half-open connections that the peer reset or that timed out",
+    unacceptable: "Segments outside the receive window",
+    paws_rejected: "Segments refused by PAWS (RFC 7323 §5)",
+    timestamp_missing: "Segments without the timestamps that were agreed on",
+    challenge_acks: "Challenge acknowledgments (RFC 5961)",
+    challenge_acks_limited: "Challenge acknowledgments left out because of their limit",
+    ack_of_unsent: "Segments that acknowledge what was never sent",
+    ack_missing: "Segments without ACK",
+    out_of_order: "Segments kept until the gap before them is filled",
+    out_of_order_dropped: "Segments out of order that found no room",
+    duplicate_acks: "Duplicate acknowledgments received",
+    retransmissions: "Segments sent again",
+    retransmission_timeouts: "Expiries of the retransmission timer",
+    fast_retransmits: "Losses found by duplicate acknowledgments",
+    zero_window_probes: "Zero-window probes sent",
+    keepalive_probes: "Keepalive probes sent",
+    urgent_ignored: "Segments with urgent data, taken as ordinary bytes",
+    resets_sent: "RST segments sent",
+    resets_received: "RST segments taken",
+    resets_dropped: "RST segments that had to be dropped because too many waited",
+    closed_port: "Segments for no connection and no listener",
+    time_wait_entered: "Connections that went to TIME_WAIT",
+    time_wait_reused: "Names taken out of TIME_WAIT early (RFC 6191)",
+    time_wait_evicted: "Entries pushed out of TIME_WAIT by newer ones",
+    arp_requests_sent: "ARP requests sent",
+    arp_replies_sent: "ARP replies sent",
+    arp_malformed: "Broken ARP packets received",
+    arp_evicted: "Neighbours pushed out by newer ones",
+    icmp_echo: "Echo requests answered",
+    icmp_malformed: "Broken ICMP messages received",
+    icmp_mtu_lowered: "Connections whose segments became smaller after 'fragmentation needed'",
+    icmp_ignored: "ICMP messages that nothing follows from",
+    pool_empty: "Times that no frame was to be had",
+    tx_queue_full: "Times that output had to wait for the port",
+    channel_malformed: "Broken messages of the channel",
+    channel_wrong_version: "Messages of another version of the channel",
+    channel_unexpected: "Messages of a kind that a host does not get",
+    channel_wrong_epoch: "Messages for an earlier life of this host",
+    channel_stale: "Messages for a flow that is not held any more",
+    channel_mismatch: "Messages whose packet belongs to another connection",
+    channel_established: "Connections that the firmware handed over",
+    channel_established_again: "ESTABLISHED for a flow that is already held",
+    channel_closes: "CLOSE handed to the firmware",
+    channel_aborts: "ABORT handed to the firmware",
+    channel_closed_by_peer: "Connections that the firmware finished after the peer",
+    channel_closed_known: "CLOSED for a connection that was still here",
+    channel_closed_gone: "CLOSED for a flow that was handed over before",
+    channel_resets: "Times that the firmware came up new and all flows were forgotten",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_descriptions_are_unique() {
+        let all: alloc::vec::Vec<_> = Counters::default().iter().collect();
+        for (at, (name, description, value)) in all.iter().enumerate() {
+            assert_eq!(*value, 0);
+            assert!(all[..at].iter().all(|(n, d, _)| n != name && d != description), "{name}");
+        }
+    }
+}

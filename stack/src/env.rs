@@ -1,0 +1,200 @@
+//! What all connections of a stack share, lent to whatever handles one of them.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+use netcore::isn::IsnGenerator;
+use netcore::port::BURST;
+use netcore::{Frame, FramePool, FrameQueue, Instant, TimerWheel};
+use protocol::channel::FlowId;
+use protocol::ethernet::Mac;
+use protocol::tcp::{Flags, SeqNumber, Timestamps};
+
+use crate::app::{ConnectionId, EndReason, Output};
+use crate::channel::Driver;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::ip::arp::Neighbours;
+use crate::state::Gauges;
+use crate::tcb::{Connection, Key, Path};
+use crate::time_wait::TimeWait;
+
+/// Segments without a connection that may wait to be sent; more are dropped and counted.
+const BARE_MAX: usize = 4096;
+
+pub(crate) struct Env<F> {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) counters: Counters,
+    pub(crate) gauges: Gauges,
+    pub(crate) wheel: TimerWheel,
+    pub(crate) isn: IsnGenerator,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) time_wait: TimeWait,
+    pub(crate) channel: Driver,
+    /// Slots with something to send.
+    pub(crate) dirty: VecDeque<u32>,
+    pub(crate) controls: VecDeque<Control>,
+    pub(crate) tx: FrameQueue<F>,
+    /// Received frames that were read to the end and can carry an answer.
+    pub(crate) spare: Vec<F>,
+    /// Lent to the application for each call.
+    pub(crate) output: Output,
+    /// Active opens that came to nothing and were not yet asked for.
+    pub(crate) failed_opens: Vec<(ConnectionId, EndReason)>,
+    /// Counts active opens (RFC 6056 §3.3.3).
+    pub(crate) next_port: u32,
+    challenge_second: u64,
+    challenges: u32,
+}
+
+/// Something to send that has no connection (any more).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    Bare(Bare),
+    ArpRequest(Ipv4Addr),
+    Abort { flow: FlowId, handle: u32, snd_nxt: SeqNumber, rcv_nxt: SeqNumber },
+    Hello { reply: bool },
+    Listen(u16),
+    Unlisten(u16),
+}
+
+/// A segment without data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bare {
+    pub(crate) mac: Mac,
+    pub(crate) key: Key,
+    pub(crate) seq: SeqNumber,
+    pub(crate) ack: SeqNumber,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) timestamps: Option<Timestamps>,
+}
+
+impl<F: Frame> Env<F> {
+    pub(crate) fn new(config: Config, rng: &mut impl netcore::rng::Rng) -> Self {
+        Self {
+            now: Instant::ZERO,
+            counters: Counters::default(),
+            gauges: Gauges::default(),
+            wheel: TimerWheel::new(config.connections_max, netcore::Duration::from_millis(1)),
+            isn: IsnGenerator::new(rng),
+            neighbours: Neighbours::new(config.arp_entries_max),
+            time_wait: TimeWait::new(config.time_wait, config.time_wait_max, rng),
+            channel: Driver::new(config.offload, rng),
+            dirty: VecDeque::new(),
+            controls: VecDeque::new(),
+            tx: FrameQueue::with_capacity(config.tx_queue_frames.max(BURST)),
+            spare: Vec::with_capacity(2 * BURST),
+            output: Output::new(),
+            failed_opens: Vec::new(),
+            next_port: 0,
+            challenge_second: 0,
+            challenges: 0,
+            config,
+        }
+    }
+
+    /// An empty frame with room for `room` bytes: a received one that was read, or a new one.
+    #[inline]
+    pub(crate) fn frame(&mut self, pool: &mut impl FramePool<Frame = F>, room: usize) -> Option<F> {
+        while let Some(mut frame) = self.spare.pop() {
+            frame.reset();
+            if frame.tailroom() >= room && frame.headroom() >= protocol::channel::OVERHEAD_MAX {
+                return Some(frame);
+            }
+        }
+        let frame = pool.allocate();
+        if frame.is_none() {
+            self.counters.pool_empty += 1;
+        }
+        frame
+    }
+
+    /// Keeps a frame that was read for [`Self::frame`].
+    #[inline]
+    pub(crate) fn recycle(&mut self, frame: F) {
+        if self.spare.len() < self.spare.capacity() {
+            self.spare.push(frame);
+        }
+    }
+
+    pub(crate) fn send_bare(&mut self, bare: Bare) {
+        if self.controls.len() >= BARE_MAX {
+            self.counters.resets_dropped += 1;
+        } else {
+            self.controls.push_back(Control::Bare(bare));
+        }
+    }
+
+    /// Whether one more challenge ACK may be sent (RFC 5961 §7 asks for a limit).
+    pub(crate) fn may_challenge(&mut self) -> bool {
+        let second = self.now.millis() / 1000;
+        if second != self.challenge_second {
+            self.challenge_second = second;
+            self.challenges = 0;
+        }
+        if self.challenges >= self.config.challenge_acks_per_second {
+            self.counters.challenge_acks_limited += 1;
+            return false;
+        }
+        self.challenges += 1;
+        self.counters.challenge_acks += 1;
+        true
+    }
+
+    /// Puts a connection on the list of those with something to send.
+    #[inline]
+    pub(crate) fn mark<S>(&mut self, slot: u32, connection: &mut Connection<S>) {
+        if !connection.tcb.flags.has(crate::tcb::Flags::DIRTY) {
+            connection.tcb.flags.set(crate::tcb::Flags::DIRTY);
+            self.dirty.push_back(slot);
+        }
+    }
+
+    /// Sees to it that the slot's timer fires no later than the connection's next deadline. A
+    /// timer that fires too early costs less than moving it with every segment.
+    #[inline]
+    pub(crate) fn arm<S>(&mut self, slot: u32, connection: &mut Connection<S>) {
+        let deadline = connection.tcb.deadline();
+        if deadline < connection.armed {
+            connection.armed = deadline;
+            self.wheel.insert(slot, deadline);
+        }
+    }
+
+    /// Resets a connection: RST on the wire, ABORT through the channel.
+    pub(crate) fn reset_peer<S>(&mut self, slot: u32, connection: &Connection<S>) {
+        let tcb = &connection.tcb;
+        match tcb.path {
+            Path::Unresolved => {}
+            Path::Wire(mac) => {
+                // RFC 9293 §3.10.5: SND.NXT; RFC 7323 §5.2 wants timestamps in our segments.
+                let timestamps = tcb
+                    .flags
+                    .has(crate::tcb::Flags::TIMESTAMPS)
+                    .then(|| Timestamps { value: tcb.ts_value(self.now), echo: tcb.ts_recent });
+                self.counters.resets_sent += 1;
+                self.send_bare(Bare {
+                    mac,
+                    key: tcb.key,
+                    seq: tcb.snd_nxt,
+                    ack: tcb.rcv_nxt,
+                    flags: Flags::RST | Flags::ACK,
+                    window: 0,
+                    timestamps,
+                });
+            }
+            Path::Flow(flow) => {
+                self.counters.channel_aborts += 1;
+                self.controls.push_back(Control::Abort {
+                    flow,
+                    handle: slot,
+                    snd_nxt: tcb.snd_nxt,
+                    rcv_nxt: tcb.rcv_nxt,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! First step: the sequence number, with PAWS before it (RFC 9293 §3.10.7.4, RFC 7323 §5.3).
+
+use netcore::Frame;
+use protocol::tcp::{Flags, SeqNumber};
+
+use super::{After, Segment, Step};
+use crate::env::Env;
+use crate::state::State;
+use crate::tcb::{self, Connection};
+
+/// TS.Recent says nothing after 24 days of silence (RFC 7323 §5.5).
+const TS_RECENT_LIFE_S: u32 = 24 * 24 * 3600;
+
+/// In SYN_RECEIVED the peer's SYN may come again: alone, when our SYN-ACK was lost, or as a
+/// SYN-ACK, when both sides opened at once. The latter goes on without its SYN.
+pub(super) fn repeated_syn<S>(connection: &mut Connection<S>, segment: &mut Segment) -> Step {
+    let tcb = &mut connection.tcb;
+    let header = &mut segment.header;
+    let again = tcb.state == State::SynReceived
+        && header.flags.has(Flags::SYN)
+        && !header.flags.has(Flags::RST)
+        && header.seq + 1 == tcb.rcv_nxt;
+    if !again {
+        return Ok(());
+    }
+    if !header.flags.has(Flags::ACK) {
+        tcb.flags.set(tcb::Flags::SYN_DUE);
+        return Err(After::Output);
+    }
+    header.seq += 1;
+    header.flags = Flags(header.flags.0 & !Flags::SYN.0);
+    tcb.flags.set(tcb::Flags::ACK_NOW);
+    Ok(())
+}
+
+/// Whether any of the segment lies in the window; what sticks out is cut off.
+pub(super) fn check<'a, F: Frame, S>(
+    env: &mut Env<F>,
+    connection: &mut Connection<S>,
+    segment: &Segment,
+    payload: &'a [u8],
+) -> Result<(Segment, &'a [u8]), After> {
+    let tcb = &mut connection.tcb;
+    let mut header = segment.header;
+    let is_reset = header.flags.has(Flags::RST);
+    if tcb.flags.has(tcb::Flags::TIMESTAMPS) && !is_reset {
+        match segment.options.timestamps {
+            // RFC 7323 §3.2: a segment without the agreed option is dropped.
+            None => {
+                env.counters.timestamp_missing += 1;
+                return Err(After::Quiet);
+            }
+            Some(ts) if SeqNumber(ts.value).before(SeqNumber(tcb.ts_recent)) => {
+                let age_s = ((env.now.millis() / 1000) as u32).wrapping_sub(connection.ts_recent_s);
+                if age_s < TS_RECENT_LIFE_S {
+                    env.counters.paws_rejected += 1;
+                    return Err(acknowledge(connection));
+                }
+                tcb.ts_recent = ts.value;
+            }
+            Some(_) => {}
+        }
+    }
+    let wnd = tcb.rcv_wnd();
+    let seg_len = payload.len() as u32
+        + u32::from(header.flags.has(Flags::SYN))
+        + u32::from(header.flags.has(Flags::FIN));
+    let starts_inside = header.seq.in_window(tcb.rcv_nxt, wnd);
+    // RFC 9293 §3.10.7.4, the table of four cases.
+    let acceptable = match (seg_len, wnd) {
+        (0, 0) => header.seq == tcb.rcv_nxt,
+        (0, _) => starts_inside || header.seq == tcb.rcv_right,
+        // A closed window still lets acknowledgments and resets in (MUST-66).
+        (_, 0) => header.seq == tcb.rcv_nxt,
+        (len, _) => starts_inside || (header.seq + (len - 1)).in_window(tcb.rcv_nxt, wnd),
+    };
+    if !acceptable {
+        env.counters.unacceptable += 1;
+        return Err(if is_reset { After::Quiet } else { acknowledge(connection) });
+    }
+    let mut payload = payload;
+    if header.seq.before(tcb.rcv_nxt) {
+        let mut old = tcb.rcv_nxt.distance_from(header.seq);
+        if header.flags.has(Flags::SYN) {
+            // An old SYN in front of new data cannot be; the SYN step answers it.
+            return Ok((*segment, payload));
+        }
+        header.seq = tcb.rcv_nxt;
+        old = old.min(payload.len() as u32);
+        payload = &payload[old as usize..];
+        // The peer sends again what it has not seen acknowledged.
+        tcb.flags.set(tcb::Flags::ACK_NOW);
+    }
+    let room = tcb.rcv_right.distance_from(header.seq) as usize;
+    if payload.len() > room {
+        payload = &payload[..room];
+        header.flags = Flags(header.flags.0 & !Flags::FIN.0);
+        tcb.flags.set(tcb::Flags::ACK_NOW);
+    } else if wnd == 0 && header.flags.has(Flags::FIN) && payload.is_empty() {
+        // Nothing lies between the data and the FIN: it needs no buffer.
+        tcb.flags.set(tcb::Flags::ACK_NOW);
+    }
+    Ok((Segment { header, ..*segment }, payload))
+}
+
+/// RFC 9293 §3.10.7.4: an unacceptable segment is answered with an acknowledgment.
+fn acknowledge<S>(connection: &mut Connection<S>) -> After {
+    connection.tcb.flags.set(tcb::Flags::ACK_NOW | tcb::Flags::ACK_BARE);
+    After::Output
+}

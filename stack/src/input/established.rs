@@ -1,0 +1,77 @@
+//! The end of the handshake, whichever way it went.
+
+use netcore::{Frame, Instant};
+use protocol::tcp::DEFAULT_MSS;
+
+use super::{After, Segment, Step, application};
+use crate::app::App;
+use crate::env::Env;
+use crate::state::State;
+use crate::tcb::{Connection, Flags};
+
+/// Takes the peer's initial sequence number and options from its SYN.
+pub(crate) fn take_syn<F, S>(env: &Env<F>, connection: &mut Connection<S>, segment: &Segment) {
+    let options = &segment.options;
+    let tcb = &mut connection.tcb;
+    tcb.rcv_nxt = segment.header.seq + 1;
+    tcb.rcv_acked = tcb.rcv_nxt;
+    tcb.rcv_right = tcb.rcv_nxt + env.config.receive_window.min(0xffff);
+    // RFC 7323 §2.2, §3.2 and RFC 2018 §2: in force when both SYNs have it; ours always has.
+    if let Some(shift) = options.window_scale {
+        tcb.flags.set(Flags::SCALE);
+        tcb.snd_scale = shift;
+        tcb.rcv_scale = env.config.window_scale();
+    }
+    if options.sack_permitted {
+        tcb.flags.set(Flags::SACK);
+    }
+    if let Some(timestamps) = options.timestamps {
+        tcb.flags.set(Flags::TIMESTAMPS);
+        tcb.ts_recent = timestamps.value;
+        connection.ts_recent_s = (env.now.millis() / 1000) as u32;
+    }
+    // RFC 9293 §3.7.1 MUST-15: 536 when the option is missing.
+    tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config);
+}
+
+/// Our SYN was acknowledged: its timer ends, and its time is a round trip.
+pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>) {
+    let tcb = &mut connection.tcb;
+    if tcb.flags.has(Flags::TIMING) {
+        tcb.rtt.sample(env.now.since(tcb.timed_at));
+        tcb.flags.clear(Flags::TIMING);
+    }
+    if tcb.retries > 0 {
+        tcb.congestion.handshake_lost(tcb.mss);
+    }
+    tcb.retries = 0;
+    tcb.rtx_deadline = Instant::FAR_FUTURE;
+}
+
+/// The connection stands: the application hears of it.
+pub(crate) fn establish<F: Frame, A: App>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<A::Session>,
+    app: &mut A,
+) -> Step {
+    if connection.tcb.state != State::Established {
+        connection.set_state(&mut env.gauges, State::Established);
+    }
+    if let Some(keepalive) = env.config.keepalive {
+        connection.tcb.idle_deadline = env.now + keepalive;
+    }
+    let active = connection.tcb.flags.has(Flags::ACTIVE);
+    *(if active { &mut env.counters.connections_opened } else { &mut env.counters.connections_accepted }) +=
+        1;
+    let key = connection.tcb.key;
+    let local = core::net::SocketAddrV4::new(env.config.address, key.local_port()).into();
+    debug_assert!(env.output.is_empty());
+    let session = app.connected(connection.id(slot), local, key.remote(), &mut env.output);
+    connection.queue.append(&mut env.output);
+    match session {
+        Some(_) => connection.session = session,
+        None => application::close(connection),
+    }
+    Ok::<(), After>(())
+}

@@ -1,0 +1,73 @@
+//! A segment arrives in SYN_SENT (RFC 9293 §3.10.7.3).
+
+use netcore::Frame;
+use protocol::tcp::{Flags, SeqNumber};
+
+use super::{After, Segment, established};
+use crate::app::{App, EndReason};
+use crate::env::{Bare, Env};
+use crate::state::State;
+use crate::tcb::{self, Connection};
+
+pub(super) fn arrives<F: Frame, A: App>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<A::Session>,
+    app: &mut A,
+    segment: &Segment,
+) -> Result<After, After> {
+    let header = &segment.header;
+    let has_ack = header.flags.has(Flags::ACK);
+    let acks_syn = has_ack && header.ack == connection.tcb.snd_nxt;
+    // First, ACK: it must be for our SYN.
+    if has_ack && !acks_syn {
+        env.counters.ack_of_unsent += 1;
+        if !header.flags.has(Flags::RST) {
+            if let Some(mac) = segment.src_mac {
+                env.counters.resets_sent += 1;
+                env.send_bare(Bare {
+                    mac,
+                    key: connection.tcb.key,
+                    seq: header.ack,
+                    ack: SeqNumber(0),
+                    flags: Flags::RST,
+                    window: 0,
+                    timestamps: None,
+                });
+            }
+        }
+        return Ok(After::Quiet);
+    }
+    // Second, RST: only with the right ACK is it an answer to our SYN.
+    if header.flags.has(Flags::RST) {
+        if acks_syn {
+            env.counters.resets_received += 1;
+            return Ok(After::End(EndReason::Reset));
+        }
+        return Ok(After::Quiet);
+    }
+    // Fourth, SYN.
+    if !header.flags.has(Flags::SYN) {
+        return Ok(After::Quiet);
+    }
+    established::take_syn(env, connection, segment);
+    if acks_syn {
+        connection.tcb.snd_una = header.ack;
+        established::handshake_acked(env, connection);
+        // RFC 7323 §2.2: the window of a SYN is not scaled.
+        connection.set_snd_wnd(u32::from(header.window));
+        connection.tcb.snd_wl1 = header.seq;
+        connection.tcb.snd_wl2 = header.ack;
+        connection.tcb.flags.set(tcb::Flags::ACK_NOW);
+        // Data with a SYN-ACK is not taken; the peer sends it again (RFC 9293 §3.10.7.3 allows
+        // to queue it, few ever send it).
+        established::establish(env, slot, connection, app)?;
+        return Ok(After::Output);
+    }
+    // RFC 9293 §3.5 MUST-10: simultaneous open.
+    connection.set_state(&mut env.gauges, State::SynReceived);
+    connection.tcb.flags.set(tcb::Flags::SYN_DUE);
+    connection.set_snd_wnd(u32::from(header.window));
+    connection.tcb.snd_wl1 = header.seq;
+    Ok(After::Output)
+}

@@ -1,0 +1,54 @@
+//! Seventh step: the data (RFC 9293 §3.10.7.4, §3.8.6.3).
+
+use netcore::Frame;
+
+use super::{Segment, Step, application};
+use crate::app::App;
+use crate::env::Env;
+use crate::tcb::{Connection, Flags};
+
+/// Takes the payload, which lies in the window.
+pub(super) fn take<F: Frame, A: App>(
+    env: &mut Env<F>,
+    connection: &mut Connection<A::Session>,
+    app: &mut A,
+    segment: &Segment,
+    payload: &[u8],
+) -> Step {
+    if payload.is_empty() || !connection.tcb.state.may_receive() {
+        return Ok(());
+    }
+    if segment.header.seq != connection.tcb.rcv_nxt {
+        keep(env, connection, segment, payload);
+        return Ok(());
+    }
+    advance(env, connection, payload.len() as u32);
+    application::deliver(env, connection, app, payload)?;
+    while let Some(full) = &mut connection.full
+        && let Some(bytes) = full.reassembly.take(connection.tcb.rcv_nxt)
+    {
+        // RFC 5681 §4.2: a segment that fills a gap is acknowledged at once.
+        connection.tcb.flags.set(Flags::ACK_NOW);
+        advance(env, connection, bytes.len() as u32);
+        application::deliver(env, connection, app, &bytes)?;
+    }
+    Ok(())
+}
+
+/// RCV.NXT moves over `len` bytes.
+#[inline]
+pub(super) fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, len: u32) {
+    env.counters.bytes_received += u64::from(len);
+    connection.tcb.rcv_nxt += len;
+}
+
+/// Data behind a gap: kept, and acknowledged at once so that the peer learns of the gap
+/// (RFC 5681 §4.2).
+fn keep<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
+    if connection.full().reassembly.insert(segment.header.seq, payload) {
+        env.counters.out_of_order += 1;
+    } else {
+        env.counters.out_of_order_dropped += 1;
+    }
+    connection.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+}

@@ -1,0 +1,88 @@
+//! Listening ports.
+
+use alloc::vec::Vec;
+
+use netcore::Instant;
+use protocol::channel::AcceptPolicy;
+
+/// Why a port cannot be listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenError {
+    /// Port 0 means nothing here.
+    PortZero,
+    /// Somebody listens there already.
+    InUse(u16),
+}
+
+impl core::fmt::Display for ListenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::PortZero => f.write_str("cannot listen on port 0: name a port between 1 and 65535"),
+            Self::InUse(port) => write!(f, "port {port} is already listened on by this stack"),
+        }
+    }
+}
+
+impl core::error::Error for ListenError {}
+
+/// What the firmware knows of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// It has to be told (again) at this time.
+    Due(Instant),
+    Accepted,
+    /// It has no room.
+    Refused,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listener {
+    pub(crate) port: u16,
+    pub(crate) policy: AcceptPolicy,
+    pub(crate) announced: Announced,
+}
+
+/// The listeners of a stack: a handful, so a list.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    list: Vec<Listener>,
+}
+
+impl Listeners {
+    pub(crate) fn add(&mut self, port: u16, policy: AcceptPolicy) -> Result<(), ListenError> {
+        if port == 0 {
+            return Err(ListenError::PortZero);
+        }
+        if self.find(port).is_some() {
+            return Err(ListenError::InUse(port));
+        }
+        self.list.push(Listener { port, policy, announced: Announced::Due(Instant::ZERO) });
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, port: u16) -> bool {
+        let before = self.list.len();
+        self.list.retain(|listener| listener.port != port);
+        self.list.len() != before
+    }
+
+    pub(crate) fn find(&self, port: u16) -> Option<&Listener> {
+        self.list.iter().find(|listener| listener.port == port)
+    }
+
+    pub(crate) fn find_mut(&mut self, port: u16) -> Option<&mut Listener> {
+        self.list.iter_mut().find(|listener| listener.port == port)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Listener> {
+        self.list.iter_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Listener> {
+        self.list.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+}

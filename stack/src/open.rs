@@ -1,0 +1,233 @@
+//! How connections begin and end at the table's edge: active opens, SYNs for listeners, segments
+//! for nobody (RFC 9293 §3.10.1, §3.10.7.1, §3.10.7.2) and TIME_WAIT (§3.10.7.4).
+
+use core::net::SocketAddrV4;
+
+use netcore::{Frame, Instant};
+use protocol::ethernet::Mac;
+use protocol::tcp::{self, SeqNumber, Timestamps};
+
+use crate::app::{App, ConnectionId, EndReason};
+use crate::env::{Bare, Control};
+use crate::input::{self, Segment};
+use crate::ip::arp;
+use crate::round::{ConnectError, Stack, mark_new};
+use crate::state::State;
+use crate::tcb::{Flags, Key, Opening, Path};
+use crate::timers::next_hop;
+
+/// First and last local port of active opens (RFC 6056 §3.2: the dynamic range).
+const LOCAL_PORTS: core::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+impl<F: Frame, A: App> Stack<F, A> {
+    /// Opens a connection from a local port of the stack's choice; [`App::connected`] is called
+    /// when it stands, and [`Stack::failed_opens`] tells when it never does.
+    ///
+    /// # Errors
+    /// [`ConnectError`], each with the value that was in the way.
+    pub fn connect(&mut self, remote: SocketAddrV4, now: Instant) -> Result<ConnectionId, ConnectError> {
+        let key = Key::new(*remote.ip(), remote.port(), 0);
+        // RFC 6056 §3.3.3: begin where a keyed hash of the peer says, and go on from there.
+        let count = u32::from(*LOCAL_PORTS.end() - *LOCAL_PORTS.start()) + 1;
+        let offset = self.env.isn.port_offset(&key.tuple(self.env.config.address));
+        for _ in 0..count {
+            let next = offset.wrapping_add(self.env.next_port);
+            self.env.next_port = self.env.next_port.wrapping_add(1);
+            let local_port = LOCAL_PORTS.start() + (next % count) as u16;
+            match self.connect_from(local_port, remote, now) {
+                Err(ConnectError::InUse(_)) => {}
+                other => return other,
+            }
+        }
+        Err(ConnectError::NoPort(remote))
+    }
+
+    /// Opens a connection from `local_port`.
+    ///
+    /// # Errors
+    /// [`ConnectError`], each with the value that was in the way.
+    pub fn connect_from(
+        &mut self,
+        local_port: u16,
+        remote: SocketAddrV4,
+        now: Instant,
+    ) -> Result<ConnectionId, ConnectError> {
+        let addr = *remote.ip();
+        let env = &mut self.env;
+        // RFC 9293 §3.9.2.3 MUST-46: no open towards a group.
+        if !env.config.is_unicast_source(addr) || remote.port() == 0 || local_port == 0 {
+            return Err(ConnectError::BadAddress(addr));
+        }
+        if !env.config.is_on_link(addr) && env.config.gateway.is_none() {
+            return Err(ConnectError::NoRoute(addr));
+        }
+        let key = Key::new(addr, remote.port(), local_port);
+        let waits = env.time_wait.find(key).is_some();
+        if self.connections.find(key).is_some() || waits || self.listeners.find(local_port).is_some() {
+            return Err(ConnectError::InUse(local_port));
+        }
+        env.now = env.now.max(now);
+        let tuple = key.tuple(env.config.address);
+        let iss = env.isn.isn(&tuple, env.now);
+        let hop = next_hop(env, addr);
+        let path = env.neighbours.find(hop, env.now).map_or(Path::Unresolved, Path::Wire);
+        let opening = Opening {
+            key,
+            path,
+            state: State::SynSent,
+            snd_una: iss,
+            snd_nxt: iss + 1,
+            ts_offset: env.isn.timestamp_offset(&tuple),
+        };
+        let Some(slot) = self.connections.open(&opening, &env.config, &mut env.gauges) else {
+            return Err(ConnectError::TooMany(env.config.connections_max));
+        };
+        self.connections.publish(slot);
+        let connection = self.connections.slot(slot);
+        connection.tcb.flags.set(Flags::SYN_DUE | Flags::ACTIVE);
+        if path == Path::Unresolved {
+            env.controls.push_back(Control::ArpRequest(hop));
+            connection.tcb.unanswered = 1;
+            connection.tcb.idle_deadline = env.now + arp::REQUEST_INTERVAL;
+        }
+        mark_new(env, slot, connection);
+        Ok(connection.id(slot))
+    }
+
+    /// Takes the list of active opens that came to nothing: their names and why.
+    pub fn failed_opens(&mut self) -> impl Iterator<Item = (ConnectionId, EndReason)> + '_ {
+        self.env.failed_opens.drain(..)
+    }
+
+    /// A segment that no connection is there for.
+    pub(crate) fn without_connection(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
+        if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, mac) {
+            return;
+        }
+        let flags = segment.header.flags;
+        let opens = flags.has(tcp::Flags::SYN) && !flags.any(tcp::Flags::RST | tcp::Flags::ACK);
+        if opens && self.listeners.find(key.local_port()).is_some() {
+            self.syn_arrived(key, segment, mac);
+        } else {
+            self.refuse(key, segment, len, mac);
+        }
+    }
+
+    /// RFC 9293 §3.10.7.2: a SYN for a listener.
+    fn syn_arrived(&mut self, key: Key, segment: &Segment, mac: Mac) {
+        let env = &mut self.env;
+        if env.gauges.half_open() as usize >= env.config.backlog_max {
+            env.counters.syn_backlog_full += 1;
+            return;
+        }
+        let tuple = key.tuple(env.config.address);
+        let iss = env.isn.isn(&tuple, env.now);
+        let opening = Opening {
+            key,
+            path: Path::Wire(mac),
+            state: State::SynReceived,
+            snd_una: iss,
+            snd_nxt: iss + 1,
+            ts_offset: env.isn.timestamp_offset(&tuple),
+        };
+        let Some(slot) = self.connections.open(&opening, &env.config, &mut env.gauges) else {
+            env.counters.connections_full += 1;
+            return self.refuse(key, segment, 0, mac);
+        };
+        self.connections.publish(slot);
+        let connection = self.connections.slot(slot);
+        input::take_syn(env, connection, segment);
+        connection.set_snd_wnd(u32::from(segment.header.window));
+        connection.tcb.flags.set(Flags::SYN_DUE);
+        env.mark(slot, connection);
+    }
+
+    /// RFC 9293 §3.10.7.1: whatever comes for no connection is answered with a RST that fits,
+    /// except a RST.
+    fn refuse(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
+        let env = &mut self.env;
+        env.counters.closed_port += 1;
+        let header = &segment.header;
+        if header.flags.has(tcp::Flags::RST) {
+            return;
+        }
+        let (seq, ack, flags) = if header.flags.has(tcp::Flags::ACK) {
+            (header.ack, SeqNumber(0), tcp::Flags::RST)
+        } else {
+            let syn_fin =
+                u32::from(header.flags.has(tcp::Flags::SYN)) + u32::from(header.flags.has(tcp::Flags::FIN));
+            (SeqNumber(0), header.seq + len + syn_fin, tcp::Flags::RST | tcp::Flags::ACK)
+        };
+        env.counters.resets_sent += 1;
+        env.send_bare(Bare { mac, key, seq, ack, flags, window: 0, timestamps: None });
+    }
+
+    /// Our part is done: the name goes to the TIME_WAIT table, the connection is over.
+    pub(crate) fn enter_time_wait(&mut self, app: &mut A, slot: u32) {
+        let connection = self.connections.slot(slot);
+        let tcb = connection.tcb;
+        if let Path::Wire(mac) = tcb.path {
+            let env = &mut self.env;
+            let timestamps = tcb.flags.has(Flags::TIMESTAMPS).then_some((tcb.ts_recent, tcb.ts_offset));
+            let evicted = env.time_wait.insert(env.now, tcb.key, mac, (tcb.snd_nxt, tcb.rcv_nxt), timestamps);
+            env.counters.time_wait_entered += 1;
+            env.counters.time_wait_evicted += u64::from(evicted);
+            if tcb.flags.has(Flags::ACK_NOW) {
+                env.send_bare(Bare {
+                    mac,
+                    key: tcb.key,
+                    seq: tcb.snd_nxt,
+                    ack: tcb.rcv_nxt,
+                    flags: tcp::Flags::ACK,
+                    window: (env.config.receive_window >> tcb.rcv_scale).min(0xffff) as u16,
+                    timestamps: timestamps
+                        .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
+                });
+            }
+        }
+        self.end_without_telling(app, slot, EndReason::Closed);
+    }
+
+    /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the name is free now and the segment should
+    /// be looked at as if it had been.
+    fn in_time_wait(&mut self, key: Key, segment: &Segment, mac: Mac) -> bool {
+        let env = &mut self.env;
+        let Some(entry) = env.time_wait.find(key).copied() else { return false };
+        let header = &segment.header;
+        if header.flags.has(tcp::Flags::RST) {
+            // RFC 1337 §3: a RST does not end TIME_WAIT.
+            return true;
+        }
+        if header.flags.has(tcp::Flags::SYN) && !header.flags.has(tcp::Flags::ACK) {
+            let listens = self.listeners.find(key.local_port()).is_some();
+            if listens && entry.may_be_reused_by(header, &segment.options) {
+                env.time_wait.remove(key);
+                env.counters.time_wait_reused += 1;
+                return false;
+            }
+        }
+        if header.flags.has(tcp::Flags::FIN) && header.seq.before(entry.rcv_nxt) {
+            // RFC 9293 §3.10.7.4: a FIN again starts the wait anew.
+            env.time_wait.restart(key, env.now);
+        } else if header.seq == entry.rcv_nxt && !header.flags.any(tcp::Flags::SYN | tcp::Flags::FIN) {
+            // The last ACK of a simultaneous close, and the like.
+            return true;
+        } else if !env.may_challenge() {
+            return true;
+        }
+        let timestamps = entry.timestamps.then(|| Timestamps {
+            value: (env.now.millis() as u32).wrapping_add(entry.ts_offset),
+            echo: entry.ts_recent,
+        });
+        env.send_bare(Bare {
+            mac,
+            key,
+            seq: entry.snd_nxt,
+            ack: entry.rcv_nxt,
+            flags: tcp::Flags::ACK,
+            window: 0,
+            timestamps,
+        });
+        true
+    }
+}

@@ -1,0 +1,282 @@
+//! The output phase: once per round and connection that has something to send. It decides what
+//! goes out (retransmissions, new data, FIN, acknowledgment); [`segment`] writes it.
+
+pub(crate) mod segment;
+mod window;
+
+use netcore::{Frame, FramePool, Instant};
+use protocol::tcp;
+
+use crate::env::Env;
+use crate::recovery;
+use crate::state::State;
+use crate::tcb::{Connection, Flags, Path, Phase};
+use segment::Data;
+
+/// How far the output phase came with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Everything that may go out is out.
+    Done,
+    /// No frame or no room in the port's queue; call again.
+    Blocked,
+    /// The firmware has taken the connection over with its last data and FIN.
+    HandedOver,
+}
+
+/// No frame or no room.
+pub(crate) struct Blocked;
+
+/// Sends what is due on a connection.
+pub(crate) fn transmit<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Sent {
+    let result = match connection.tcb.state {
+        State::SynSent | State::SynReceived => handshake(env, slot, connection, pool),
+        State::Closed | State::Listen | State::TimeWait => Ok(()),
+        State::Established
+        | State::FinWait1
+        | State::FinWait2
+        | State::CloseWait
+        | State::Closing
+        | State::LastAck => {
+            if may_hand_over(connection) {
+                return match segment::hand_over(env, slot, connection, pool) {
+                    Ok(()) => Sent::HandedOver,
+                    Err(Blocked) => Sent::Blocked,
+                };
+            }
+            synchronized(env, slot, connection, pool)
+        }
+    };
+    connection.settle();
+    env.arm(slot, connection);
+    if result.is_ok() { Sent::Done } else { Sent::Blocked }
+}
+
+fn handshake<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    if connection.tcb.flags.has(Flags::SYN_DUE) && connection.tcb.path != Path::Unresolved {
+        segment::syn(env, slot, connection, pool)?;
+        let tcb = &mut connection.tcb;
+        tcb.flags.clear(Flags::SYN_DUE);
+        if tcb.retries == 0 {
+            tcb.flags.set(Flags::TIMING);
+            tcb.timed_at = env.now;
+        } else {
+            tcb.flags.clear(Flags::TIMING);
+        }
+        tcb.rtx_deadline = env.now + tcb.rto();
+    }
+    Ok(())
+}
+
+fn synchronized<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    if connection.tcb.flags.has(Flags::ACK_BARE) {
+        segment::data(env, slot, connection, pool, Data::NONE)?;
+    }
+    if connection.tcb.flags.has(Flags::RESEND) || connection.tcb.phase != Phase::Open {
+        resend(env, slot, connection, pool)?;
+    }
+    if connection.unsent() > 0 {
+        new_data(env, slot, connection, pool)?;
+    }
+    if connection.tcb.flags.has(Flags::CLOSING) {
+        finish(env, slot, connection, pool)?;
+    }
+    if connection.tcb.flags.has(Flags::KEEPALIVE) {
+        segment::keepalive(env, slot, connection, pool)?;
+        connection.tcb.flags.clear(Flags::KEEPALIVE);
+    }
+    acknowledge(env, slot, connection, pool)
+}
+
+/// Sends again what is lost, as far as the congestion window lets it.
+#[cold]
+fn resend<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    if connection.tcb.flags.has(Flags::RESEND) {
+        if connection.tcb.flight() > 0 {
+            let most = if connection.tcb.snd_wnd == 0 { 1 } else { connection.tcb.flight() };
+            let start = connection.tcb.snd_una;
+            resend_one(env, slot, connection, pool, start, most)?;
+        }
+        connection.tcb.flags.clear(Flags::RESEND);
+    }
+    while let Some((start, most)) = recovery::next_resend(connection) {
+        let len = most.min(u32::from(connection.tcb.mss));
+        // RFC 6675 §5 (C): while cwnd - pipe leaves room for a segment.
+        if recovery::pipe(connection) + len > connection.tcb.congestion.window()
+            || connection.tcb.snd_wnd == 0
+        {
+            break;
+        }
+        resend_one(env, slot, connection, pool, start, most)?;
+    }
+    Ok(())
+}
+
+fn resend_one<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+    start: tcp::SeqNumber,
+    most: u32,
+) -> Result<(), Blocked> {
+    let tcb = &connection.tcb;
+    let offset = start.distance_from(tcb.snd_una) as usize;
+    let data_end = connection.queue.len();
+    let len = (most as usize).min(usize::from(tcb.mss)).min(data_end - offset.min(data_end));
+    let fin = tcb.flags.has(Flags::FIN_SENT) && offset + len == data_end && most as usize > len;
+    if len == 0 && !fin {
+        // Only possible when SND.NXT stood for nothing in the queue: a broken invariant.
+        debug_assert!(false, "nothing to resend at {offset} of {data_end}");
+        recovery::resent(connection, start + most);
+        return Ok(());
+    }
+    segment::data(env, slot, connection, pool, Data { seq: Some(start), offset, len, fin })?;
+    env.counters.retransmissions += 1;
+    recovery::resent(connection, start + len as u32 + u32::from(fin));
+    let tcb = &mut connection.tcb;
+    if tcb.rtx_deadline == Instant::FAR_FUTURE {
+        tcb.rtx_deadline = env.now + tcb.rto();
+    }
+    Ok(())
+}
+
+/// Sends what was not sent yet, as far as both windows let it.
+fn new_data<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let idle_for = env.now.since(connection.tcb.timed_at);
+    if connection.tcb.flight() == 0 && idle_for > connection.tcb.rtt.rto() {
+        let mss = connection.tcb.mss;
+        connection.tcb.congestion.idle(mss);
+    }
+    connection.tcb.flags.clear(Flags::CWND_LIMITED);
+    loop {
+        let unsent = connection.unsent();
+        if unsent == 0 {
+            return Ok(());
+        }
+        let probe = connection.tcb.flags.has(Flags::PROBE);
+        let len = match window::allows(connection, unsent, probe) {
+            window::Allowed::Send(len) => len,
+            window::Allowed::CongestionLimited => {
+                connection.tcb.flags.set(Flags::CWND_LIMITED);
+                return Ok(());
+            }
+            window::Allowed::WindowLimited => {
+                let tcb = &mut connection.tcb;
+                // RFC 9293 §3.8.6.1 MUST-36, SHLD-29: probe, first after the timeout.
+                if tcb.flight() == 0 && tcb.rtx_deadline == Instant::FAR_FUTURE {
+                    tcb.rtx_deadline = env.now + tcb.rto();
+                }
+                return Ok(());
+            }
+        };
+        let fin = len == unsent
+            && connection.tcb.flags.has(Flags::CLOSING)
+            && !matches!(connection.tcb.path, Path::Flow(_));
+        let offset = connection.tcb.flight() as usize;
+        segment::data(env, slot, connection, pool, Data { seq: None, offset, len, fin })?;
+        if probe {
+            connection.tcb.flags.clear(Flags::PROBE);
+            env.counters.zero_window_probes += 1;
+        }
+        env.counters.bytes_sent += len as u64;
+        advance(env, connection, len as u32, fin);
+    }
+}
+
+/// SND.NXT moves over what was sent for the first time.
+#[inline]
+fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, len: u32, fin: bool) {
+    let tcb = &mut connection.tcb;
+    tcb.snd_nxt += len + u32::from(fin);
+    if tcb.rtx_deadline == Instant::FAR_FUTURE {
+        // RFC 6298 §5.1
+        tcb.rtx_deadline = env.now + tcb.rto();
+    }
+    if !tcb.flags.has(Flags::TIMING) && tcb.phase == Phase::Open {
+        tcb.flags.set(Flags::TIMING);
+        tcb.timed_at = env.now;
+        tcb.timed_seq = tcb.snd_nxt;
+    }
+    if fin {
+        tcb.flags.set(Flags::FIN_SENT);
+        // RFC 9293 §3.10.4: FIN_WAIT_1 from ESTABLISHED, LAST_ACK from CLOSE_WAIT.
+        let next = if tcb.state == State::CloseWait { State::LastAck } else { State::FinWait1 };
+        connection.set_state(&mut env.gauges, next);
+    }
+}
+
+/// A FIN of its own, when the data went out before the application closed.
+fn finish<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let due = connection.tcb.state.may_send()
+        && connection.unsent() == 0
+        && !matches!(connection.tcb.path, Path::Flow(_));
+    if !due {
+        return Ok(());
+    }
+    let offset = connection.queue.len();
+    segment::data(env, slot, connection, pool, Data { seq: None, offset, len: 0, fin: true })?;
+    advance(env, connection, 0, true);
+    Ok(())
+}
+
+/// An acknowledgment of its own, now or later (RFC 9293 §3.8.6.3 MUST-58, MUST-59, SHLD-18).
+fn acknowledge<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let tcb = &mut connection.tcb;
+    let waiting = tcb.rcv_nxt.distance_from(tcb.rcv_acked);
+    let second_segment = waiting >= 2 * u32::from(env.config.mss().min(tcb.mss));
+    if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(&env.config, connection) {
+        return segment::data(env, slot, connection, pool, Data::NONE);
+    }
+    if waiting > 0 && connection.tcb.ack_deadline == Instant::FAR_FUTURE {
+        connection.tcb.ack_deadline = env.now + env.config.delayed_ack;
+    }
+    Ok(())
+}
+
+/// Whether the rest of the connection fits into one CLOSE: our side is closed, nothing is in
+/// flight, and what is left is one segment that the peer has room for.
+fn may_hand_over<S>(connection: &Connection<S>) -> bool {
+    let tcb = &connection.tcb;
+    let left = connection.queue.len();
+    matches!(tcb.path, Path::Flow(_))
+        && tcb.flags.has(Flags::CLOSING)
+        && tcb.flight() == 0
+        && left <= usize::from(tcb.mss)
+        && left <= tcb.snd_wnd as usize
+}

@@ -1,0 +1,304 @@
+//! Segments are written here, and nowhere else: the IP packet into a fresh frame, then in front
+//! of it what its path needs, an Ethernet header or a message of the channel.
+
+use netcore::{Frame, FramePool, Instant};
+use protocol::channel::{self, Close, FlowId, Kind, MessageFlags};
+use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ipv4::{self, PROTOCOL_TCP};
+use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps, fill_checksum};
+
+use super::{Blocked, window};
+use crate::env::{Bare, Env};
+use crate::state::State;
+use crate::tcb::{Connection, Flags, Path};
+
+/// Which part of the stream a segment carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Data {
+    /// Where it begins; `None`: at SND.NXT.
+    pub(super) seq: Option<SeqNumber>,
+    /// Where that is in the send queue.
+    pub(super) offset: usize,
+    pub(super) len: usize,
+    pub(super) fin: bool,
+}
+
+impl Data {
+    /// A pure acknowledgment.
+    pub(super) const NONE: Self = Self { seq: None, offset: 0, len: 0, fin: false };
+}
+
+/// Sends a segment of a synchronized connection; it acknowledges everything received.
+#[inline]
+pub(super) fn data<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+    data: Data,
+) -> Result<(), Blocked> {
+    let seq = data.seq.unwrap_or(connection.tcb.snd_nxt);
+    let mut flags = tcp::Flags::ACK;
+    if data.len > 0 && data.offset + data.len == connection.queue.len() {
+        flags = flags | tcp::Flags::PSH;
+    }
+    if data.fin {
+        flags = flags | tcp::Flags::FIN;
+    }
+    let mut options = usual_options(env.now, connection);
+    if data.len == 0 && connection.full.is_some() {
+        add_sack(connection, &mut options);
+    }
+    let window = window::announce(&env.config, connection);
+    let frame = packet(env, connection, pool, (seq, flags, window), &options, (data.offset, data.len))?;
+    let idle = is_idle_after(connection, seq + data.len as u32);
+    let flags = if idle { MessageFlags::IDLE } else { MessageFlags::default() };
+    push(env, slot, connection, frame, flags)?;
+    let tcb = &mut connection.tcb;
+    tcb.rcv_acked = tcb.rcv_nxt;
+    tcb.ack_deadline = Instant::FAR_FUTURE;
+    tcb.flags.clear(Flags::ACK_NOW | Flags::ACK_BARE);
+    Ok(())
+}
+
+/// Sends a SYN or SYN-ACK.
+pub(super) fn syn<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let tcb = &connection.tcb;
+    let answers = tcb.state == State::SynReceived;
+    let timestamps = !answers || tcb.flags.has(Flags::TIMESTAMPS);
+    let options = Options {
+        // RFC 9293 §3.7.1 SHLD-5: always say the MSS.
+        mss: Some(env.config.mss()),
+        // RFC 7323 §1.3: a SYN-ACK has what the SYN had.
+        window_scale: (!answers || tcb.flags.has(Flags::SCALE)).then(|| env.config.window_scale()),
+        sack_permitted: !answers || tcb.flags.has(Flags::SACK),
+        timestamps: timestamps.then(|| Timestamps {
+            value: tcb.ts_value(env.now),
+            echo: if answers { tcb.ts_recent } else { 0 },
+        }),
+        ..Options::default()
+    };
+    let flags = if answers { tcp::Flags::SYN | tcp::Flags::ACK } else { tcp::Flags::SYN };
+    // RFC 7323 §2.2: never scaled here.
+    let window = env.config.receive_window.min(0xffff) as u16;
+    let seq = tcb.snd_una;
+    let frame = packet(env, connection, pool, (seq, flags, window), &options, (0, 0))?;
+    push(env, slot, connection, frame, MessageFlags::default())?;
+    connection.tcb.snd_nxt = seq + 1;
+    connection.tcb.flags.clear(Flags::ACK_NOW | Flags::ACK_BARE);
+    Ok(())
+}
+
+/// Sends a segment from before the window, which a living peer answers (RFC 9293 §3.8.4).
+#[cold]
+pub(super) fn keepalive<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let options = usual_options(env.now, connection);
+    let window = window::announce(&env.config, connection);
+    let seq = connection.tcb.snd_una - 1;
+    let frame = packet(env, connection, pool, (seq, tcp::Flags::ACK, window), &options, (0, 0))?;
+    push(env, slot, connection, frame, MessageFlags::default())?;
+    env.counters.keepalive_probes += 1;
+    Ok(())
+}
+
+/// Sends a CLOSE with all that is left and the FIN.
+pub(super) fn hand_over<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let Path::Flow(flow) = connection.tcb.path else { return Err(Blocked) };
+    let options = usual_options(env.now, connection);
+    let window = window::announce(&env.config, connection);
+    let len = connection.queue.len();
+    let mut flags = tcp::Flags::ACK | tcp::Flags::FIN;
+    if len > 0 {
+        flags = flags | tcp::Flags::PSH;
+    }
+    let seq = connection.tcb.snd_nxt;
+    let mut frame = packet(env, connection, pool, (seq, flags, window), &options, (0, len))?;
+    let tcb = &connection.tcb;
+    let close = Close {
+        snd_wnd: tcb.snd_wnd,
+        rto_us: tcb.rtt.rto().micros().min(u64::from(u32::MAX)) as u32,
+        rcv_nxt: tcb.rcv_nxt,
+        ts_recent: tcb.ts_recent,
+    };
+    close.emit(frame.prepend(Close::LEN).ok_or(Blocked)?);
+    let mut flags = MessageFlags::CHECKSUM_NEEDED;
+    if tcb.state == State::CloseWait {
+        flags = flags | MessageFlags::PEER_FINISHED;
+    }
+    message(env, &mut frame, (Kind::Close, flags), flow, slot)?;
+    env.tx.push(frame).map_err(|_| Blocked)?;
+    env.counters.segments_sent += 1;
+    env.counters.bytes_sent += len as u64;
+    env.counters.channel_closes += 1;
+    Ok(())
+}
+
+/// Sends a segment that belongs to no connection.
+pub(crate) fn bare<F: Frame>(
+    env: &mut Env<F>,
+    pool: &mut impl FramePool<Frame = F>,
+    bare: &Bare,
+) -> Result<(), Blocked> {
+    let options = Options { timestamps: bare.timestamps, ..Options::default() };
+    let tcp_len = tcp::HEADER_LEN + options.emitted_len();
+    if env.tx.is_full() {
+        env.counters.tx_queue_full += 1;
+        return Err(Blocked);
+    }
+    let mut frame = env.frame(pool, ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
+    let (local, remote) = (env.config.address, bare.key.remote_addr());
+    let out = frame.append(ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
+    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len).emit(out);
+    let out = &mut out[ipv4::HEADER_LEN..];
+    Header {
+        src_port: bare.key.local_port(),
+        dst_port: bare.key.remote_port(),
+        seq: bare.seq,
+        ack: bare.ack,
+        flags: bare.flags,
+        window: bare.window,
+        urgent: 0,
+        header_len: tcp_len,
+    }
+    .emit(&options, out);
+    fill_checksum(local, remote, out);
+    ethernet(env, &mut frame, bare.mac)?;
+    env.tx.push(frame).map_err(|_| Blocked)?;
+    env.counters.segments_sent += 1;
+    Ok(())
+}
+
+/// Puts a channel header and an Ethernet header in front of a message's body.
+pub(crate) fn message<F: Frame>(
+    env: &Env<F>,
+    frame: &mut F,
+    (kind, flags): (Kind, MessageFlags),
+    flow: FlowId,
+    handle: u32,
+) -> Result<(), Blocked> {
+    let len_behind = frame.bytes().len();
+    let header = channel::Header { kind, flags, epoch: env.channel.nic_epoch(), flow, handle };
+    let out = frame.prepend(ethernet::HEADER_LEN + channel::HEADER_LEN).ok_or(Blocked)?;
+    channel::emit_ethernet(env.channel.nic_mac(), env.config.mac, out);
+    header.emit(len_behind, &mut out[ethernet::HEADER_LEN..]);
+    Ok(())
+}
+
+#[inline]
+fn usual_options<S>(now: Instant, connection: &Connection<S>) -> Options {
+    let tcb = &connection.tcb;
+    let timestamps = tcb
+        .flags
+        .has(Flags::TIMESTAMPS)
+        .then(|| Timestamps { value: tcb.ts_value(now), echo: tcb.ts_recent });
+    Options { timestamps, ..Options::default() }
+}
+
+/// RFC 2018 §4: what lies beyond RCV.NXT is told with every acknowledgment.
+#[cold]
+fn add_sack<S>(connection: &Connection<S>, options: &mut Options) {
+    let Some(full) = &connection.full else { return };
+    if connection.tcb.flags.has(Flags::SACK) {
+        let most = if options.timestamps.is_some() { 3 } else { 4 };
+        options.sack_count = full.reassembly.sack_blocks(&mut options.sack[..most]) as u8;
+    }
+}
+
+/// An IP packet in a fresh frame; `offset` and `len` name the payload in the send queue. The TCP
+/// checksum is computed unless the firmware does it.
+#[inline]
+fn packet<F: Frame, S>(
+    env: &mut Env<F>,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+    (seq, flags, window): (SeqNumber, tcp::Flags, u16),
+    options: &Options,
+    (offset, len): (usize, usize),
+) -> Result<F, Blocked> {
+    if env.tx.is_full() {
+        env.counters.tx_queue_full += 1;
+        return Err(Blocked);
+    }
+    let tcp_len = tcp::HEADER_LEN + options.emitted_len();
+    let total = ipv4::HEADER_LEN + tcp_len + len;
+    let mut frame = env.frame(pool, total).ok_or(Blocked)?;
+    let (local, remote) = (env.config.address, connection.tcb.key.remote_addr());
+    let out = frame.append(total).ok_or(Blocked)?;
+    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len).emit(out);
+    let out = &mut out[ipv4::HEADER_LEN..];
+    let tcb = &connection.tcb;
+    let has_ack = flags.has(tcp::Flags::ACK);
+    Header {
+        src_port: tcb.key.local_port(),
+        dst_port: tcb.key.remote_port(),
+        seq,
+        ack: if has_ack { tcb.rcv_nxt } else { SeqNumber(0) },
+        flags,
+        window,
+        urgent: 0,
+        header_len: tcp_len,
+    }
+    .emit(options, out);
+    if len > 0 {
+        connection.queue.read(offset, &mut out[tcp_len..]);
+    }
+    if matches!(connection.tcb.path, Path::Wire(_)) {
+        fill_checksum(local, remote, out);
+    }
+    Ok(frame)
+}
+
+/// Sends a packet along the connection's path.
+#[inline]
+fn push<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &Connection<S>,
+    mut frame: F,
+    flags: MessageFlags,
+) -> Result<(), Blocked> {
+    match connection.tcb.path {
+        Path::Wire(mac) => ethernet(env, &mut frame, mac)?,
+        Path::Flow(flow) => {
+            let flags = flags | MessageFlags::CHECKSUM_NEEDED;
+            message(env, &mut frame, (Kind::Segment, flags), flow, slot)?;
+        }
+        Path::Unresolved => return Err(Blocked),
+    }
+    env.tx.push(frame).map_err(|_| Blocked)?;
+    env.counters.segments_sent += 1;
+    Ok(())
+}
+
+#[inline]
+fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac) -> Result<(), Blocked> {
+    let out = frame.prepend(ethernet::HEADER_LEN).ok_or(Blocked)?;
+    ethernet::Header { dst, src: env.config.mac, ether_type: EtherType::Ipv4 }.emit(out);
+    Ok(())
+}
+
+/// Whether we only wait for the peer once the numbers up to `sent` are out: then the firmware
+/// may finish the connection when the peer does. A waiting application is going to write.
+#[inline]
+fn is_idle_after<S>(connection: &Connection<S>, sent: SeqNumber) -> bool {
+    let tcb = &connection.tcb;
+    tcb.state == State::Established
+        && !tcb.flags.any(Flags::WAITING | Flags::CLOSING)
+        && sent == tcb.snd_una + connection.queue.len() as u32
+        && connection.full.is_none()
+}

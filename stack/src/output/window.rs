@@ -1,0 +1,80 @@
+//! Flow control: how much may be sent, and how much the peer is told it may send (RFC 9293
+//! §3.8.6).
+
+use crate::config::Config;
+use crate::recovery;
+use crate::tcb::Connection;
+
+/// What the windows say of new data.
+pub(super) enum Allowed {
+    /// So many bytes, now.
+    Send(usize),
+    /// The network has to deliver first.
+    CongestionLimited,
+    /// The peer has to make room first.
+    WindowLimited,
+}
+
+/// `unsent`: more than none. `probe`: send something even if the window is closed.
+#[inline]
+pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
+    let tcb = &connection.tcb;
+    let mss = usize::from(tcb.mss);
+    let usable = tcb.snd_wnd.saturating_sub(tcb.flight()) as usize;
+    let wanted = unsent.min(mss);
+    if probe {
+        // RFC 9293 §3.8.6.1 MUST-36: at least one octet.
+        return Allowed::Send(wanted.min(usable.max(1)));
+    }
+    // RFC 9293 §3.8.6.2.1 MUST-38: no small segments only because the window is small.
+    if usable < wanted && usable < (connection.snd_wnd_max / 2) as usize {
+        return Allowed::WindowLimited;
+    }
+    let len = wanted.min(usable);
+    if len == 0 {
+        return Allowed::WindowLimited;
+    }
+    if recovery::pipe(connection) as usize + len > tcb.congestion.window() as usize {
+        return Allowed::CongestionLimited;
+    }
+    Allowed::Send(len)
+}
+
+/// Moves the right edge of the receive window and returns the field that announces it.
+#[inline]
+pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u16 {
+    let free = free(config, connection);
+    let tcb = &mut connection.tcb;
+    let right = tcb.rcv_nxt + free;
+    // RFC 9293 §3.8.6.2.2 MUST-39: a small step is not worth telling; MUST-34 (SHLD-14): never
+    // step back.
+    let step = right.distance_from(tcb.rcv_right);
+    if right.after(tcb.rcv_right) && (free == config.receive_window || step >= worthwhile(config)) {
+        tcb.rcv_right = right;
+    }
+    (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
+}
+
+/// Whether the peer should be told that the window has opened.
+#[inline]
+pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> bool {
+    let tcb = &connection.tcb;
+    let right = tcb.rcv_nxt + free(config, connection);
+    let known = tcb.rcv_wnd();
+    right.after(tcb.rcv_right)
+        && known < config.receive_window / 2
+        && known < 0xffff
+        && right.distance_from(tcb.rcv_right) >= worthwhile(config)
+        && tcb.state.may_receive()
+}
+
+#[inline]
+fn free<S>(config: &Config, connection: &Connection<S>) -> u32 {
+    let held = connection.full.as_ref().map_or(0, |full| full.held.len() as u32);
+    let most = config.receive_window.min(0xffff << connection.tcb.rcv_scale);
+    most.saturating_sub(held)
+}
+
+fn worthwhile(config: &Config) -> u32 {
+    u32::from(config.mss()).min(config.receive_window / 2)
+}

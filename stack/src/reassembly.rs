@@ -1,0 +1,178 @@
+//! Received bytes that wait for a gap before them to be filled (RFC 9293 §3.10.7.4, seventh
+//! step), and the SACK blocks that tell the peer of them (RFC 2018).
+//!
+//! Pieces are sorted, do not overlap and do not touch. All lie in the receive window, so its size
+//! bounds their bytes; [`PIECES_MAX`] bounds their number.
+
+use alloc::vec::Vec;
+
+use protocol::tcp::SeqNumber;
+
+/// Gaps that are kept track of.
+const PIECES_MAX: usize = 512;
+
+#[derive(Debug)]
+struct Piece {
+    seq: SeqNumber,
+    bytes: Vec<u8>,
+}
+
+impl Piece {
+    fn end(&self) -> SeqNumber {
+        self.seq + self.bytes.len() as u32
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    pieces: Vec<Piece>,
+    /// Lies in the piece that grew last: its block is told first.
+    newest: SeqNumber,
+    /// Where the peer's FIN stands, when it came ahead of its turn.
+    fin: Option<SeqNumber>,
+}
+
+impl Reassembly {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.fin.is_none()
+    }
+
+    pub(crate) fn set_fin(&mut self, seq: SeqNumber) {
+        self.fin.get_or_insert(seq);
+    }
+
+    /// Takes the FIN out when it stands at `rcv_nxt`.
+    pub(crate) fn take_fin(&mut self, rcv_nxt: SeqNumber) -> bool {
+        self.fin.take_if(|fin| *fin == rcv_nxt).is_some()
+    }
+
+    /// Keeps `bytes` that begin at `seq`; false when there are too many gaps already. What was
+    /// there before stays as it was.
+    pub(crate) fn insert(&mut self, seq: SeqNumber, bytes: &[u8]) -> bool {
+        let end = seq + bytes.len() as u32;
+        // Pieces first..last overlap or touch the new bytes.
+        let first = self.pieces.partition_point(|piece| piece.end().before(seq));
+        let last = first + self.pieces[first..].partition_point(|piece| piece.seq.before_eq(end));
+        if first == last {
+            if self.pieces.len() == PIECES_MAX {
+                return false;
+            }
+            self.newest = seq;
+            self.pieces.insert(first, Piece { seq, bytes: bytes.to_vec() });
+            return true;
+        }
+        self.newest = self.pieces[first].seq.later(seq).earlier(end - 1);
+        if seq.before(self.pieces[first].seq) {
+            let missing = self.pieces[first].seq.distance_from(seq) as usize;
+            let piece = &mut self.pieces[first];
+            piece.bytes.splice(..0, bytes[..missing].iter().copied());
+            piece.seq = seq;
+        }
+        let (front, back) = self.pieces.split_at_mut(first + 1);
+        let grown = &mut front[first];
+        for piece in &back[..last - first - 1] {
+            grown.extend_to(piece.seq, seq, bytes);
+            grown.bytes.extend_from_slice(&piece.bytes);
+        }
+        grown.extend_to(end, seq, bytes);
+        self.pieces.drain(first + 1..last);
+        true
+    }
+
+    /// Takes out the bytes that follow `rcv_nxt` without a gap.
+    pub(crate) fn take(&mut self, rcv_nxt: SeqNumber) -> Option<Vec<u8>> {
+        let behind = self.pieces.partition_point(|piece| piece.end().before_eq(rcv_nxt));
+        self.pieces.drain(..behind);
+        let first = self.pieces.first()?;
+        if first.seq.after(rcv_nxt) {
+            return None;
+        }
+        let mut piece = self.pieces.remove(0);
+        piece.bytes.drain(..rcv_nxt.distance_from(piece.seq) as usize);
+        Some(piece.bytes)
+    }
+
+    /// Writes SACK blocks to `blocks`, the newest first, and returns how many there are.
+    pub(crate) fn sack_blocks(&self, blocks: &mut [(SeqNumber, SeqNumber)]) -> usize {
+        // RFC 2018 §4: the first block holds the segment that caused this acknowledgment.
+        let is_newest = |piece: &&Piece| self.newest.in_window(piece.seq, piece.bytes.len() as u32);
+        let newest = self.pieces.iter().filter(is_newest);
+        let others = self.pieces.iter().filter(|piece| !is_newest(piece));
+        let mut count = 0;
+        for (slot, piece) in blocks.iter_mut().zip(newest.chain(others)) {
+            *slot = (piece.seq, piece.end());
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Piece {
+    /// Grows to `end` with what `bytes` (which begin at `seq`) have behind the piece's own end.
+    fn extend_to(&mut self, end: SeqNumber, seq: SeqNumber, bytes: &[u8]) {
+        if self.end().before(end) {
+            let from = self.end().distance_from(seq) as usize;
+            let to = end.distance_from(seq) as usize;
+            self.bytes.extend_from_slice(&bytes[from..to]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netcore::rng::SeededRng;
+
+    #[test]
+    fn behaves_like_a_map_of_bytes_across_the_wrap() {
+        const SPAN: usize = 400;
+        for seed in 0..200 {
+            let mut rng = SeededRng::new(seed);
+            let start = SeqNumber(u32::MAX - 150);
+            let mut rcv_nxt = 0usize;
+            let mut model = [None::<u8>; SPAN];
+            let mut reassembly = Reassembly::default();
+            let byte = |at: usize| (at * 7) as u8;
+            for _ in 0..60 {
+                let from = rcv_nxt + rng.below((SPAN - rcv_nxt) as u64 + 1) as usize;
+                let to = (from + 1 + rng.below(40) as usize).min(SPAN);
+                if from > rcv_nxt && from < to {
+                    let bytes: Vec<u8> = (from..to).map(byte).collect();
+                    assert!(reassembly.insert(start + from as u32, &bytes));
+                    model[from..to].iter_mut().enumerate().for_each(|(n, m)| *m = Some(byte(from + n)));
+                }
+                let mut blocks = [(SeqNumber(0), SeqNumber(0)); 4];
+                let count = reassembly.sack_blocks(&mut blocks);
+                for (left, right) in &blocks[..count] {
+                    let (l, r) = (left.distance_from(start) as usize, right.distance_from(start) as usize);
+                    assert!(l < r && model[l..r].iter().all(Option::is_some));
+                    assert!(model.get(r).is_none_or(Option::is_none) && model[l - 1].is_none(), "{seed}");
+                }
+                if rng.chance(200_000) && rcv_nxt < SPAN {
+                    // The gap's first byte arrives in order.
+                    rcv_nxt += 1;
+                    model[rcv_nxt - 1] = None;
+                    let got = reassembly.take(start + rcv_nxt as u32).unwrap_or_default();
+                    let expected: Vec<u8> = model[rcv_nxt..].iter().map_while(|m| *m).collect();
+                    assert_eq!(got, expected, "seed {seed}");
+                    model[rcv_nxt..rcv_nxt + got.len()].fill(None);
+                    rcv_nxt += got.len();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_gaps_are_refused_and_a_fin_waits_for_its_turn() {
+        let mut reassembly = Reassembly::default();
+        for n in 0..PIECES_MAX as u32 {
+            assert!(reassembly.insert(SeqNumber(10 + 2 * n), b"x"));
+        }
+        assert!(!reassembly.insert(SeqNumber(5), b"y"));
+        assert!(reassembly.insert(SeqNumber(9), b"z"), "growing a piece is always possible");
+        let mut fin = Reassembly::default();
+        fin.set_fin(SeqNumber(7));
+        assert!(!fin.is_empty() && !fin.take_fin(SeqNumber(6)) && fin.take_fin(SeqNumber(7)));
+        assert!(fin.is_empty());
+    }
+}

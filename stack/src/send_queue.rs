@@ -1,0 +1,250 @@
+//! Bytes that were written and not yet acknowledged.
+//!
+//! ```text
+//!   SND.UNA                SND.NXT                end
+//!      |---- in flight -------|---- not yet sent ----|
+//!      | short run | chunk | chunk | ... | open tail |
+//! ```
+//!
+//! Short replies live in one run whose memory is kept from one reply, and one connection, to the
+//! next. Large output keeps its chunks by reference and is copied only into frames.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::app::Output;
+
+/// Bytes that the short run takes before chunks begin.
+const SHORT_MAX: usize = 16 * 1024;
+/// Bytes at which the open tail becomes a chunk.
+const TAIL_MAX: usize = 64 * 1024;
+/// Memory of a short run that a slot keeps for its next connection.
+const SHORT_KEEP: usize = 4 * 1024;
+
+#[derive(Debug, Default)]
+pub(crate) struct SendQueue {
+    short: Vec<u8>,
+    short_start: usize,
+    long: Option<alloc::boxed::Box<Long>>,
+    len: usize,
+}
+
+/// What only large output needs.
+#[derive(Debug, Default)]
+struct Long {
+    chunks: VecDeque<Bytes>,
+    tail: Vec<u8>,
+    tail_start: usize,
+    chunk_bytes: usize,
+    /// Where the last read ended: a chunk and the bytes in front of it, so that reading on does
+    /// not walk the list again.
+    cursor: (usize, usize),
+}
+
+impl SendQueue {
+    /// Bytes from SND.UNA to the end.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes everything that the application wrote.
+    #[inline]
+    pub(crate) fn append(&mut self, output: &mut Output) {
+        match output.contiguous() {
+            Some(bytes) if self.long.is_none() && self.short.len() + bytes.len() <= SHORT_MAX => {
+                self.short.extend_from_slice(bytes);
+                self.len += bytes.len();
+                output.clear();
+            }
+            _ => self.append_long(output),
+        }
+    }
+
+    #[cold]
+    fn append_long(&mut self, output: &mut Output) {
+        let long = self.long.get_or_insert_default();
+        self.len += output.len();
+        if let Some(bytes) = output.contiguous()
+            && bytes.len() < TAIL_MAX
+        {
+            long.tail.extend_from_slice(bytes);
+            if long.tail.len() >= TAIL_MAX {
+                long.close_tail();
+            }
+            output.clear();
+            return;
+        }
+        long.close_tail();
+        for chunk in output.take_chunks() {
+            long.chunk_bytes += chunk.len();
+            long.chunks.push_back(chunk);
+        }
+    }
+
+    /// Forgets the first `count` bytes: they were acknowledged. At most what is there.
+    #[inline]
+    pub(crate) fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len);
+        self.len -= count;
+        let of_short = count.min(self.short.len() - self.short_start);
+        self.short_start += of_short;
+        if self.short_start == self.short.len() {
+            self.short.clear();
+            self.short_start = 0;
+        }
+        if let Some(long) = &mut self.long {
+            long.consume(count - of_short);
+            if self.len == 0 {
+                self.long = None;
+            }
+        } else if self.short_start >= SHORT_MAX / 2 {
+            // A connection that is never quite drained must not let the run grow.
+            self.short.drain(..self.short_start);
+            self.short_start = 0;
+        }
+    }
+
+    /// Copies `out.len()` bytes that begin `offset` bytes behind SND.UNA; they must be there.
+    #[inline]
+    pub(crate) fn read(&mut self, offset: usize, out: &mut [u8]) {
+        debug_assert!(offset + out.len() <= self.len);
+        let short = &self.short[self.short_start..];
+        if offset + out.len() <= short.len() {
+            out.copy_from_slice(&short[offset..offset + out.len()]);
+            return;
+        }
+        let of_short = short.len().saturating_sub(offset);
+        let (head, rest) = out.split_at_mut(of_short);
+        if of_short > 0 {
+            head.copy_from_slice(&short[offset..]);
+        }
+        let offset = (offset + of_short) - short.len();
+        if let Some(long) = &mut self.long {
+            long.read(offset, rest);
+        }
+    }
+
+    /// Empties the queue for the slot's next connection.
+    pub(crate) fn clear(&mut self) {
+        self.short.clear();
+        self.short.shrink_to(SHORT_KEEP);
+        self.short_start = 0;
+        self.long = None;
+        self.len = 0;
+    }
+}
+
+impl Long {
+    fn close_tail(&mut self) {
+        if self.tail.len() > self.tail_start {
+            let chunk = Bytes::from(core::mem::take(&mut self.tail)).slice(self.tail_start..);
+            self.chunk_bytes += chunk.len();
+            self.chunks.push_back(chunk);
+        } else {
+            self.tail.clear();
+        }
+        self.tail_start = 0;
+    }
+
+    fn consume(&mut self, mut count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.cursor = (0, 0);
+        while let Some(chunk) = self.chunks.front_mut() {
+            if chunk.len() > count {
+                let _ = chunk.split_to(count);
+                self.chunk_bytes -= count;
+                return;
+            }
+            count -= chunk.len();
+            self.chunk_bytes -= chunk.len();
+            self.chunks.pop_front();
+        }
+        self.tail_start += count;
+    }
+
+    fn read(&mut self, offset: usize, mut out: &mut [u8]) {
+        let (mut index, mut start) = if self.cursor.1 <= offset { self.cursor } else { (0, 0) };
+        while !out.is_empty() {
+            let Some(chunk) = self.chunks.get(index) else {
+                let at = self.tail_start + offset.max(self.chunk_bytes) - self.chunk_bytes;
+                out.copy_from_slice(&self.tail[at..at + out.len()]);
+                return;
+            };
+            if offset < start + chunk.len() {
+                let from = offset.max(start) - start;
+                let count = (chunk.len() - from).min(out.len());
+                let (head, rest) = core::mem::take(&mut out).split_at_mut(count);
+                head.copy_from_slice(&chunk[from..from + count]);
+                out = rest;
+                self.cursor = (index, start);
+            }
+            start += chunk.len();
+            index += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use netcore::rng::SeededRng;
+
+    #[test]
+    fn behaves_like_one_long_vector() {
+        for seed in 0..60 {
+            let mut rng = SeededRng::new(seed);
+            let mut queue = SendQueue::default();
+            let mut model: Vec<u8> = Vec::new();
+            let mut output = Output::new();
+            let mut next = 0u8;
+            for _ in 0..300 {
+                match rng.below(4) {
+                    0 | 1 => {
+                        for _ in 0..=rng.below(3) {
+                            let most = [40, 900, 9_000, 90_000][rng.below(4) as usize];
+                            let mut bytes = vec![0; rng.below(most) as usize];
+                            for byte in &mut bytes {
+                                next = next.wrapping_mul(5).wrapping_add(1);
+                                *byte = next;
+                            }
+                            model.extend_from_slice(&bytes);
+                            match rng.chance(500_000) {
+                                true => output.put(&bytes),
+                                false => output.put_shared(&bytes.into()),
+                            }
+                        }
+                        queue.append(&mut output);
+                        assert!(output.is_empty());
+                    }
+                    2 => {
+                        let all = if rng.chance(300_000) { model.len() } else { model.len() / 2 };
+                        let count = rng.below(all as u64 + 1) as usize;
+                        queue.consume(count);
+                        model.drain(..count);
+                    }
+                    _ => {
+                        for _ in 0..5 {
+                            let offset = rng.below(model.len() as u64 + 1) as usize;
+                            let count = rng.below(3000).min((model.len() - offset) as u64) as usize;
+                            let mut out = vec![0; count];
+                            queue.read(offset, &mut out);
+                            assert!(out == model[offset..offset + count], "seed {seed}");
+                        }
+                    }
+                }
+                assert_eq!(queue.len(), model.len());
+            }
+        }
+    }
+}

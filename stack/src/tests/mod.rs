@@ -1,0 +1,10 @@
+//! Tests of the whole stack, through its port: [`harness`] injects literal segments and expects
+//! literal answers, [`lossy`] joins two stacks by a bad link, [`firmware`] plays the NIC.
+
+mod channel;
+mod closing;
+mod data;
+mod handshake;
+mod harness;
+mod ip;
+mod lossy;

@@ -1,0 +1,121 @@
+//! What happens when a connection's time has come: retransmission and zero-window probes (RFC
+//! 6298, RFC 9293 §3.8.6.1), delayed acknowledgments, keepalive, FIN_WAIT_2, unanswered ARP.
+
+use netcore::{Duration, Frame, Instant};
+
+use crate::app::EndReason;
+use crate::env::{Control, Env};
+use crate::input::After;
+use crate::ip::arp;
+use crate::recovery;
+use crate::state::State;
+use crate::tcb::{Connection, Flags, Path};
+
+/// Between two keepalive probes (as tcp(7) has it).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
+/// Backoff doublings that are counted; the timeout's limit is reached long before.
+const RETRIES_MAX: u8 = 200;
+
+/// The timer of a connection's slot fired. It may fire early: deadlines that moved are looked at
+/// again later.
+pub(crate) fn fired<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After {
+    let mut after = After::Quiet;
+    if connection.tcb.ack_deadline <= env.now {
+        connection.tcb.ack_deadline = Instant::FAR_FUTURE;
+        connection.tcb.flags.set(Flags::ACK_NOW);
+        after = After::Output;
+    }
+    if connection.tcb.idle_deadline <= env.now {
+        after = match idle(env, connection) {
+            After::Quiet => after,
+            other => other,
+        };
+    }
+    if connection.tcb.rtx_deadline <= env.now && !matches!(after, After::End(_)) {
+        after = retransmission(env, connection);
+    }
+    after
+}
+
+fn retransmission<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After {
+    let tcb = &mut connection.tcb;
+    if !tcb.state.is_synchronized() {
+        // RFC 9293 §3.8.3 MUST-23: also a SYN is given up at some time.
+        if tcb.retries >= env.config.syn_retransmissions_max {
+            return After::End(EndReason::TimedOut);
+        }
+        tcb.flags.set(Flags::SYN_DUE);
+    } else if tcb.snd_wnd == 0 || tcb.flight() == 0 {
+        // RFC 9293 §3.8.6.1 MUST-37: as long as the peer answers, the window may stay closed.
+        if tcb.unanswered >= env.config.retransmissions_max {
+            return After::End(EndReason::TimedOut);
+        }
+        if tcb.flight() > 0 {
+            tcb.flags.set(Flags::RESEND);
+            env.counters.zero_window_probes += 1;
+        } else if connection.unsent() > 0 {
+            connection.tcb.flags.set(Flags::PROBE);
+        } else {
+            connection.tcb.rtx_deadline = Instant::FAR_FUTURE;
+            return After::Quiet;
+        }
+        connection.tcb.unanswered += 1;
+    } else {
+        if tcb.retries >= env.config.retransmissions_max {
+            return After::End(EndReason::TimedOut);
+        }
+        recovery::timed_out(connection);
+    }
+    env.counters.retransmission_timeouts += 1;
+    let tcb = &mut connection.tcb;
+    tcb.retries = (tcb.retries + 1).min(RETRIES_MAX);
+    // RFC 6298 §5.5, §5.6
+    tcb.rtx_deadline = env.now + tcb.rto();
+    After::Output
+}
+
+fn idle<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After {
+    let tcb = &mut connection.tcb;
+    tcb.idle_deadline = Instant::FAR_FUTURE;
+    match tcb.state {
+        State::SynSent if tcb.path == Path::Unresolved => {
+            if tcb.unanswered >= arp::REQUESTS_MAX {
+                return After::End(EndReason::TimedOut);
+            }
+            tcb.unanswered += 1;
+            tcb.idle_deadline = env.now + arp::REQUEST_INTERVAL;
+            let next_hop = next_hop(env, tcb.key.remote_addr());
+            env.controls.push_back(Control::ArpRequest(next_hop));
+            After::Quiet
+        }
+        State::FinWait2 => After::End(EndReason::Closed),
+        State::Established | State::CloseWait => {
+            // RFC 9293 §3.8.4 MUST-26: only when nothing is in flight; its timer sees to that.
+            let Some(keepalive) = env.config.keepalive else { return After::Quiet };
+            if tcb.flight() > 0 {
+                tcb.idle_deadline = env.now + keepalive;
+                return After::Quiet;
+            }
+            if tcb.unanswered >= env.config.keepalive_probes {
+                return After::End(EndReason::TimedOut);
+            }
+            tcb.unanswered += 1;
+            tcb.idle_deadline = env.now + KEEPALIVE_INTERVAL;
+            tcb.flags.set(Flags::KEEPALIVE);
+            After::Output
+        }
+        State::Closed
+        | State::Listen
+        | State::SynSent
+        | State::SynReceived
+        | State::FinWait1
+        | State::Closing
+        | State::LastAck
+        | State::TimeWait => After::Quiet,
+    }
+}
+
+/// The neighbour through which `addr` is reached (RFC 1122 §3.3.1.1).
+pub(crate) fn next_hop<F>(env: &Env<F>, addr: core::net::Ipv4Addr) -> core::net::Ipv4Addr {
+    if env.config.is_on_link(addr) { addr } else { env.config.gateway.unwrap_or(addr) }
+}
