@@ -45,6 +45,8 @@ enum Served {
 pub struct KernelClients {
     poll: Poll,
     events: Events,
+    /// `events` holds what has not been served yet.
+    events_wait: bool,
     target: SocketAddr,
     timeout: Duration,
     workload: Workload,
@@ -80,6 +82,7 @@ impl KernelClients {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(connections.clamp(16, 1024)),
+            events_wait: false,
             target: target.into(),
             timeout,
             workload: Workload::new(workload),
@@ -117,12 +120,16 @@ impl KernelClients {
     /// # Errors
     /// The system's, when waiting itself fails.
     pub fn round(&mut self, now: Instant) -> io::Result<bool> {
-        let wait =
-            if self.more_to_open || self.without_port > 0 { std::time::Duration::ZERO } else { IDLE_WAIT };
-        match self.poll.poll(&mut self.events, Some(wait)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
-            result => result?,
+        if !self.events_wait {
+            self.wait(std::time::Duration::ZERO)?;
         }
+        if self.events.is_empty() && !self.more_to_open && self.without_port == 0 && now < self.timers_at {
+            // What comes meanwhile is served by the next round, so that waiting is not taken for work.
+            self.wait(IDLE_WAIT)?;
+            self.events_wait = true;
+            return Ok(false);
+        }
+        self.events_wait = false;
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             self.serve(event.token().0, now);
@@ -135,6 +142,16 @@ impl KernelClients {
         }
         worked |= self.open(now);
         Ok(worked)
+    }
+
+    fn wait(&mut self, longest: std::time::Duration) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, Some(longest)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn open(&mut self, now: Instant) -> bool {

@@ -180,7 +180,7 @@ fn cycles_per_txn(outcome: &Outcome) -> f64 {
 
 fn busy_share(outcome: &Outcome, scenario: &Scenario) -> f64 {
     let whole = seconds(outcome.elapsed) * scenario.tsc_hz as f64;
-    if whole == 0.0 { 0.0 } else { outcome.busy_ticks as f64 / whole }
+    if whole == 0.0 { 0.0 } else { (outcome.busy_ticks as f64 / whole).min(1.0) }
 }
 
 const fn closes_name(closes: ClosesFirst) -> &'static str {
@@ -262,7 +262,7 @@ pub fn table(scenario: &Scenario, outcome: &Outcome) -> String {
     for (name, value) in rows {
         let _ = writeln!(text, "{name:>14}  {value}");
     }
-    for remark in remarks(outcome) {
+    for remark in remarks(scenario, outcome) {
         let _ = writeln!(text, "{remark}");
     }
     text
@@ -280,7 +280,7 @@ fn errors_line(results: &Results) -> String {
     kinds.join(", ")
 }
 
-fn remarks(outcome: &Outcome) -> Vec<String> {
+fn remarks(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     let mut remarks = Vec::new();
     if let Some(first) = &outcome.results.first_error {
         remarks.push(format!("first error: {first}"));
@@ -291,17 +291,33 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
     if outcome.gave_up {
         remarks.push("given up after too many errors (--max-errors)".to_owned());
     }
-    if outcome.results.port_waits > 0 {
-        remarks.push(format!(
-            "the kernel had no free local port {} times, because closed connections rest in TIME_WAIT: the \
-             client is the bottleneck (sysctl net.ipv4.tcp_tw_reuse=1, --closes server or a DPDK device help)",
-            thousands(outcome.results.port_waits)
-        ));
+    if outcome.results.port_waits > 0 || ports_run_short(scenario, outcome) {
+        remarks.push(
+            "the kernel's local ports ran short, because closed connections rest in TIME_WAIT: the client is the \
+             bottleneck (sysctl -w net.ipv4.tcp_tw_reuse=1, --closes server or a DPDK device help)"
+                .to_owned(),
+        );
     }
     if outcome.results.transactions == 0 && outcome.results.errors.total() == 0 {
         remarks.push("no transaction was completed".to_owned());
     }
     remarks
+}
+
+/// Connections beyond which a kernel that does not reuse ports begins to search for free ones: it
+/// prefers every second port of its range.
+const PORTS_SHORT: u64 = 10_000;
+
+/// True when closed connections may have kept the kernel from opening new ones.
+fn ports_run_short(scenario: &Scenario, outcome: &Outcome) -> bool {
+    if !scenario.kernel || outcome.results.connections < PORTS_SHORT {
+        return false;
+    }
+    match std::fs::read_to_string("/proc/sys/net/ipv4/tcp_tw_reuse") {
+        Ok(reuse) if reuse.trim() == "1" => false,
+        Ok(reuse) if reuse.trim() == "2" && scenario.target.starts_with("127.") => false,
+        _ => scenario.workload.closes == ClosesFirst::Client,
+    }
 }
 
 /// The report for programs; see the module's head.

@@ -158,7 +158,7 @@ pub fn run<E: Engine>(
 ) -> Result<Outcome, RunError> {
     engine.allow(0);
     Run { plan, stage: Stage::Load, since: clock.now(), outcome: None, busy_ticks: 0 }
-        .to_the_end(engine, clock, stop, observe)
+        .drive(engine, clock, stop, observe)
 }
 
 struct Run<'a> {
@@ -171,7 +171,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end<E: Engine>(
+    fn drive<E: Engine>(
         mut self,
         engine: &mut E,
         clock: &Clock,
@@ -221,10 +221,8 @@ impl Run<'_> {
         {
             return Err(RunError::NoNextHop(addr));
         }
-        let interrupted = stop.load(Ordering::Relaxed);
-        let gave_up = engine.results().errors.total() >= self.plan.errors_max;
-        if interrupted || gave_up {
-            self.close_window(engine, now, interrupted, gave_up);
+        if stop.load(Ordering::Relaxed) {
+            self.close_window(engine, now, true, false);
         }
         Ok(())
     }
@@ -233,6 +231,11 @@ impl Run<'_> {
     #[inline]
     fn advance<E: Engine>(&mut self, engine: &mut E, now: Instant) -> Result<bool, RunError> {
         let elapsed = now.since(self.since);
+        let measuring = matches!(self.stage, Stage::WarmUp | Stage::Settle | Stage::Measure);
+        if measuring && engine.results().errors.total() >= self.plan.errors_max {
+            self.close_window(engine, now, false, true);
+            return Ok(false);
+        }
         match self.stage {
             Stage::Load => {
                 if engine.unresolved().is_some() {

@@ -1,6 +1,7 @@
 mod server;
 
 use std::collections::VecDeque;
+use std::net::SocketAddrV4;
 
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, HeapFrame, HeapPool};
@@ -53,7 +54,7 @@ struct World {
     rng: SeededRng,
     /// Lost, doubled, and put behind the next frame; each per million.
     loss: u32,
-    /// Every frame from the client is changed by this before the server sees it.
+    /// What the clients sent, while `record` is set.
     seen: Vec<Vec<u8>>,
     record: bool,
 }
@@ -63,8 +64,6 @@ fn config() -> ClientConfig {
     let target = SocketAddrV4::new(server::ADDR, server::PORT);
     ClientConfig { connections: 4, epoch_us: 0xffff_ff00 * 1000, ..ClientConfig::new(MAC, network, target) }
 }
-
-use std::net::SocketAddrV4;
 
 fn short() -> WorkloadConfig {
     WorkloadConfig { keys: 50, get_percent: 80, ..WorkloadConfig::default() }

@@ -116,3 +116,40 @@ fn a_port_where_nobody_listens_refuses() {
     let results = complete(free_target(), 2, workload, 4);
     assert_eq!((results.errors.of(ErrorKind::Refused), results.errors.total()), (4, 4));
 }
+
+#[test]
+fn a_run_loads_warms_up_measures_exactly_and_drains() {
+    use crate::run::{Limit, Plan, RunError, Stage, run};
+    use std::sync::atomic::AtomicBool;
+
+    let Some(redis) = redis() else { return };
+    let clock = dpdk::Clock::start();
+    let second = Duration::from_secs(1);
+    let plan = Plan {
+        warmup: Duration::from_micros(2000),
+        limit: Limit::Requests(300),
+        errors_max: 5,
+        drain_max: second,
+    };
+    let workload = WorkloadConfig { keys: 40, ..WorkloadConfig::default() };
+    let clients = |workload: &WorkloadConfig| {
+        KernelClients::new(redis.target, 5, second, workload.clone()).expect("epoll")
+    };
+    let mut stages = Vec::new();
+    let outcome = run(&mut clients(&workload), &plan, &clock, &AtomicBool::new(false), &mut |status| {
+        stages.push(status.stage);
+    })
+    .expect("redis answers");
+    assert!(outcome.good(), "{:?}", outcome.results);
+    assert_eq!((outcome.results.transactions, outcome.results.connections), (300, 300));
+    assert_eq!(stages.first(), Some(&Stage::Load));
+
+    let wrong = WorkloadConfig { seed: 2, load: false, ..workload.clone() };
+    let outcome =
+        run(&mut clients(&wrong), &plan, &clock, &AtomicBool::new(false), &mut |_| {}).expect("a run");
+    assert!(outcome.gave_up && !outcome.good());
+
+    let unknown = WorkloadConfig { password: Some("none was set".to_owned()), ..workload };
+    let refused = run(&mut clients(&unknown), &plan, &clock, &AtomicBool::new(false), &mut |_| {});
+    assert!(matches!(refused, Err(RunError::Load(text)) if text.contains("AUTH")));
+}
