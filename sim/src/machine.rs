@@ -1,0 +1,135 @@
+//! The machine under test: firmware, rings of the channel, a host stack and application per core.
+
+use netcore::ring::{self, RingPort};
+use netcore::rng::SeededRng;
+use netcore::{Instant, Port};
+use nicfw::Firmware;
+use stack::{AcceptPolicy, App, Gauges, Stack};
+
+use crate::frame::{Pool, SimFrame};
+use crate::trace::{Tap, Trace};
+
+/// What a [`Machine`] is made from.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The firmware; its `queues` say how many cores the host has.
+    pub firmware: nicfw::Config,
+    /// The stack of every core.
+    pub stack: stack::Config,
+    /// Frames that each ring of the channel holds per direction.
+    pub ring_frames: usize,
+    /// Port that the server listens on.
+    pub port: u16,
+    /// When the firmware tells the host of a connection.
+    pub accept: AcceptPolicy,
+}
+
+/// A machine with applications `A` behind a wire `W`.
+pub struct Machine<W, A: App> {
+    config: MachineConfig,
+    rng: SeededRng,
+    pool: Pool,
+    wire: W,
+    firmware: Firmware<SimFrame>,
+    nic_rings: Vec<Tap<RingPort<SimFrame>>>,
+    cores: Vec<Core<A>>,
+    trace: Trace,
+}
+
+struct Core<A: App> {
+    stack: Stack<SimFrame, A>,
+    app: A,
+    ring: Tap<RingPort<SimFrame>>,
+}
+
+impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
+    /// `apps`: one per core. `pool`: for firmware and host.
+    ///
+    /// # Panics
+    /// The stack refuses to listen on the configured port.
+    pub fn new(
+        config: MachineConfig,
+        apps: Vec<A>,
+        wire: W,
+        pool: Pool,
+        mut rng: SeededRng,
+        trace: Trace,
+    ) -> Self {
+        assert_eq!(apps.len(), config.firmware.queues, "one application per core");
+        let capabilities = wire.capabilities();
+        let mut nic_rings = Vec::new();
+        let mut cores = Vec::new();
+        for app in apps {
+            let (nic, host) = ring::pair(config.ring_frames, capabilities);
+            nic_rings.push(Tap::new(nic, "nic", trace.clone()));
+            let stack = start_stack(&config, &mut rng);
+            cores.push(Core { stack, app, ring: Tap::new(host, "host", trace.clone()) });
+        }
+        let firmware = Firmware::new(config.firmware.clone(), &mut rng);
+        Self { config, rng, pool, wire, firmware, nic_rings, cores, trace }
+    }
+
+    /// One round of everybody; true when somebody moved something.
+    pub fn round(&mut self, now: Instant) -> bool {
+        let mut any = self.firmware.poll(&mut self.wire, &mut self.nic_rings, &mut self.pool, now).any();
+        for core in &mut self.cores {
+            any |= core.stack.poll(&mut core.ring, &mut self.pool, &mut core.app, now).any();
+        }
+        any
+    }
+
+    /// When [`Self::round`] has something to do even if no frame arrives.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let cores = self.cores.iter().filter_map(|core| core.stack.next_deadline());
+        cores.chain(self.firmware.next_deadline()).min()
+    }
+
+    /// The stack of core `core` dies with all its connections and comes up again.
+    pub fn restart_host(&mut self, core: usize, app: A) {
+        self.trace.note(&format!("host core {core} restarts"));
+        self.cores[core].stack = start_stack(&self.config, &mut self.rng);
+        self.cores[core].app = app;
+    }
+
+    /// The firmware dies with all its flows and comes up again.
+    pub fn restart_firmware(&mut self) {
+        self.trace.note("firmware restarts");
+        self.firmware = Firmware::new(self.config.firmware.clone(), &mut self.rng);
+    }
+
+    /// The firmware.
+    pub fn firmware(&self) -> &Firmware<SimFrame> {
+        &self.firmware
+    }
+
+    /// The stack of a core.
+    pub fn stack(&mut self, core: usize) -> &mut Stack<SimFrame, A> {
+        &mut self.cores[core].stack
+    }
+
+    /// How many connections the stack of a core has in each state.
+    pub fn gauges(&self, core: usize) -> Gauges {
+        self.cores[core].stack.gauges()
+    }
+
+    /// The application of a core.
+    pub fn app(&mut self, core: usize) -> &mut A {
+        &mut self.cores[core].app
+    }
+
+    /// How many cores there are.
+    pub fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// The wire.
+    pub fn wire(&mut self) -> &mut W {
+        &mut self.wire
+    }
+}
+
+fn start_stack<A: App>(config: &MachineConfig, rng: &mut SeededRng) -> Stack<SimFrame, A> {
+    let mut stack = Stack::new(config.stack.clone(), rng);
+    stack.listen(config.port, config.accept).expect("a fresh stack has room for a listener");
+    stack
+}

@@ -1,0 +1,73 @@
+//! Frames built by hand, for those who send what no stack would.
+
+use std::net::Ipv4Addr;
+
+use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ipv4;
+use protocol::tcp::{self, Options};
+
+/// Where the TCP header of a frame without IP options begins.
+pub const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+
+/// Sender and receiver of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Sender's hardware address.
+    pub src_mac: Mac,
+    /// Receiver's hardware address.
+    pub dst_mac: Mac,
+    /// Sender.
+    pub src: Ipv4Addr,
+    /// Receiver.
+    pub dst: Ipv4Addr,
+}
+
+/// A frame with this segment and right checksums.
+pub fn tcp_frame(route: &Route, header: &tcp::Header, options: &Options, payload: &[u8]) -> Vec<u8> {
+    let tcp_len = tcp::HEADER_LEN + options.emitted_len() + payload.len();
+    let mut frame = vec![0; TCP_AT + tcp_len];
+    ethernet::Header { dst: route.dst_mac, src: route.src_mac, ether_type: EtherType::Ipv4 }.emit(&mut frame);
+    ipv4::Header::outgoing(route.src, route.dst, ipv4::PROTOCOL_TCP, tcp_len)
+        .emit(&mut frame[ethernet::HEADER_LEN..]);
+    let header_len = header.emit(options, &mut frame[TCP_AT..]);
+    frame[TCP_AT + header_len..].copy_from_slice(payload);
+    tcp::fill_checksum(route.src, route.dst, &mut frame[TCP_AT..]);
+    frame
+}
+
+/// A frame of this type with these bytes.
+pub fn raw_frame(route: &Route, ether_type: EtherType, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; ethernet::HEADER_LEN + payload.len()];
+    ethernet::Header { dst: route.dst_mac, src: route.src_mac, ether_type }.emit(&mut frame);
+    frame[ethernet::HEADER_LEN..].copy_from_slice(payload);
+    frame
+}
+
+/// A frame with an IPv4 packet of this protocol.
+pub fn ip_frame(route: &Route, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; ipv4::HEADER_LEN + payload.len()];
+    ipv4::Header::outgoing(route.src, route.dst, protocol, payload.len()).emit(&mut packet);
+    packet[ipv4::HEADER_LEN..].copy_from_slice(payload);
+    raw_frame(route, EtherType::Ipv4, &packet)
+}
+
+/// Makes the checksums right again after the frame was changed. What is no whole TCP segment any
+/// more is left alone.
+pub fn fix_checksums(frame: &mut [u8]) {
+    if frame.len() < TCP_AT + tcp::HEADER_LEN {
+        return;
+    }
+    let header_len = usize::from(frame[ethernet::HEADER_LEN] & 0xf) * 4;
+    let packet = &mut frame[ethernet::HEADER_LEN..];
+    if !(ipv4::HEADER_LEN..=packet.len()).contains(&header_len) {
+        return;
+    }
+    packet[10..12].fill(0);
+    let checksum = protocol::checksum::Sum::new().add(&packet[..header_len]).finish();
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    if let Ok(ip) = ipv4::Header::parse(packet)
+        && ip.total_len >= ip.header_len + tcp::HEADER_LEN
+    {
+        tcp::fill_checksum(ip.src, ip.dst, &mut packet[ip.header_len..ip.total_len]);
+    }
+}

@@ -1,0 +1,149 @@
+//! What one seed plays: every choice that is not made by the wire or by a client on the way.
+
+use loadgen::{ClosesFirst, WorkloadConfig};
+use netcore::Duration;
+use netcore::rng::SeededRng;
+use stack::AcceptPolicy;
+
+use crate::fault::Plan;
+
+/// Something that happens to the machine at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The stack of a core dies and comes up again.
+    RestartHost(usize),
+    /// The firmware dies and comes up again.
+    RestartFirmware,
+    /// From now on at most so many frames may be out of the machine's pool.
+    PoolLimit(usize),
+}
+
+/// Parameters of a world.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What all of it was drawn from.
+    pub seed: u64,
+    /// The firmware does setup and teardown.
+    pub lifecycle: bool,
+    /// When the firmware tells the host of a connection.
+    pub accept: AcceptPolicy,
+    /// Cores of the host.
+    pub cores: usize,
+    /// Frames that a ring of the channel holds.
+    pub ring_frames: usize,
+    /// The wire's faults over time.
+    pub faults: Plan,
+    /// What happens to the machine, in order of time.
+    pub events: Vec<(Duration, Event)>,
+    /// What the checked clients ask.
+    pub workload: WorkloadConfig,
+    /// How many of them there are at a time.
+    pub clients: usize,
+    /// Requests of the checked clients in all.
+    pub requests: u64,
+    /// Their options: timestamps, SACK permitted, window scale, separate ACK.
+    pub options: [bool; 4],
+    /// Local ports that the checked clients use.
+    pub client_ports: u16,
+    /// MTU of the checked clients in bytes.
+    pub client_mtu: usize,
+    /// Counting clients at a time.
+    pub counting: usize,
+    /// Connections of the counting clients in all.
+    pub counting_total: u64,
+    /// Hostile actions per second of virtual time; 0: nobody is hostile.
+    pub hostile_per_second: u64,
+    /// How long the hostile client goes on.
+    pub hostile_for: Duration,
+    /// The server's receive window in bytes.
+    pub receive_window: u32,
+    /// Half-open connections that the server keeps.
+    pub backlog_max: usize,
+    /// TIME_WAIT of server and firmware.
+    pub time_wait: Duration,
+    /// Frames with last data that the firmware keeps.
+    pub retained_max: usize,
+}
+
+impl Scenario {
+    /// Draws the scenario of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = SeededRng::new(seed ^ 0x7363_656e);
+        let rng = &mut rng;
+        let pick = |rng: &mut SeededRng, of: &[u64]| of[rng.below(of.len() as u64) as usize];
+        let value_bytes = pick(rng, &[0, 1, 3, 64, 64, 1000, 1460, 5000, 20_000, 100_000, 300_000]) as usize;
+        let clients = 1 + rng.below(24) as usize;
+        let persistent = rng.chance(200_000);
+        let pipeline = if rng.chance(700_000) { 1 } else { 1 + rng.below(12) as usize };
+        // A few hundred kilobytes to a few megabytes in all, so that a seed takes milliseconds.
+        let requests = (1_500_000 / (value_bytes as u64 + 4_000)).clamp(4, 300);
+        let workload = WorkloadConfig {
+            keys: 1 + rng.below((600_000 / (value_bytes as u64 + 1_000)).clamp(1, 60)),
+            value_bytes,
+            get_percent: pick(rng, &[0, 50, 50, 90, 100]) as u32,
+            pipeline,
+            requests_per_connection: if persistent { None } else { Some(pick(rng, &[1, 1, 1, 2, 7])) },
+            closes: if rng.chance(400_000) { ClosesFirst::Server } else { ClosesFirst::Client },
+            load: true,
+            seed,
+            ..WorkloadConfig::default()
+        };
+        let faults = if rng.chance(150_000) { Plan::default() } else { Plan::draw(rng) };
+        let mut scenario = Self {
+            seed,
+            lifecycle: rng.chance(600_000),
+            accept: if rng.chance(700_000) { AcceptPolicy::Deferred } else { AcceptPolicy::Immediate },
+            cores: 1 + rng.below(2) as usize,
+            ring_frames: pick(rng, &[2, 4, 16, 64, 1024, 1024]) as usize,
+            faults,
+            events: Vec::new(),
+            workload,
+            clients,
+            requests,
+            options: [rng.chance(700_000), rng.chance(700_000), rng.chance(700_000), rng.chance(500_000)],
+            client_ports: if rng.chance(300_000) { clients as u16 + 1 } else { 5_000 },
+            client_mtu: pick(rng, &[576, 1200, 1500, 1500, 1500]) as usize,
+            counting: rng.below(9) as usize,
+            counting_total: 10 + rng.below(60),
+            hostile_per_second: pick(rng, &[0, 0, 10, 100, 400]),
+            hostile_for: Duration::from_millis(500 + rng.below(8_000)),
+            receive_window: pick(rng, &[4_000, 30_000, 65_535, 200_000, 1 << 20]) as u32,
+            backlog_max: pick(rng, &[4, 64, 4096]) as usize,
+            time_wait: Duration::from_millis(pick(rng, &[1_000, 10_000, 60_000])),
+            retained_max: pick(rng, &[2, 16, 4096, 4096]) as usize,
+        };
+        scenario.draw_events(rng);
+        scenario
+    }
+
+    fn draw_events(&mut self, rng: &mut SeededRng) {
+        let at = |rng: &mut SeededRng| Duration::from_millis(20 + rng.below(6_000));
+        if rng.chance(120_000) {
+            let core = rng.below(self.cores as u64) as usize;
+            self.events.push((at(rng), Event::RestartHost(core)));
+        }
+        if rng.chance(120_000) {
+            self.events.push((at(rng), Event::RestartFirmware));
+        }
+        if rng.chance(150_000) {
+            let begin = at(rng);
+            self.events.push((begin, Event::PoolLimit(rng.below(100) as usize)));
+            let end = begin + Duration::from_millis(1 + rng.below(3_000));
+            self.events.push((end, Event::PoolLimit(POOL_FRAMES)));
+        }
+        self.events.sort_by_key(|(at, _)| *at);
+    }
+
+    /// True when something happens on purpose that connections cannot survive.
+    pub fn breaks_connections(&self) -> bool {
+        self.events.iter().any(|(_, event)| matches!(event, Event::RestartHost(_) | Event::RestartFirmware))
+    }
+
+    /// True when honest connections may be refused or dropped for lack of room.
+    pub fn crowds_out(&self) -> bool {
+        self.backlog_max < 64 && (self.hostile_per_second > 0 || self.clients + self.counting >= self.backlog_max)
+    }
+}
+
+/// Frames of the machine when nobody takes them away.
+pub const POOL_FRAMES: usize = 8192;

@@ -1,0 +1,248 @@
+//! The applications that scripts put on top of a subject.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use netcore::Instant;
+use server::CoreApp;
+use stack::{App, ConnectionId, EndReason, Next, Output};
+
+use super::parse::{AppCommand, AppKind, AppSeen};
+use super::segment::pattern;
+
+/// An application of either kind.
+pub enum ScriptApp {
+    /// Echo or manual.
+    Plain(PlainApp),
+    /// The Redis engine.
+    Redis(Box<CoreApp>),
+}
+
+/// A connection's part of either kind.
+pub enum ScriptSession {
+    /// Index into the connections seen.
+    Plain(usize),
+    /// The engine's.
+    Redis(Box<<CoreApp as App>::Session>),
+}
+
+/// Does what a script says, and remembers what it has seen.
+#[derive(Clone)]
+pub struct PlainApp {
+    kind: AppKind,
+    seen: Rc<RefCell<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: Vec<Connection>,
+    wake: Vec<ConnectionId>,
+}
+
+struct Connection {
+    id: ConnectionId,
+    peer_port: u16,
+    got: Vec<u8>,
+    written: u32,
+    commands: Vec<AppCommand>,
+    peer_closed: bool,
+    ended: Option<EndReason>,
+}
+
+impl PlainApp {
+    /// An application of this kind.
+    pub fn new(kind: AppKind) -> Self {
+        Self { kind, seen: Rc::default() }
+    }
+
+    /// Has the newest connection of this peer port do something at the next poll.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn command(&self, peer_port: u16, command: &AppCommand) -> Result<(), String> {
+        let seen = &mut *self.seen.borrow_mut();
+        let connection = newest(&mut seen.connections, peer_port)?;
+        connection.commands.push(command.clone());
+        seen.wake.push(connection.id);
+        Ok(())
+    }
+
+    /// Checks what was seen.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub fn check(&self, peer_port: u16, wanted: &AppSeen) -> Result<(), String> {
+        let mut seen = self.seen.borrow_mut();
+        if let AppSeen::Connections(wanted) = wanted {
+            return same("connections", wanted, &seen.connections.len());
+        }
+        let connection = newest(&mut seen.connections, peer_port)?;
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        match wanted {
+            AppSeen::Got(len) => {
+                let pattern: Vec<u8> = (0..*len as u32).map(pattern).collect();
+                same("bytes", len, &connection.got.len())?;
+                same("bytes", &text(&pattern), &text(&connection.got))
+            }
+            AppSeen::GotLiteral(bytes) => same("bytes", &text(bytes), &text(&connection.got)),
+            AppSeen::PeerClosed => same("the peer's end", &true, &connection.peer_closed),
+            AppSeen::Ended(reason) => {
+                let ended = connection.ended.map_or("open".to_owned(), |reason| format!("{reason:?}"));
+                same("the end", &reason.to_lowercase(), &ended.to_lowercase())
+            }
+            AppSeen::Connections(_) => Ok(()),
+        }
+    }
+}
+
+fn newest(connections: &mut [Connection], peer_port: u16) -> Result<&mut Connection, String> {
+    let found = connections.iter_mut().rev().find(|connection| connection.peer_port == peer_port);
+    found.ok_or_else(|| format!("the application has no connection with port {peer_port}"))
+}
+
+fn same<T: PartialEq + std::fmt::Display>(what: &str, wanted: &T, got: &T) -> Result<(), String> {
+    if wanted == got { Ok(()) } else { Err(format!("{what}: the application saw {got} instead of {wanted}")) }
+}
+
+impl Connection {
+    fn obey(&mut self, output: &mut Output) -> Next {
+        for command in std::mem::take(&mut self.commands) {
+            match command {
+                AppCommand::Write(len) => {
+                    let bytes: Vec<u8> = (0..len as u32).map(|n| pattern(self.written + n)).collect();
+                    self.written += len as u32;
+                    output.put_shared(&bytes.into());
+                }
+                AppCommand::WriteLiteral(bytes) => output.put(&bytes),
+                AppCommand::Close => return Next::Close,
+                AppCommand::Abort => return Next::Abort,
+                // The subject's own command; it never comes here.
+                AppCommand::Connect => {}
+            }
+        }
+        Next::Continue
+    }
+}
+
+impl PlainApp {
+    fn with<R>(&mut self, index: usize, run: impl FnOnce(&mut Connection) -> R) -> R {
+        run(&mut self.seen.borrow_mut().connections[index])
+    }
+}
+
+impl App for PlainApp {
+    type Session = usize;
+
+    fn begin(&mut self, _now: Instant) {}
+
+    fn connected(
+        &mut self,
+        id: ConnectionId,
+        _local: SocketAddr,
+        remote: SocketAddr,
+        _output: &mut Output,
+    ) -> Option<usize> {
+        let mut seen = self.seen.borrow_mut();
+        seen.connections.push(Connection {
+            id,
+            peer_port: remote.port(),
+            got: Vec::new(),
+            written: 0,
+            commands: Vec::new(),
+            peer_closed: false,
+            ended: None,
+        });
+        Some(seen.connections.len() - 1)
+    }
+
+    fn received(&mut self, session: &mut usize, input: &[u8], output: &mut Output) -> Next {
+        if self.kind == AppKind::Echo {
+            output.put(input);
+        }
+        self.with(*session, |connection| connection.got.extend_from_slice(input));
+        Next::Continue
+    }
+
+    fn resumed(&mut self, session: &mut usize, output: &mut Output) -> Next {
+        self.with(*session, |connection| connection.obey(output))
+    }
+
+    fn peer_closed(&mut self, session: &mut usize, _output: &mut Output) -> Next {
+        self.with(*session, |connection| connection.peer_closed = true);
+        if self.kind == AppKind::Echo { Next::Close } else { Next::Continue }
+    }
+
+    fn closed(&mut self, session: usize, reason: EndReason) {
+        self.with(session, |connection| connection.ended = Some(reason));
+    }
+
+    fn woken(&mut self, into: &mut Vec<ConnectionId>) {
+        into.append(&mut self.seen.borrow_mut().wake);
+    }
+}
+
+impl App for ScriptApp {
+    type Session = ScriptSession;
+
+    fn begin(&mut self, now: Instant) {
+        match self {
+            Self::Plain(app) => app.begin(now),
+            Self::Redis(app) => app.begin(now),
+        }
+    }
+
+    fn connected(
+        &mut self,
+        id: ConnectionId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        output: &mut Output,
+    ) -> Option<ScriptSession> {
+        match self {
+            Self::Plain(app) => app.connected(id, local, remote, output).map(ScriptSession::Plain),
+            Self::Redis(app) => {
+                app.connected(id, local, remote, output).map(|session| ScriptSession::Redis(session.into()))
+            }
+        }
+    }
+
+    fn received(&mut self, session: &mut ScriptSession, input: &[u8], output: &mut Output) -> Next {
+        match (self, session) {
+            (Self::Plain(app), ScriptSession::Plain(session)) => app.received(session, input, output),
+            (Self::Redis(app), ScriptSession::Redis(session)) => app.received(session, input, output),
+            _ => unreachable!("a session belongs to the application that made it"),
+        }
+    }
+
+    fn resumed(&mut self, session: &mut ScriptSession, output: &mut Output) -> Next {
+        match (self, session) {
+            (Self::Plain(app), ScriptSession::Plain(session)) => app.resumed(session, output),
+            (Self::Redis(app), ScriptSession::Redis(session)) => app.resumed(session, output),
+            _ => unreachable!("a session belongs to the application that made it"),
+        }
+    }
+
+    fn peer_closed(&mut self, session: &mut ScriptSession, output: &mut Output) -> Next {
+        match (self, session) {
+            (Self::Plain(app), ScriptSession::Plain(session)) => app.peer_closed(session, output),
+            (Self::Redis(app), ScriptSession::Redis(session)) => app.peer_closed(session, output),
+            _ => unreachable!("a session belongs to the application that made it"),
+        }
+    }
+
+    fn closed(&mut self, session: ScriptSession, reason: EndReason) {
+        match (self, session) {
+            (Self::Plain(app), ScriptSession::Plain(session)) => app.closed(session, reason),
+            (Self::Redis(app), ScriptSession::Redis(session)) => app.closed(*session, reason),
+            _ => unreachable!("a session belongs to the application that made it"),
+        }
+    }
+
+    fn woken(&mut self, into: &mut Vec<ConnectionId>) {
+        match self {
+            Self::Plain(app) => app.woken(into),
+            Self::Redis(app) => app.woken(into),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! A segment as a script writes it, and as bytes.
+
+use std::net::Ipv4Addr;
+
+use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ipv4;
+use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
+
+use crate::packet::{Route, TCP_AT, tcp_frame};
+
+/// A number that the script gives or leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// This one.
+    Is(u32),
+    /// `*`: any; injected, the last one that the subject sent.
+    Any,
+}
+
+/// An option as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpOption {
+    /// `mss N`
+    Mss(u16),
+    /// `wscale N`
+    WindowScale(Number),
+    /// `sackOK`
+    SackPermitted,
+    /// `TS val N ecr N`
+    Timestamps(Number, Number),
+    /// `sack L:R`, relative to the peer's (injected: the subject's) initial number.
+    Sack(u32, u32),
+}
+
+/// The options of a segment as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionList {
+    /// In the order of the script.
+    pub options: Vec<TcpOption>,
+    /// `...` at the end: there may be more.
+    pub more: bool,
+}
+
+/// A segment as written. Numbers are relative to the initial ones of their side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The peer's TCP port.
+    pub peer_port: u16,
+    /// Control bits.
+    pub flags: Flags,
+    /// First number, relative.
+    pub seq: u32,
+    /// Bytes of payload.
+    pub len: usize,
+    /// Relative; `None` without ACK.
+    pub ack: Option<u32>,
+    /// As in the header; `None`: injected, the largest; expected, any.
+    pub window: Option<u16>,
+    /// Urgent pointer.
+    pub urgent: u16,
+    /// `None`: injected, none; expected, any.
+    pub options: Option<OptionList>,
+    /// The payload if it is not the pattern.
+    pub literal: Option<Vec<u8>>,
+    /// `badsum`: with a wrong checksum.
+    pub bad_checksum: bool,
+}
+
+/// Byte `at` of the stream that scripts send and expect where they spell nothing out; `at`
+/// counts from the first byte behind the SYN.
+pub fn pattern(at: u32) -> u8 {
+    b'a' + (at % 23) as u8
+}
+
+impl Segment {
+    /// The payload: the literal, or the pattern from the segment's place in the stream on.
+    pub fn payload(&self) -> Vec<u8> {
+        match &self.literal {
+            Some(literal) => literal.clone(),
+            None => (0..self.len as u32).map(|n| pattern(self.seq.wrapping_sub(1).wrapping_add(n))).collect(),
+        }
+    }
+}
+
+/// Addresses of the two sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The script's side.
+    pub peer_mac: Mac,
+    /// The script's address.
+    pub peer: Ipv4Addr,
+    /// The subject's side.
+    pub subject_mac: Mac,
+    /// The subject's address.
+    pub subject: Ipv4Addr,
+    /// The subject's port.
+    pub port: u16,
+}
+
+/// What has to be known to turn relative numbers into real ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin {
+    /// Initial number of the peer.
+    pub peer: SeqNumber,
+    /// Initial number of the subject, once it has shown one; 0 before.
+    pub subject: SeqNumber,
+    /// The last TSval of the subject.
+    pub last_timestamp: u32,
+}
+
+/// Builds the frame of an injected segment.
+pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u8> {
+    let mut options = Options::default();
+    for option in segment.options.iter().flat_map(|list| &list.options) {
+        match *option {
+            TcpOption::Mss(mss) => options.mss = Some(mss),
+            TcpOption::WindowScale(Number::Is(shift)) => options.window_scale = Some(shift as u8),
+            TcpOption::WindowScale(Number::Any) => {}
+            TcpOption::SackPermitted => options.sack_permitted = true,
+            TcpOption::Timestamps(value, echo) => {
+                let number = |number, any| match number {
+                    Number::Is(is) => is,
+                    Number::Any => any,
+                };
+                let echo = number(echo, origin.last_timestamp);
+                options.timestamps = Some(Timestamps { value: number(value, 0), echo });
+            }
+            TcpOption::Sack(left, right) => {
+                let at = usize::from(options.sack_count);
+                if let Some(slot) = options.sack.get_mut(at) {
+                    *slot = (origin.subject + left, origin.subject + right);
+                    options.sack_count += 1;
+                }
+            }
+        }
+    }
+    let payload = segment.payload();
+    let header = tcp::Header {
+        src_port: segment.peer_port,
+        dst_port: addresses.port,
+        seq: origin.peer + segment.seq,
+        ack: segment.ack.map_or(SeqNumber(0), |ack| origin.subject + ack),
+        flags: segment.flags,
+        window: segment.window.unwrap_or(u16::MAX),
+        urgent: segment.urgent,
+        header_len: 0,
+    };
+    let route = Route {
+        src_mac: addresses.peer_mac,
+        dst_mac: addresses.subject_mac,
+        src: addresses.peer,
+        dst: addresses.subject,
+    };
+    let mut frame = tcp_frame(&route, &header, &options, &payload);
+    if segment.bad_checksum {
+        frame[TCP_AT + 16] ^= 0x55;
+    }
+    frame
+}
+
+/// A segment that the subject has sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The header.
+    pub header: tcp::Header,
+    /// Its options.
+    pub options: Options,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// Reads a frame of the subject; `None` when it is no TCP segment (ARP and the like).
+///
+/// # Errors
+/// What is wrong with it: a subject must never send a malformed packet.
+pub fn read(frame: &[u8], addresses: &Addresses) -> Result<Option<Sent>, String> {
+    let link = ethernet::Header::parse(frame).map_err(|error| format!("Ethernet header: {error:?}"))?;
+    if link.ether_type != EtherType::Ipv4 {
+        return Ok(None);
+    }
+    if link.dst != addresses.peer_mac {
+        return Err(format!("sent to {} instead of {}", link.dst, addresses.peer_mac));
+    }
+    let packet = &frame[ethernet::HEADER_LEN..];
+    let ip = ipv4::Header::parse(packet).map_err(|error| format!("IPv4 header: {error:?}"))?;
+    if ip.protocol != ipv4::PROTOCOL_TCP {
+        return Ok(None);
+    }
+    if (ip.src, ip.dst) != (addresses.subject, addresses.peer) {
+        return Err(format!("from {} to {}", ip.src, ip.dst));
+    }
+    let segment = &packet[ip.header_len..ip.total_len];
+    let header = tcp::Header::parse(segment).map_err(|error| format!("TCP header: {error:?}"))?;
+    if !tcp::verify_checksum(ip.src, ip.dst, segment, false) {
+        return Err("its TCP checksum is wrong".to_owned());
+    }
+    let options = header.options(segment);
+    Ok(Some(Sent { payload: segment[header.header_len..].to_vec(), header, options }))
+}
+
+/// How `sent` differs from what was expected; `None` when it does not.
+pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin) -> Option<String> {
+    let differs = |what: &str, wanted: &dyn std::fmt::Display, got: &dyn std::fmt::Display| {
+        Some(format!("{what} {got} instead of {wanted}"))
+    };
+    let header = &sent.header;
+    // PSH is a hint about the sender's buffers (RFC 9293 §3.9.1.2), so it is not compared.
+    let essential = |flags: Flags| Flags(flags.0 & !Flags::PSH.0);
+    if essential(expected.flags) != essential(header.flags) {
+        let show = crate::decode::flags;
+        return differs("flags", &show(expected.flags), &show(header.flags));
+    }
+    // Without a connection numbers are what the injected segment said.
+    let seq = header.seq.distance_from(origin.subject);
+    if seq != expected.seq {
+        return differs("seq", &expected.seq, &seq);
+    }
+    if sent.payload.len() != expected.len {
+        return differs("length", &expected.len, &sent.payload.len());
+    }
+    if let Some(wanted) = expected.ack {
+        let ack = header.ack.distance_from(origin.peer);
+        if ack != wanted {
+            return differs("ack", &wanted, &ack);
+        }
+    }
+    if let Some(wanted) = expected.window
+        && wanted != header.window
+    {
+        return differs("win", &wanted, &header.window);
+    }
+    let payload = expected.payload();
+    if payload != sent.payload {
+        return differs("payload", &payload.escape_ascii(), &sent.payload.escape_ascii());
+    }
+    options_difference(expected.options.as_ref()?, &sent.options, origin)
+}
+
+fn options_difference(expected: &OptionList, sent: &Options, origin: &Origin) -> Option<String> {
+    let matches = |number: Number, is: u32| number == Number::Any || number == Number::Is(is);
+    let mut left = *sent;
+    let mut sacks = sent.sack_blocks().iter();
+    for option in &expected.options {
+        let found = match *option {
+            TcpOption::Mss(mss) => left.mss.take() == Some(mss),
+            TcpOption::WindowScale(wanted) => {
+                left.window_scale.take().is_some_and(|shift| matches(wanted, u32::from(shift)))
+            }
+            TcpOption::SackPermitted => std::mem::take(&mut left.sack_permitted),
+            TcpOption::Timestamps(value, echo) => left
+                .timestamps
+                .take()
+                .is_some_and(|timestamps| matches(value, timestamps.value) && matches(echo, timestamps.echo)),
+            TcpOption::Sack(from, to) => {
+                left.sack_count = left.sack_count.saturating_sub(1);
+                sacks.next() == Some(&(origin.peer + from, origin.peer + to))
+            }
+        };
+        if !found {
+            return Some(format!("{option:?} is not among its options{}", crate::decode::options(sent)));
+        }
+    }
+    let rest = crate::decode::options(&left);
+    (!expected.more && !rest.is_empty()).then(|| format!("options{rest} were not expected"))
+}

@@ -1,0 +1,199 @@
+//! What happened: a hash of everything, and on demand lines to read and a pcap.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::rc::Rc;
+
+use netcore::Instant;
+use netcore::port::{Capabilities, FrameQueue, Port};
+
+use crate::decode::Decoder;
+use crate::frame::SimFrame;
+use crate::pcap::PcapWriter;
+use crate::wire::Fate;
+
+/// Takes note of every frame; clones write to the same place.
+#[derive(Clone, Default)]
+pub struct Trace(Rc<RefCell<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    now: Instant,
+    hash: u64,
+    frames: u64,
+    lines: Option<Box<dyn Write>>,
+    pcap: Option<PcapWriter<BufWriter<File>>>,
+    decoder: Decoder,
+}
+
+impl Trace {
+    /// Writes a line per frame and event to `out` from now on.
+    pub fn write_lines(&self, out: Box<dyn Write>) {
+        self.0.borrow_mut().lines = Some(out);
+    }
+
+    /// Writes every frame, those of the channel included, to a pcap file from now on.
+    ///
+    /// # Errors
+    /// The file cannot be made or written.
+    pub fn write_pcap(&self, path: &std::path::Path) -> std::io::Result<()> {
+        let file = BufWriter::new(File::create(path)?);
+        self.0.borrow_mut().pcap = Some(PcapWriter::new(file)?);
+        Ok(())
+    }
+
+    /// A number that two runs share only if the same frames passed at the same times.
+    pub fn hash(&self) -> u64 {
+        self.0.borrow().hash
+    }
+
+    /// Frames that passed.
+    pub fn frames(&self) -> u64 {
+        self.0.borrow().frames
+    }
+
+    /// Lets time come.
+    pub fn set_now(&self, now: Instant) {
+        self.0.borrow_mut().now = now;
+    }
+
+    /// A frame was put on the wire.
+    pub(crate) fn wire_frame(&self, now: Instant, from: &str, bytes: &[u8], fate: Fate) {
+        let mut inner = self.0.borrow_mut();
+        inner.take(now, bytes);
+        if inner.lines.is_some() {
+            let mut line = format!("{from:>9} > {}", inner.decoder.wire_frame(bytes));
+            for (yes, word) in
+                [(fate.lost, "lost"), (fate.corrupted, "damaged"), (fate.reordered, "overtaken")]
+            {
+                if yes {
+                    line.push_str(&format!("  [{word}]"));
+                }
+            }
+            if let Some(later) = fate.again_after {
+                line.push_str(&format!("  [again after {} us]", later.micros()));
+            }
+            inner.line(now, &line);
+        }
+    }
+
+    /// A message was put into a ring of the channel.
+    fn channel_frame(&self, from: &str, bytes: &[u8]) {
+        let mut inner = self.0.borrow_mut();
+        let now = inner.now;
+        inner.take(now, bytes);
+        if inner.lines.is_some() {
+            let line = format!("{from:>9} = {}", inner.decoder.channel_frame(bytes));
+            inner.line(now, &line);
+        }
+    }
+
+    /// Something else happened.
+    pub fn note(&self, text: &str) {
+        let mut inner = self.0.borrow_mut();
+        let now = inner.now;
+        inner.mix(now.micros());
+        inner.mix_bytes(text.as_bytes());
+        if inner.lines.is_some() {
+            inner.line(now, &format!("        -- {text}"));
+        }
+    }
+
+    /// Writes out what is still held back.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn flush(&self) -> std::io::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        if let Some(lines) = &mut inner.lines {
+            lines.flush()?;
+        }
+        if let Some(pcap) = &mut inner.pcap {
+            pcap.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn take(&mut self, now: Instant, bytes: &[u8]) {
+        self.frames += 1;
+        self.mix(now.micros());
+        self.mix_bytes(bytes);
+        if let Some(pcap) = &mut self.pcap
+            && pcap.frame(now, bytes).is_err()
+        {
+            self.pcap = None;
+        }
+    }
+
+    fn line(&mut self, now: Instant, text: &str) {
+        if let Some(out) = &mut self.lines {
+            let at = now.micros();
+            if writeln!(out, "{:>6}.{:06} {text}", at / 1_000_000, at % 1_000_000).is_err() {
+                self.lines = None;
+            }
+        }
+    }
+
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+
+    fn mix_bytes(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.mix(u64::from_le_bytes(last));
+        self.mix(bytes.len() as u64);
+    }
+}
+
+/// A port around a port that notes everything sent through it.
+pub struct Tap<P> {
+    inner: P,
+    name: &'static str,
+    trace: Trace,
+    one: FrameQueue<SimFrame>,
+}
+
+impl<P: Port<Frame = SimFrame>> Tap<P> {
+    /// `name`: who sends.
+    pub fn new(inner: P, name: &'static str, trace: Trace) -> Self {
+        Self { inner, name, trace, one: FrameQueue::with_capacity(1) }
+    }
+}
+
+impl<P: Port<Frame = SimFrame>> Port for Tap<P> {
+    type Frame = SimFrame;
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn receive(&mut self, into: &mut FrameQueue<SimFrame>, max: usize) -> usize {
+        self.inner.receive(into, max)
+    }
+
+    fn send(&mut self, from: &mut FrameQueue<SimFrame>) -> usize {
+        let mut count = 0;
+        while let Some(frame) = from.pop() {
+            // What the inner port did not take stays in `one` and goes back to the front.
+            let noted = netcore::Frame::bytes(&frame).to_vec();
+            let Ok(()) = self.one.push(frame) else { break };
+            if self.inner.send(&mut self.one) == 0 {
+                if let Some(frame) = self.one.pop() {
+                    let _taken_back = from.unpop(frame);
+                }
+                break;
+            }
+            self.trace.channel_frame(self.name, &noted);
+            count += 1;
+        }
+        count
+    }
+}

@@ -1,0 +1,464 @@
+//! The world of one seed: everybody, the wire between them, time, and the checks.
+//!
+//! Time stands still while anybody has something to do, and then jumps to the next arrival or
+//! deadline. A world goes through four stages: the keys are loaded over a good wire; everything
+//! in the scenario happens; all requests must come to an end on a wire that has become good; and
+//! then time passes until nothing may be left of any connection.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use loadgen::{ClientConfig, Clients, ErrorKind};
+use netcore::rng::SeededRng;
+use netcore::{Duration, Instant};
+use protocol::ethernet::Mac;
+use server::{CoreApp, Engine, EngineStart};
+use stack::{App, ConnectionId, EndReason, Output};
+
+use crate::counting::{self, COUNTERS, CountingClients};
+use crate::frame::{Pool, SimFrame};
+use crate::hostile::{Hostile, HostileConfig};
+use crate::machine::{Machine, MachineConfig};
+use crate::scenario::{Event, POOL_FRAMES, Scenario};
+use crate::trace::Trace;
+use crate::wire::{MTU, Wire, WirePort};
+
+const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const PORT: u16 = 6379;
+const CLIENTS_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const CLIENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const COUNTING_MAC: Mac = Mac([2, 0, 0, 0, 0, 3]);
+const COUNTING: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+const HOSTILE_MAC: Mac = Mac([2, 0, 0, 0, 0, 4]);
+const HOSTILE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
+
+/// How long a request may take, and how long all of them once the wire is good.
+const PATIENCE: Duration = Duration::from_secs(400);
+/// How long until nothing may be left of anything.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3 * 3600);
+/// Rounds without time passing that count as a loop without end.
+const ROUNDS_MAX: u32 = 100_000;
+/// Deadlines in a row that had passed already, likewise.
+const SPINS_MAX: u32 = 20_000;
+
+/// What a seed came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The same in every replay.
+    pub hash: u64,
+    /// Frames and messages that passed.
+    pub frames: u64,
+    /// Requests that were answered rightly.
+    pub requests: u64,
+    /// Frames that the wire lost, damaged, repeated or reordered.
+    pub harmed: u64,
+    /// Virtual time.
+    pub time: Duration,
+}
+
+/// Plays the scenario of `seed`.
+///
+/// # Errors
+/// What went wrong, and when.
+pub fn play(seed: u64, trace: &Trace) -> Result<Report, String> {
+    play_scenario(Scenario::draw(seed), trace)
+}
+
+/// Plays a scenario.
+///
+/// # Errors
+/// What went wrong, and when.
+pub fn play_scenario(scenario: Scenario, trace: &Trace) -> Result<Report, String> {
+    let mut world = World::new(scenario, trace.clone());
+    world.run().map_err(|error| {
+        let at = world.now.micros();
+        format!("at {}.{:06} s: {error}", at / 1_000_000, at % 1_000_000)
+    })?;
+    Ok(Report {
+        hash: trace.hash(),
+        frames: trace.frames(),
+        requests: world.clients.results().transactions
+            + world.counting.as_ref().map_or(0, |(counting, _)| counting.acknowledged()),
+        harmed: world.wire.harmed(),
+        time: world.now.since(Instant::ZERO),
+    })
+}
+
+struct World {
+    scenario: Scenario,
+    trace: Trace,
+    now: Instant,
+    /// When the scenario's own time began, behind the loading.
+    began: Instant,
+    wire: Wire,
+    faults_change_at: Option<Instant>,
+    machine_pool: Pool,
+    client_pool: Pool,
+    engine: Arc<Engine>,
+    machine: Machine<WirePort, CoreApp>,
+    clients: Clients<SimFrame>,
+    clients_port: WirePort,
+    counting: Option<(CountingClients, WirePort)>,
+    hostile: Option<Hostile>,
+    events: VecDeque<(Instant, Event)>,
+    /// Deadlines in a row that had already passed.
+    spins: u32,
+}
+
+impl World {
+    fn new(scenario: Scenario, trace: Trace) -> Self {
+        let seeded = |what: u64| SeededRng::new(scenario.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ what);
+        let wire = Wire::new(seeded(1), trace.clone());
+        let machine_pool = Pool::new(2048, POOL_FRAMES);
+        let client_pool = Pool::new(2048, 65_536);
+        let server_port = wire.attach("server", SERVER_MAC.0, machine_pool.clone());
+        let clients_port = wire.attach("clients", CLIENTS_MAC.0, client_pool.clone());
+        wire.record(SERVER_MAC.0);
+        let start = EngineStart {
+            unix_us_at_zero: 1_700_000_000_000_000,
+            secret: [9; 16],
+            seed: scenario.seed,
+            cores: scenario.cores,
+            stopwatch: None,
+        };
+        let engine = Arc::new(Engine::new(server::Config::default(), start));
+        let apps = (0..scenario.cores).map(|core| CoreApp::new(Arc::clone(&engine), core)).collect();
+        let config = machine_config(&scenario);
+        let machine =
+            Machine::new(config, apps, server_port, machine_pool.clone(), seeded(2), trace.clone());
+        let mut world = Self {
+            clients: Clients::new(client_config(&scenario), scenario.workload.clone()),
+            clients_port,
+            counting: None,
+            hostile: None,
+            events: VecDeque::new(),
+            trace,
+            now: Instant::ZERO,
+            began: Instant::ZERO,
+            wire,
+            faults_change_at: None,
+            machine_pool,
+            client_pool,
+            engine,
+            machine,
+            spins: 0,
+            scenario,
+        };
+        world.clients.stop_issuing();
+        world
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let loading_ends = self.now + PATIENCE;
+        self.run_until(loading_ends, |world| world.clients.loaded() && world.clients.idle())?;
+        if !self.clients.loaded() {
+            let (done, all) = self.clients.load_progress();
+            return Err(format!("loading stopped at key {done} of {all}{}", self.first_error()));
+        }
+        self.begin();
+        let over = self.faults_end() + PATIENCE;
+        self.run_until(over, |world| world.requests_done() && world.hostile_done())?;
+        if !self.requests_done() {
+            return Err(self.unfinished());
+        }
+        self.check_replies()?;
+        self.check_counters()?;
+        let forgotten = self.now + FORGOTTEN_AFTER;
+        self.run_until(forgotten, |world| world.nothing_left().is_ok())?;
+        self.nothing_left()
+    }
+
+    /// The keys are there; now the scenario begins.
+    fn begin(&mut self) {
+        self.began = self.now;
+        self.trace.note("loaded; the scenario begins");
+        let scenario = &self.scenario;
+        let seeded = |what: u64| SeededRng::new(scenario.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ what);
+        let target = SocketAddrV4::new(SERVER, PORT);
+        if scenario.counting > 0 {
+            let port = self.wire.attach("counting", COUNTING_MAC.0, self.client_pool.clone());
+            let config = counting::stack_config(COUNTING_MAC, COUNTING);
+            let clients =
+                CountingClients::new(config, target, scenario.counting, scenario.counting_total, seeded(3));
+            self.counting = Some((clients, port));
+        }
+        if scenario.hostile_per_second > 0 {
+            let port = self.wire.attach("hostile", HOSTILE_MAC.0, self.client_pool.clone());
+            let config = HostileConfig {
+                mac: HOSTILE_MAC,
+                address: HOSTILE,
+                target,
+                target_mac: SERVER_MAC,
+                others: vec![(CLIENTS_MAC, CLIENTS), (COUNTING_MAC, COUNTING)],
+                per_second: scenario.hostile_per_second,
+                until: self.began + scenario.hostile_for,
+            };
+            self.hostile = Some(Hostile::new(config, self.wire.clone(), port, seeded(4)));
+        }
+        self.events = scenario.events.iter().map(|&(after, event)| (self.began + after, event)).collect();
+        self.faults_change_at = Some(self.now);
+        self.clients.begin_measuring();
+        self.clients.allow(scenario.requests);
+    }
+
+    fn faults_end(&self) -> Instant {
+        let faults = self.began + self.scenario.faults.end().since(Instant::ZERO);
+        let events = self.scenario.events.last().map_or(Duration::ZERO, |(at, _)| *at);
+        faults.max(self.began + events).max(self.began + self.scenario.hostile_for)
+    }
+
+    // ---- time ----
+
+    /// Goes on until `done` or `until`.
+    fn run_until(&mut self, until: Instant, done: impl Fn(&Self) -> bool) -> Result<(), String> {
+        loop {
+            self.settle()?;
+            if done(self) || self.now >= until {
+                return Ok(());
+            }
+            self.jump(until)?;
+        }
+    }
+
+    /// Rounds until nobody has anything to do at this instant.
+    fn settle(&mut self) -> Result<(), String> {
+        self.wire.set_now(self.now);
+        self.trace.set_now(self.now);
+        self.happen();
+        let mut rounds = 0;
+        while self.round() {
+            rounds += 1;
+            if rounds > ROUNDS_MAX {
+                return Err("somebody is busy for ever while time stands still".to_owned());
+            }
+        }
+        match self.counting.as_ref().and_then(|(counting, _)| counting.failure()) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    fn round(&mut self) -> bool {
+        let now = self.now;
+        let mut any = self.clients.poll(&mut self.clients_port, &mut self.client_pool, now).any();
+        if let Some((counting, port)) = &mut self.counting {
+            any |= counting.poll(port, &mut self.client_pool, now);
+        }
+        if let Some(hostile) = &mut self.hostile {
+            any |= hostile.poll(now);
+        }
+        any | self.machine.round(now)
+    }
+
+    /// The faults and events whose time has come.
+    fn happen(&mut self) {
+        if self.faults_change_at.is_some_and(|at| at <= self.now) {
+            let plan_time = Instant::ZERO + self.now.since(self.began);
+            let (faults, until) = self.scenario.faults.at(plan_time);
+            self.trace.note(&format!("the wire: {faults:?}"));
+            self.wire.set_faults(faults);
+            self.faults_change_at = until.map(|until| self.began + until.since(Instant::ZERO));
+        }
+        while let Some((_, event)) = self.events.pop_front_if(|(at, _)| *at <= self.now) {
+            match event {
+                Event::RestartHost(core) => self.restart_host(core),
+                Event::RestartFirmware => self.machine.restart_firmware(),
+                Event::PoolLimit(limit) => {
+                    self.trace.note(&format!("pool limit {limit}"));
+                    self.machine_pool.set_limit(limit);
+                }
+            }
+        }
+    }
+
+    /// The keyspace survives, as after a restart from disk; the clients of that core do not.
+    fn restart_host(&mut self, core: usize) {
+        for client in self.engine.clients().into_iter().filter(|client| client.core == core) {
+            self.engine.cores[core].clients.remove(client.id);
+            self.engine.connected.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.machine.restart_host(core, CoreApp::new(Arc::clone(&self.engine), core));
+    }
+
+    /// Lets time jump to whatever comes next.
+    fn jump(&mut self, until: Instant) -> Result<(), String> {
+        let counting = self.counting.as_ref().and_then(|(counting, _)| counting.next_deadline());
+        let deadlines = [
+            ("the machine", self.machine.next_deadline()),
+            ("clients", Some(self.clients.next_deadline())),
+            ("counting clients", counting),
+            ("hostile client", self.hostile.as_ref().and_then(Hostile::next_deadline)),
+            ("wire", self.wire.next_arrival()),
+            ("faults", self.faults_change_at),
+            ("events", self.events.front().map(|(at, _)| *at)),
+        ];
+        let next = deadlines.iter().filter_map(|(who, at)| at.map(|at| (at, *who))).min();
+        let (next, who) = next.unwrap_or((until, "nobody"));
+        if next > self.now {
+            self.spins = 0;
+            self.now = next.min(until);
+            return Ok(());
+        }
+        // Somebody wanted to be called at once but did nothing: it waits for something that only
+        // time brings (a frame from an empty pool). A little later is soon enough.
+        self.spins += 1;
+        if self.spins > SPINS_MAX {
+            return Err(format!("{who} asks to be called at once and does nothing, again and again"));
+        }
+        self.now += Duration::from_micros(1 << self.spins.min(10));
+        Ok(())
+    }
+
+    // ---- checks ----
+
+    fn requests_done(&self) -> bool {
+        let results = self.clients.results();
+        let ended = results.transactions + results.errors.total() >= self.scenario.requests;
+        let counting = self.counting.as_ref().is_none_or(|(counting, _)| counting.idle());
+        ended && self.clients.settled() && self.clients.idle() && counting && self.events.is_empty()
+    }
+
+    fn hostile_done(&self) -> bool {
+        self.hostile.as_ref().is_none_or(|hostile| hostile.idle(self.now))
+    }
+
+    fn first_error(&self) -> String {
+        let error = self.clients.results().first_error.as_ref();
+        error.map_or(String::new(), |error| format!("; first error: {error}"))
+    }
+
+    fn unfinished(&self) -> String {
+        let results = self.clients.results();
+        let counting = self.counting.as_ref().map_or(0, |(clients, _)| clients.stack().gauges().connections());
+        format!(
+            "no progress: {} s after the wire became good, {} of {} requests are answered, {} failed, \
+             {counting} counting connections are open{}",
+            PATIENCE.micros() / 1_000_000,
+            results.transactions,
+            self.scenario.requests,
+            results.errors.total(),
+            self.first_error()
+        )
+    }
+
+    /// Every reply was right, and nothing failed that nobody broke.
+    fn check_replies(&self) -> Result<(), String> {
+        let errors = &self.clients.results().errors;
+        let broken = self.scenario.breaks_connections() || self.scenario.crowds_out();
+        for kind in ErrorKind::ALL {
+            let wrong = matches!(kind, ErrorKind::WrongReply | ErrorKind::ErrorReply);
+            if errors.of(kind) > 0 && (wrong || !broken) {
+                return Err(format!("{} clients saw {}{}", errors.of(kind), kind.name(), self.first_error()));
+            }
+        }
+        match &self.counting {
+            Some((counting, _)) if counting.errors() > 0 && !broken => {
+                Err(format!("{} counting connections did not end as they should", counting.errors()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing was executed twice, nothing acknowledged was lost.
+    fn check_counters(&mut self) -> Result<(), String> {
+        let Some((counting, _)) = &self.counting else { return Ok(()) };
+        for counter in 0..COUNTERS {
+            counting.check(counter, read_counter(&self.engine, counter, self.now)?)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody holds anything any more.
+    fn nothing_left(&self) -> Result<(), String> {
+        let mut left = Vec::new();
+        let counters = self.machine.firmware().counters();
+        if counters.held() > 0 {
+            let gauges = counters.iter().filter(|(name, _, value)| {
+                *value > 0 && (name.starts_with("flows_") || name.ends_with("_now")) && *name != "listeners_now"
+            });
+            left.extend(gauges.map(|(name, _, value)| format!("firmware: {name} {value}")));
+        }
+        let stacks = (0..self.machine.cores()).map(|core| ("host", self.machine.gauges(core)));
+        let counting = self.counting.as_ref().map(|(counting, _)| ("counting clients", counting.stack().gauges()));
+        for (whose, gauges) in stacks.chain(counting) {
+            for state in stack::State::ALL {
+                let count = gauges.in_state(state);
+                if count > 0 && state != stack::State::Listen {
+                    left.push(format!("{whose}: {count} connections in {}", state.name()));
+                }
+            }
+        }
+        let sessions = self.engine.connected.load(Ordering::Relaxed);
+        if sessions > 0 || !self.engine.clients().is_empty() {
+            left.push(format!("engine: {sessions} sessions, {} in its list", self.engine.clients().len()));
+        }
+        if self.wire.in_flight() > 0 {
+            left.push(format!("wire: {} frames", self.wire.in_flight()));
+        }
+        if self.machine_pool.out() > 0 {
+            left.push(format!("machine: {} frames of its pool", self.machine_pool.out()));
+        }
+        if self.client_pool.out() > 0 {
+            left.push(format!("clients: {} frames of their pool", self.client_pool.out()));
+        }
+        if left.is_empty() { Ok(()) } else { Err(format!("left behind: {}", left.join("; "))) }
+    }
+}
+
+fn machine_config(scenario: &Scenario) -> MachineConfig {
+    let mut firmware = nicfw::Config::new(SERVER_MAC);
+    let mut stack = stack::Config::new(SERVER_MAC, SERVER, 16);
+    (firmware.offload, stack.offload) = if scenario.lifecycle {
+        (nicfw::Offload::Lifecycle, stack::Offload::Lifecycle)
+    } else {
+        (nicfw::Offload::None, stack::Offload::None)
+    };
+    firmware.queues = scenario.cores;
+    firmware.flows_max = 4096;
+    firmware.time_wait_max = 8192;
+    firmware.retained_max = scenario.retained_max;
+    firmware.time_wait = scenario.time_wait;
+    stack.time_wait = scenario.time_wait;
+    stack.time_wait_max = 8192;
+    stack.connections_max = 4096;
+    stack.receive_window = scenario.receive_window;
+    stack.backlog_max = scenario.backlog_max;
+    // A peer that is gone must be found out some day, or nothing would ever end.
+    stack.keepalive = Some(Duration::from_secs(60));
+    MachineConfig { firmware, stack, ring_frames: scenario.ring_frames, port: PORT, accept: scenario.accept }
+}
+
+fn client_config(scenario: &Scenario) -> ClientConfig {
+    let network = "198.18.0.1/16".parse().expect("a constant network");
+    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, SocketAddrV4::new(SERVER, PORT));
+    config.connections = scenario.clients;
+    config.ports = (10_000, 10_000 + scenario.client_ports);
+    config.mtu = scenario.client_mtu.min(MTU);
+    [config.timestamps, config.sack_permitted, config.window_scale, config.separate_ack] = scenario.options;
+    config.timeout = PATIENCE;
+    config.epoch_us = scenario.seed & 0xffff_ffff_ffff;
+    config
+}
+
+/// A counter's value, asked of the engine itself.
+fn read_counter(engine: &Arc<Engine>, counter: usize, now: Instant) -> Result<u64, String> {
+    let mut app = CoreApp::new(Arc::clone(engine), 0);
+    app.begin(now);
+    let here = SocketAddr::V4(SocketAddrV4::new(SERVER, PORT));
+    let id = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+    let mut output = Output::new();
+    let mut session = app.connected(id, here, here, &mut output).ok_or("the engine takes no client")?;
+    app.received(&mut session, format!("GET {}\r\n", counting::key(counter)).as_bytes(), &mut output);
+    app.closed(session, EndReason::Closed);
+    let reply: Vec<u8> = output.take_chunks().flatten().collect();
+    if reply == b"$-1\r\n" {
+        return Ok(0);
+    }
+    let digits = reply.split(|&byte| byte == b'\n').nth(1).and_then(|line| line.strip_suffix(b"\r"));
+    digits
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+        .ok_or_else(|| format!("GET {} was answered \"{}\"", counting::key(counter), reply.escape_ascii()))
+}
