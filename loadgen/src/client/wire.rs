@@ -118,7 +118,8 @@ impl<F: Frame> Wire<F> {
 
     fn send_arp<L: FramePool<Frame = F>>(&mut self, packet: &arp::Packet, to: Mac, pool: &mut L) {
         let header = ethernet::Header { dst: to, src: self.mac, ether_type: EtherType::Arp };
-        self.send_with(pool, ethernet::HEADER_LEN + arp::PACKET_LEN, |bytes| {
+        let len = ethernet::HEADER_LEN + arp::PACKET_LEN;
+        queue(&mut self.tx, &mut self.counters, pool, len, |bytes| {
             header.emit(bytes);
             packet.emit(&mut bytes[ethernet::HEADER_LEN..]);
         });
@@ -223,7 +224,7 @@ impl<F: Frame> Wire<F> {
     {
         let target = self.target;
         let segment_len = tcp::HEADER_LEN + options.emitted_len();
-        let template = self.template;
+        let template = &self.template;
         let header = tcp::Header {
             src_port: local.port,
             dst_port: target.port(),
@@ -234,7 +235,7 @@ impl<F: Frame> Wire<F> {
             urgent: 0,
             header_len: 0,
         };
-        self.send_with(pool, TCP_AT + segment_len, |bytes| {
+        queue(&mut self.tx, &mut self.counters, pool, TCP_AT + segment_len, |bytes| {
             bytes[..IP_AT].copy_from_slice(&template[..IP_AT]);
             ipv4::Header::outgoing(local.addr, *target.ip(), ipv4::PROTOCOL_TCP, segment_len)
                 .emit(&mut bytes[IP_AT..]);
@@ -251,9 +252,9 @@ impl<F: Frame> Wire<F> {
     {
         let options_len = if out.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
         let headers = TCP_AT + tcp::HEADER_LEN + options_len;
-        let template = self.template;
+        let template = &self.template;
         let target = *self.target.ip();
-        self.send_with(pool, headers + out.payload.len(), |bytes| {
+        queue(&mut self.tx, &mut self.counters, pool, headers + out.payload.len(), |bytes| {
             let total_len = (bytes.len() - IP_AT) as u16;
             let (head, payload) = bytes.split_at_mut(headers);
             head.copy_from_slice(&template[..headers]);
@@ -277,23 +278,27 @@ impl<F: Frame> Wire<F> {
             tcp::fill_checksum(out.local.addr, target, &mut bytes[TCP_AT..]);
         })
     }
+}
 
-    #[inline]
-    fn send_with<L>(&mut self, pool: &mut L, len: usize, write: impl FnOnce(&mut [u8])) -> bool
-    where
-        L: FramePool<Frame = F>,
-    {
-        let Some(mut frame) = pool.allocate() else {
-            self.counters.no_frame += 1;
-            return false;
-        };
-        let Some(bytes) = frame.append(len) else {
-            self.counters.no_frame += 1;
-            return false;
-        };
-        write(bytes);
-        let queued = self.tx.push(frame).is_ok();
-        self.counters.sent += u64::from(queued);
-        queued
-    }
+/// Queues a frame of `len` bytes, filled by `write`; false when there is none or no room for it.
+#[inline]
+fn queue<F: Frame, L: FramePool<Frame = F>>(
+    tx: &mut FrameQueue<F>,
+    counters: &mut WireCounters,
+    pool: &mut L,
+    len: usize,
+    write: impl FnOnce(&mut [u8]),
+) -> bool {
+    let Some(mut frame) = pool.allocate() else {
+        counters.no_frame += 1;
+        return false;
+    };
+    let Some(bytes) = frame.append(len) else {
+        counters.no_frame += 1;
+        return false;
+    };
+    write(bytes);
+    let queued = tx.push(frame).is_ok();
+    counters.sent += u64::from(queued);
+    queued
 }
