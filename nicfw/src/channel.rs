@@ -1,12 +1,14 @@
 //! Messages from and to the host, and whose life they belong to (docs/channel.md).
 //!
 //! Each side draws an epoch when it starts, and every message carries the epoch of the side it
-//! is meant for. A host epoch that we have not seen is a new life of the host: what the old one
-//! held is reset, a bounded number of flows per round.
+//! is meant for. The queues of a host may share an epoch (one stack over all of them) or have one
+//! each (one stack per core). A new epoch on a queue is a new life of whoever served it, on that
+//! queue and on all that had the same epoch: what the old life held is reset, a bounded number
+//! of flows per round.
 
 use alloc::boxed::Box;
 
-use netcore::{Duration, Frame, FramePool, FrameQueue, Instant};
+use netcore::{Duration, FourTuple, Frame, FramePool, FrameQueue, Instant};
 use protocol::channel::{
     self, Abort, ChannelError, Close, Closed, ClosedEntry, ClosedReason, FlowId, Header, Hello, Kind, Listen,
     ListenStatus, MessageFlags, NO_HANDLE,
@@ -17,6 +19,7 @@ use protocol::tcp::{self, Flags};
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, FlowList, NO_SLOT, State};
+use crate::listen::Listener;
 use crate::packet;
 use crate::teardown::LastSegment;
 
@@ -48,7 +51,12 @@ pub(crate) struct HostQueue<F> {
     pub(crate) announce: FlowList,
     unknown: [ClosedEntry; UNKNOWN_MAX],
     unknown_len: usize,
-    /// The queue has said HELLO in the host's present life.
+    /// Epoch of whoever serves the queue; 0 before the first HELLO.
+    pub(crate) epoch: u32,
+    previous_epoch: u32,
+    /// Counts the lives that have served the queue; flows carry it.
+    pub(crate) life: u8,
+    /// The queue has said HELLO in its present life.
     joined: bool,
     hello: HelloDue,
     asked_at: Option<Instant>,
@@ -59,11 +67,6 @@ pub(crate) struct HostQueue<F> {
 pub(crate) struct Channel<F> {
     /// Ours.
     pub(crate) epoch: u32,
-    /// The host's; 0 before its first HELLO.
-    pub(crate) host_epoch: u32,
-    previous_host_epoch: u32,
-    /// Counts the host's lives; flows carry it.
-    pub(crate) life: u8,
     /// Next slot to look at for flows of an earlier life.
     sweep: u32,
     sweeping: bool,
@@ -85,15 +88,15 @@ impl<F: Frame> Channel<F> {
             announce: FlowList::EMPTY,
             unknown: [no_entry; UNKNOWN_MAX],
             unknown_len: 0,
+            epoch: 0,
+            previous_epoch: 0,
+            life: 0,
             joined: false,
             hello: if greet { HelloDue::Ask } else { HelloDue::No },
             asked_at: None,
         };
         Self {
             epoch: epoch.max(1),
-            host_epoch: 0,
-            previous_host_epoch: 0,
-            life: 0,
             sweep: 0,
             sweeping: false,
             draining: false,
@@ -133,10 +136,10 @@ impl<F: Frame> Firmware<F> {
         }
         match header.kind {
             Kind::Segment => self.segment_from_host(queue, &header, len, frame),
-            Kind::Close => self.close_from_host(&header, len, frame, pool),
-            Kind::Abort => self.abort_from_host(&header, len, frame, pool),
+            Kind::Close => self.close_from_host(queue, &header, len, frame, pool),
+            Kind::Abort => self.abort_from_host(queue, &header, len, frame, pool),
             Kind::Listen => self.listen(queue, len, frame),
-            Kind::Unlisten => self.unlisten(len, &frame),
+            Kind::Unlisten => self.unlisten(queue, len, &frame),
             Kind::Hello | Kind::Established | Kind::Closed => self.counters.add(Event::ChannelMalformed),
         }
     }
@@ -164,55 +167,84 @@ impl<F: Frame> Firmware<F> {
             // The answer carries our versions, so that the host can say what is wrong.
             return self.counters.add(Event::ChannelVersion);
         }
-        if hello.epoch == self.channel.previous_host_epoch {
+        let host = &mut self.channel.queues[queue];
+        if hello.epoch == host.previous_epoch {
             // Left over in a ring from before the restart.
-            self.channel.queues[queue].hello = HelloDue::No;
+            host.hello = HelloDue::No;
             return self.counters.add(Event::ChannelStale);
         }
-        if hello.epoch != self.channel.host_epoch {
-            self.host_started(hello.epoch);
+        if hello.epoch != host.epoch {
+            let old = core::mem::replace(&mut host.epoch, hello.epoch);
+            if old != 0 {
+                self.host_restarted(queue, old);
+            }
         }
         if is_reply && header.epoch != self.channel.epoch {
             // It answers an earlier life of ours.
             return self.stale(queue);
         }
         self.channel.queues[queue].joined = true;
+        self.spread();
+    }
+
+    /// Spreads flows over the queues that take part.
+    fn spread(&mut self) {
         let queues = &self.channel.queues;
         self.steering.set_queues((0..queues.len()).filter(|&queue| queues[queue].joined));
     }
 
-    fn host_started(&mut self, epoch: u32) {
-        if self.channel.host_epoch != 0 {
-            self.counters.add(Event::HostRestarted);
-            self.channel.previous_host_epoch = self.channel.host_epoch;
-            self.channel.life = self.channel.life.wrapping_add(1);
-            (self.channel.sweep, self.channel.sweeping) = (0, true);
-            for queue in 0..self.channel.queues.len() {
-                self.channel.queues[queue].joined = false;
-                self.channel.queues[queue].unknown_len = 0;
-                while let Some(slot) = first(&self.channel.queues[queue].closed) {
-                    self.closed_reported(queue, slot);
+    /// The life with epoch `old` is over, on `queue` and wherever else it served.
+    fn host_restarted(&mut self, queue: usize, old: u32) {
+        self.counters.add(Event::HostRestarted);
+        for other in 0..self.channel.queues.len() {
+            let host = &mut self.channel.queues[other];
+            if other != queue {
+                if host.epoch != old {
+                    continue;
                 }
+                host.epoch = 0;
+            }
+            host.previous_epoch = old;
+            host.life = host.life.wrapping_add(1);
+            host.joined = false;
+            host.unknown_len = 0;
+            while let Some(slot) = first(&self.channel.queues[other].closed) {
+                self.closed_reported(other, slot);
             }
             for place in self.listeners.places() {
-                if let Some(listener) = self.listeners.get_mut(place) {
-                    listener.open = false;
-                }
+                self.listeners.leave(place, other);
             }
-            self.channel.draining = true;
         }
-        self.channel.host_epoch = epoch;
+        (self.channel.sweep, self.channel.sweeping, self.channel.draining) = (0, true, true);
+        self.spread();
+    }
+
+    /// The queue for a new flow: the one that scaling chose, unless whoever serves it does not
+    /// listen there.
+    #[inline]
+    pub(crate) fn queue_for(&self, listener: &Listener, tuple: &FourTuple) -> u16 {
+        let chosen = self.steering.queue(tuple);
+        if listener.queues & 1 << chosen != 0 {
+            return chosen;
+        }
+        let queues = &self.channel.queues;
+        let epoch = queues[usize::from(chosen)].epoch;
+        let listens = |queue: usize| listener.queues & 1 << queue != 0;
+        if (0..queues.len()).any(|queue| listens(queue) && queues[queue].epoch == epoch) {
+            return chosen;
+        }
+        (0..queues.len()).find(|&queue| listens(queue)).unwrap_or(0) as u16
     }
 
     fn listen(&mut self, queue: usize, len: usize, mut frame: F) {
         let Ok(mut listen) = Listen::parse(&frame.bytes()[BODY_AT..BODY_AT + len]) else {
             return self.counters.add(Event::ChannelMalformed);
         };
-        let added = self.listeners.add(listen).is_some();
+        let added = self.listeners.add(listen, queue);
         self.counters.add(if added { Event::ListenAccepted } else { Event::ListenRefused });
         listen.status = if added { ListenStatus::Accepted } else { ListenStatus::TableFull };
-        let header =
-            Header { flags: MessageFlags::REPLY, ..Header::new(Kind::Listen, self.channel.host_epoch) };
+        let epoch = self.channel.queues[queue].epoch;
+        let header = Header { flags: MessageFlags::REPLY, ..Header::new(Kind::Listen, epoch) };
         frame.truncate(BODY_AT + Listen::LEN);
         let out = frame.bytes_mut();
         channel::emit_ethernet(self.config.mac, self.config.mac, out);
@@ -221,24 +253,29 @@ impl<F: Frame> Firmware<F> {
         self.event_to_host(queue, frame);
     }
 
-    fn unlisten(&mut self, len: usize, frame: &F) {
+    fn unlisten(&mut self, queue: usize, len: usize, frame: &F) {
         let Ok(listen) = Listen::parse(&frame.bytes()[BODY_AT..BODY_AT + len]) else {
             return self.counters.add(Event::ChannelMalformed);
         };
-        let place = self.listeners.find(listen.addr, listen.port);
-        if let Some(listener) = place.and_then(|place| self.listeners.get_mut(place)) {
-            listener.open = false;
+        if let Some(place) = self.listeners.find(listen.addr, listen.port) {
+            self.listeners.leave(place, queue);
             self.channel.draining = true;
         }
     }
 
     /// The flow that a message is about, if the host may still speak of it.
     #[inline]
-    fn held_flow(&mut self, header: &Header) -> Result<u32, Gone> {
+    fn held_flow(&mut self, queue: usize, header: &Header) -> Result<u32, Gone> {
         let Some(slot) = self.flows.resolve(header.flow) else { return Err(Gone::Unknown) };
         let flow = &self.flows[slot];
+        let queues = &self.channel.queues;
+        let home = &queues[usize::from(flow.queue)];
+        if home.epoch != queues[queue].epoch {
+            // Another stack's.
+            return Err(Gone::Unknown);
+        }
         match flow.state {
-            State::Established if flow.host_life == self.channel.life => Ok(slot),
+            State::Established if flow.host_life == home.life => Ok(slot),
             // CLOSED is on its way.
             State::Established
             | State::LastAck
@@ -253,7 +290,7 @@ impl<F: Frame> Firmware<F> {
     /// A segment of the host: noted, and sent.
     #[inline]
     fn segment_from_host(&mut self, queue: usize, header: &Header, len: usize, mut frame: F) {
-        let slot = match self.held_flow(header) {
+        let slot = match self.held_flow(queue, header) {
             Ok(slot) => slot,
             Err(Gone::Closing) => return self.counters.add(Event::ChannelUnknownFlow),
             Err(Gone::Unknown) => return self.unknown_flow(queue, header),
@@ -288,13 +325,14 @@ impl<F: Frame> Firmware<F> {
 
     fn close_from_host<P: FramePool<Frame = F>>(
         &mut self,
+        queue: usize,
         header: &Header,
         len: usize,
         mut frame: F,
         pool: &mut P,
     ) {
         // A flow that has ended meanwhile needs no closing; the host forgets it in any case.
-        let Ok(slot) = self.held_flow(header) else {
+        let Ok(slot) = self.held_flow(queue, header) else {
             return self.counters.add(Event::ChannelUnknownFlow);
         };
         self.flows[slot].handle = header.handle;
@@ -315,6 +353,7 @@ impl<F: Frame> Firmware<F> {
 
     fn abort_from_host<P: FramePool<Frame = F>>(
         &mut self,
+        queue: usize,
         header: &Header,
         len: usize,
         frame: F,
@@ -323,7 +362,7 @@ impl<F: Frame> Firmware<F> {
         let Ok(abort) = Abort::parse(&frame.bytes()[BODY_AT..BODY_AT + len]) else {
             return self.counters.add(Event::ChannelMalformed);
         };
-        match self.held_flow(header) {
+        match self.held_flow(queue, header) {
             Ok(slot) => self.abort(slot, abort, frame, pool),
             Err(Gone::Unknown | Gone::Closing) => self.counters.add(Event::ChannelUnknownFlow),
         }
@@ -401,7 +440,7 @@ impl<F: Frame> Firmware<F> {
     #[inline]
     pub(crate) fn is_of_earlier_life(&self, slot: u32) -> bool {
         let flow = &self.flows[slot];
-        flow.host_life != self.channel.life
+        flow.host_life != self.channel.queues[usize::from(flow.queue)].life
             && matches!(flow.state, State::Waiting | State::Announcing | State::Established)
     }
 
@@ -410,7 +449,7 @@ impl<F: Frame> Firmware<F> {
         self.channel.draining = false;
         for place in self.listeners.places() {
             let mut budget = SWEEP_PER_ROUND;
-            while let Some(listener) = self.listeners.get(place).filter(|listener| !listener.open) {
+            while let Some(listener) = self.listeners.get(place).filter(|listener| !listener.is_open()) {
                 let Some(slot) = first(&listener.waiting) else {
                     self.listeners.free(place);
                     break;
@@ -434,7 +473,7 @@ impl<F: Frame> Firmware<F> {
         let host = &mut self.channel.queues[queue];
         let due = core::mem::replace(&mut host.hello, HelloDue::No);
         let flags = if due == HelloDue::Reply { MessageFlags::REPLY } else { MessageFlags::default() };
-        let header = Header { flags, ..Header::new(Kind::Hello, self.channel.host_epoch) };
+        let header = Header { flags, ..Header::new(Kind::Hello, host.epoch) };
         let hello = Hello {
             epoch: self.channel.epoch,
             version_min: channel::VERSION,
@@ -457,11 +496,12 @@ impl<F: Frame> Firmware<F> {
             if count == 0 || host.out.is_full() {
                 return;
             }
+            let epoch = host.epoch;
             let body_len = Closed::LEN + count * Closed::ENTRY_LEN;
             let Some(mut frame) = self.allocate(pool) else { return };
             let Some(out) = frame.append(BODY_AT + body_len) else { return };
             channel::emit_ethernet(self.config.mac, self.config.mac, out);
-            let header = Header::new(Kind::Closed, self.channel.host_epoch);
+            let header = Header::new(Kind::Closed, epoch);
             header.emit(body_len, &mut out[HEADER_AT..]);
             Closed::emit_count(count, &mut out[BODY_AT..]);
             for at in out[BODY_AT + Closed::LEN..].chunks_exact_mut(Closed::ENTRY_LEN) {

@@ -13,8 +13,16 @@ use crate::flow_table::FlowList;
 pub(crate) struct Listener {
     pub(crate) listen: Listen,
     pub(crate) waiting: FlowList,
-    /// False: no longer; the place is free when nothing waits any more.
-    pub(crate) open: bool,
+    /// The host queues that listen, one bit each. None: no longer, and the place is free when
+    /// nothing waits any more.
+    pub(crate) queues: u128,
+}
+
+impl Listener {
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.queues != 0
+    }
 }
 
 /// The listeners. A handful: looked through in order.
@@ -36,24 +44,33 @@ impl Listeners {
             .iter()
             .position(|place| {
                 place.as_ref().is_some_and(|listener| {
-                    listener.open && listener.listen.port == port && listener.listen.addr == addr
+                    listener.is_open() && listener.listen.port == port && listener.listen.addr == addr
                 })
             })
             .map(|place| place as u16)
     }
 
-    /// Adds a listener, or changes the one that has the same address and port.
-    pub(crate) fn add(&mut self, listen: Listen) -> Option<u16> {
-        if let Some(place) = self.find(listen.addr, listen.port) {
-            if let Some(listener) = self.get_mut(place) {
-                listener.listen = listen;
-            }
-            return Some(place);
+    /// Adds a listener for a host queue, or changes the one that has the same address and port;
+    /// false when there is no room.
+    pub(crate) fn add(&mut self, listen: Listen, queue: usize) -> bool {
+        if let Some(place) = self.find(listen.addr, listen.port)
+            && let Some(listener) = self.get_mut(place)
+        {
+            listener.listen = listen;
+            listener.queues |= 1 << queue;
+            return true;
         }
-        let place = self.places.iter().position(Option::is_none)?;
-        self.places[place] = Some(Listener { listen, waiting: FlowList::EMPTY, open: true });
+        let Some(place) = self.places.iter().position(Option::is_none) else { return false };
+        self.places[place] = Some(Listener { listen, waiting: FlowList::EMPTY, queues: 1 << queue });
         self.used = self.used.max(place + 1);
-        Some(place as u16)
+        true
+    }
+
+    /// A host queue no longer listens here.
+    pub(crate) fn leave(&mut self, place: u16, queue: usize) {
+        if let Some(listener) = self.get_mut(place) {
+            listener.queues &= !(1 << queue);
+        }
     }
 
     #[inline]
@@ -81,6 +98,6 @@ impl Listeners {
     }
 
     pub(crate) fn open_count(&self) -> usize {
-        self.places[..self.used].iter().flatten().filter(|listener| listener.open).count()
+        self.places[..self.used].iter().flatten().filter(|listener| listener.is_open()).count()
     }
 }

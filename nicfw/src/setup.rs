@@ -110,8 +110,8 @@ impl<F: Frame> Firmware<F> {
             self.reset_flow(oldest, None, pool);
         }
         let slot = self.flows.allocate()?;
-        let queue = self.steering.queue(&segment.tuple);
-        let host_life = self.channel.life;
+        let queue = self.listeners.get(place).map_or(0, |listener| self.queue_for(listener, &segment.tuple));
+        let host_life = self.channel.queues[usize::from(queue)].life;
         let flow = &mut self.flows[slot];
         *flow = Flow {
             tuple: segment.tuple,

@@ -125,7 +125,7 @@ impl<F: Frame> Firmware<F> {
         let header = Header {
             kind: Kind::Segment,
             flags: MessageFlags::CHECKSUM_GOOD,
-            epoch: self.channel.host_epoch,
+            epoch: self.channel.queues[usize::from(flow.queue)].epoch,
             flow: self.flows.id(slot),
             handle: flow.handle,
         };
@@ -192,7 +192,7 @@ impl<F: Frame> Firmware<F> {
         let header = Header {
             flags,
             flow: self.flows.id(slot),
-            ..Header::new(Kind::Established, self.channel.host_epoch)
+            ..Header::new(Kind::Established, self.channel.queues[queue].epoch)
         };
         if !self.put_header(&mut frame, &header, Established::LEN + packet_len, Established::LEN) {
             return;

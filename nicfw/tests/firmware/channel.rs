@@ -131,6 +131,50 @@ fn two_queues_take_part_when_they_have_said_hello() {
 }
 
 #[test]
+fn one_stack_per_queue_lives_and_dies_alone() {
+    let mut world = World::bare(Config { queues: 2, ..config() });
+    for queue in 0..2 {
+        world.host_epoch = 500 + queue as u32;
+        world.hello(queue);
+        let Some(Msg::Hello(header, hello)) = world.to_host_queue(queue).pop() else { panic!() };
+        assert_eq!(header.epoch, world.host_epoch);
+        world.nic_epoch = hello.epoch;
+    }
+    assert_eq!(world.count(Event::HostRestarted), 0);
+    // Only queue 0 listens: it gets every connection, wherever scaling would put it.
+    world.listen_on(0, listen_body());
+    let connect = |world: &mut World, ports: std::ops::Range<u16>| {
+        for port in ports {
+            let iss = world.syn(&Seg::new(SYN, 100, 0).port(port)).seq;
+            world.client(&Seg::new(PSH_ACK, 101, iss + 1).port(port).data(b"x"));
+        }
+        [0, 1].map(|queue| world.to_host_queue(queue).len())
+    };
+    assert_eq!(connect(&mut world, 1..9), [8, 0]);
+    world.listen_on(1, listen_body());
+    let [first, second] = connect(&mut world, 9..17);
+    assert!(first > 0 && second > 0 && first + second == 8);
+    // A message about the flow of another stack is refused.
+    let iss = world.syn(&Seg::new(SYN, 100, 0).port(20)).seq;
+    world.client(&Seg::new(PSH_ACK, 101, iss + 1).port(20).data(b"x"));
+    let queue = usize::from(world.nic.host_output(0).is_empty());
+    let Some(Msg::Established(header, ..)) = world.to_host_queue(queue).pop() else { panic!() };
+    world.tell(1 - queue, Header { kind: Kind::Abort, ..header_for(&world, header) }, &[&[0; 8]]);
+    assert_eq!(world.to_wire(), []);
+    // Queue 1 starts anew: its flows go, those of queue 0 and the listener stay.
+    world.host_epoch = 502;
+    world.hello(1);
+    assert_eq!(world.to_wire().len(), second + queue);
+    assert_eq!(world.flows_in(State::Established) as usize, 8 + first + 1 - queue);
+    world.to_host_queue(1);
+    assert_eq!(connect(&mut world, 30..40), [10, 0]);
+}
+
+fn header_for(world: &World, header: Header) -> Header {
+    Header { epoch: world.nic_epoch, flags: MessageFlags::default(), ..header }
+}
+
+#[test]
 fn a_plain_card_passes_everything_on() {
     let config = Config { offload: Offload::None, queues: 2, ..config() };
     let mut world = World::bare(config);

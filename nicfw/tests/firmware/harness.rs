@@ -272,10 +272,14 @@ impl World {
     }
 
     pub fn listen(&mut self, listen: Listen) {
+        self.listen_on(0, listen);
+    }
+
+    pub fn listen_on(&mut self, queue: usize, listen: Listen) {
         let mut body = [0; Listen::LEN];
         listen.emit(&mut body);
-        self.tell(0, Header::new(Kind::Listen, self.nic_epoch), &[&body]);
-        let answer = self.to_host();
+        self.tell(queue, Header::new(Kind::Listen, self.nic_epoch), &[&body]);
+        let answer = self.to_host_queue(queue);
         let [Msg::Listen(header, listen)] = &answer[..] else { panic!("{answer:?}") };
         assert!(header.flags.has(MessageFlags::REPLY));
         assert_eq!(listen.status, ListenStatus::Accepted);
