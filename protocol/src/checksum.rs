@@ -14,6 +14,7 @@ impl Sum {
 
     /// Adds bytes that start at an even offset of the whole.
     #[inline]
+    #[expect(clippy::should_implement_trait, reason = "not an addition of two sums")]
     pub fn add(self, bytes: &[u8]) -> Self {
         let mut sum = u128::from(self.0);
         let (words, rest) = bytes.as_chunks::<8>();
