@@ -9,52 +9,11 @@
 
 mod support;
 
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use protocol::resp::inline::{self, WordSink};
-use support::{Client, Server};
-
-struct Redis {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl Redis {
-    fn start() -> Option<Self> {
-        let folder = std::env::temp_dir().join(format!("mayfly-differential-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder for the socket");
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--enable-debug-command", "yes", "--unixsocket"])
-            .arg(folder.join("redis.sock"))
-            .arg("--dir")
-            .arg(&folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        Some(Self { process, folder })
-    }
-    /// Connects as soon as the server listens.
-    fn client(&mut self) -> Client<UnixStream> {
-        loop {
-            if let Ok(stream) = UnixStream::connect(self.folder.join("redis.sock")) {
-                return Client::new(stream);
-            }
-            assert!(self.process.try_wait().expect("its state").is_none(), "redis-server has ended");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
+use support::Server;
+use support::redis::Redis;
 
 #[derive(Default)]
 struct Words {

@@ -4,10 +4,12 @@
 //! and a transaction that selects databases locks by key alone. [`shard`] is the table, [`key`]
 //! a key and its hash, [`object`] what a key holds.
 
+pub mod dict;
 pub mod hash;
 pub mod key;
 pub mod list;
 pub mod object;
+pub mod order;
 pub mod set;
 pub mod shard;
 pub mod string;

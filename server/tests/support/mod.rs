@@ -1,6 +1,8 @@
 //! A server in this process, and a client that sees raw replies.
 #![allow(missing_docs, unreachable_pub, dead_code, reason = "each test program uses a part")]
 
+pub mod redis;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
