@@ -317,7 +317,7 @@ impl<F: Frame> Firmware<F> {
             ethernet::Header { dst: flow.remote_mac, src: self.config.mac, ether_type: EtherType::Ipv4 };
         link.emit(frame.bytes_mut());
         self.counters.add(Event::SegmentToWire);
-        self.to_wire(frame);
+        self.put_on_wire(frame);
         if last.tcp.flags.any(Flags::RST) {
             self.end(slot);
         }

@@ -305,7 +305,7 @@ impl<F: Frame> Firmware<F> {
             return self.message(queue, frame, pool);
         }
         self.counters.add(Event::RawToWire);
-        self.to_wire(frame);
+        self.put_on_wire(frame);
     }
 
     fn due<P: FramePool<Frame = F>>(&mut self, pool: &mut P) -> usize {
@@ -351,17 +351,17 @@ impl<F: Frame> Firmware<F> {
         if let Some(mut frame) = reuse
             && segment.write(&mut frame)
         {
-            return self.to_wire(frame);
+            return self.put_on_wire(frame);
         }
         if let Some(mut frame) = self.allocate(pool)
             && segment.write(&mut frame)
         {
-            self.to_wire(frame);
+            self.put_on_wire(frame);
         }
     }
 
     #[inline]
-    pub(crate) fn to_wire(&mut self, frame: F) {
+    pub(crate) fn put_on_wire(&mut self, frame: F) {
         let event = match self.wire_out.push(frame) {
             Ok(()) => Event::WireSent,
             Err(_) => Event::WireQueueFull,

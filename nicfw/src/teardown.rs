@@ -86,7 +86,7 @@ impl<F: Frame> Firmware<F> {
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
             let link = ethernet::Header { dst: to, src: self.config.mac, ether_type: EtherType::Ipv4 };
             link.emit(frame.bytes_mut());
-            return self.to_wire(frame);
+            return self.put_on_wire(frame);
         }
         // The peer's window is too small, or no frame was left for a copy: keep the original.
         frame.truncate(last.end);
@@ -344,7 +344,7 @@ impl<F: Frame> Firmware<F> {
         }
         let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, flow.snd_una, self.ts_now) };
         if segment.write(&mut frame) {
-            self.to_wire(frame);
+            self.put_on_wire(frame);
         }
     }
 

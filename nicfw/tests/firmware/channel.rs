@@ -12,7 +12,7 @@ use crate::harness::*;
 #[test]
 fn the_firmware_greets_and_answers() {
     let mut world = World::bare(config());
-    let messages = world.to_host();
+    let messages = world.host_messages();
     let [Msg::Hello(header, hello)] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!((header.flags, header.epoch), (MessageFlags::default(), 0));
     assert_ne!(hello.epoch, 0);
@@ -27,15 +27,15 @@ fn a_stale_message_is_dropped_and_answered_with_hello() {
     world.nic_epoch ^= 1;
     world.host_abort(&conn);
     world.host_abort(&conn);
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     assert_eq!(world.flows_in(State::Established), 1);
-    let messages = world.to_host();
+    let messages = world.host_messages();
     let [Msg::Hello(header, _)] = &messages[..] else { panic!("only one, rate-limited: {messages:?}") };
     assert!(!header.flags.has(MessageFlags::REPLY));
     assert_eq!(world.count(Event::ChannelStale), 2);
     world.pass(Duration::from_millis(100));
     world.host_abort(&conn);
-    assert_eq!(world.to_host().len(), 1);
+    assert_eq!(world.host_messages().len(), 1);
 }
 
 #[test]
@@ -46,22 +46,22 @@ fn a_host_that_restarts_has_its_flows_reset() {
     world.client(&Seg::new(ACK, 101, iss + 1).port(2));
     let closing = world.connect(3);
     world.host_close(&closing, b"bye", 1000, false);
-    world.to_wire();
+    world.wire_segments();
     world.host_epoch = 501;
     world.hello(0);
-    let mut resets = world.to_wire();
+    let mut resets = world.wire_segments();
     resets.sort_by_key(|segment| segment.client_port);
     assert_eq!(resets.len(), 2, "{resets:?}");
     assert_eq!((resets[0].flags, resets[0].client_port, resets[0].seq), (RST_ACK, 1, held.seq));
     assert_eq!((resets[1].flags, resets[1].client_port, resets[1].seq), (RST_ACK, 2, iss + 1));
     assert_eq!(world.flows_in(State::FinWait1), 1, "what was handed over goes on");
-    let messages = world.to_host();
+    let messages = world.host_messages();
     assert!(matches!(&messages[..], [Msg::Hello(header, _)] if header.epoch == 501), "{messages:?}");
     assert_eq!(world.count(Event::HostRestarted), 1);
     // Listeners are forgotten; an old HELLO in a ring changes nothing.
     let frame = Seg::new(SYN, 100, 0).port(9).frame();
     world.wire(&frame);
-    assert_eq!(world.to_host(), [Msg::Raw(frame)]);
+    assert_eq!(world.host_messages(), [Msg::Raw(frame)]);
     world.host_epoch = 500;
     world.hello(0);
     world.silent();
@@ -81,11 +81,11 @@ fn many_flows_are_reset_a_few_per_round() {
     }
     world.host_epoch = 501;
     world.hello(0);
-    assert_eq!(world.to_wire().len(), 256);
+    assert_eq!(world.wire_segments().len(), 256);
     // A segment of a flow that is not reset yet resets it.
     let last = Seg::new(ACK, 106, 0).port(1000);
     world.client(&last);
-    assert_eq!(world.to_wire().len(), 257);
+    assert_eq!(world.wire_segments().len(), 257);
     world.pass(Duration::ZERO);
     world.pass(Duration::ZERO);
     assert_eq!(world.nic.counters().flows(), 0);
@@ -99,22 +99,22 @@ fn two_queues_take_part_when_they_have_said_hello() {
     let tuple =
         |port| FourTuple { local_addr: SERVER, remote_addr: CLIENT, local_port: PORT, remote_port: port };
     let toeplitz = Toeplitz::default();
-    world.to_host_queue(0);
-    world.to_host_queue(1);
+    world.queue_messages(0);
+    world.queue_messages(1);
     world.hello(0);
-    let Some(Msg::Hello(_, hello)) = world.to_host_queue(0).pop() else { panic!() };
+    let Some(Msg::Hello(_, hello)) = world.queue_messages(0).pop() else { panic!() };
     world.nic_epoch = hello.epoch;
     for port in 1..=16 {
         world.client(&Seg::new(SYN, 100, 0).port(port));
     }
-    assert_eq!((world.to_host_queue(0).len(), world.to_host_queue(1).len()), (16, 0));
+    assert_eq!((world.queue_messages(0).len(), world.queue_messages(1).len()), (16, 0));
     world.hello(1);
-    world.to_host_queue(1);
+    world.queue_messages(1);
     for port in 1..=16 {
         world.client(&Seg::new(SYN, 100, 0).port(port));
         let queue = toeplitz.hash(&tuple(port)) as usize % 2;
-        assert_eq!(world.to_host_queue(queue).len(), 1, "port {port}");
-        assert_eq!(world.to_host_queue(1 - queue), []);
+        assert_eq!(world.queue_messages(queue).len(), 1, "port {port}");
+        assert_eq!(world.queue_messages(1 - queue), []);
     }
     // Connections too, from the first message to the last.
     world.listen(listen_body());
@@ -123,9 +123,9 @@ fn two_queues_take_part_when_they_have_said_hello() {
         let iss = world.syn(&Seg::new(SYN, 100, 0).port(port)).seq;
         world.client(&Seg::new(PSH_ACK, 101, iss + 1).port(port).data(b"x"));
         world.client(&Seg::new(RST, 102, 0).port(port));
-        let messages = world.to_host_queue(queue);
+        let messages = world.queue_messages(queue);
         assert!(matches!(&messages[..], [Msg::Established(..), Msg::Closed(_)]), "{messages:?}");
-        assert_eq!(world.to_host_queue(1 - queue), []);
+        assert_eq!(world.queue_messages(1 - queue), []);
     }
     world.all_gone();
 }
@@ -136,7 +136,7 @@ fn one_stack_per_queue_lives_and_dies_alone() {
     for queue in 0..2 {
         world.host_epoch = 500 + queue as u32;
         world.hello(queue);
-        let Some(Msg::Hello(header, hello)) = world.to_host_queue(queue).pop() else { panic!() };
+        let Some(Msg::Hello(header, hello)) = world.queue_messages(queue).pop() else { panic!() };
         assert_eq!(header.epoch, world.host_epoch);
         world.nic_epoch = hello.epoch;
     }
@@ -148,7 +148,7 @@ fn one_stack_per_queue_lives_and_dies_alone() {
             let iss = world.syn(&Seg::new(SYN, 100, 0).port(port)).seq;
             world.client(&Seg::new(PSH_ACK, 101, iss + 1).port(port).data(b"x"));
         }
-        [0, 1].map(|queue| world.to_host_queue(queue).len())
+        [0, 1].map(|queue| world.queue_messages(queue).len())
     };
     assert_eq!(connect(&mut world, 1..9), [8, 0]);
     world.listen_on(1, listen_body());
@@ -158,15 +158,15 @@ fn one_stack_per_queue_lives_and_dies_alone() {
     let iss = world.syn(&Seg::new(SYN, 100, 0).port(20)).seq;
     world.client(&Seg::new(PSH_ACK, 101, iss + 1).port(20).data(b"x"));
     let queue = usize::from(world.nic.host_output(0).is_empty());
-    let Some(Msg::Established(header, ..)) = world.to_host_queue(queue).pop() else { panic!() };
+    let Some(Msg::Established(header, ..)) = world.queue_messages(queue).pop() else { panic!() };
     world.tell(1 - queue, Header { kind: Kind::Abort, ..header_for(&world, header) }, &[&[0; 8]]);
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     // Queue 1 starts anew: its flows go, those of queue 0 and the listener stay.
     world.host_epoch = 502;
     world.hello(1);
-    assert_eq!(world.to_wire().len(), second + queue);
+    assert_eq!(world.wire_segments().len(), second + queue);
     assert_eq!(world.flows_in(State::Established) as usize, 8 + first + 1 - queue);
-    world.to_host_queue(1);
+    world.queue_messages(1);
     assert_eq!(connect(&mut world, 30..40), [10, 0]);
 }
 
@@ -187,8 +187,8 @@ fn a_plain_card_passes_everything_on() {
         let tuple =
             FourTuple { local_addr: SERVER, remote_addr: CLIENT, local_port: PORT, remote_port: port };
         let queue = toeplitz.hash(&tuple) as usize % 2;
-        assert_eq!(world.to_host_queue(queue), [Msg::Raw(frame)]);
-        assert_eq!(world.to_host_queue(1 - queue), []);
+        assert_eq!(world.queue_messages(queue), [Msg::Raw(frame)]);
+        assert_eq!(world.queue_messages(1 - queue), []);
     }
     let short = vec![1, 2, 3];
     world.nic.wire_frame(HeapFrame::from_bytes(&short), &mut world.pool, world.now);
@@ -204,7 +204,7 @@ fn a_full_host_queue_loses_data_but_no_news() {
     let conn = world.connect(1);
     let mut reset_me = world.connect(2);
     world.host_segment(&mut reset_me, ACK, b"", true);
-    world.to_wire();
+    world.wire_segments();
     let iss = world.syn(&Seg::new(SYN, 100, 0).port(3)).seq;
     // Data stops before the queue is full.
     for _ in 0..20 {
@@ -224,9 +224,9 @@ fn a_full_host_queue_loses_data_but_no_news() {
     assert_eq!(world.flows_in(State::Waiting), 1);
     world.client(&Seg::new(RST, 106, 0).port(2));
     assert_eq!(world.flows_in(State::Ended), 1);
-    assert_eq!(world.to_host().len(), 16);
+    assert_eq!(world.host_messages().len(), 16);
     world.client(&request);
-    let messages = world.to_host();
+    let messages = world.host_messages();
     assert!(messages.iter().any(|message| matches!(message, Msg::Established(..))), "{messages:?}");
     assert!(messages.iter().any(|message| matches!(message, Msg::Closed(_))), "{messages:?}");
 }
@@ -240,9 +240,9 @@ fn immediate_news_waits_for_room() {
         world.client(&Seg::new(ACK, 101, iss + 1).port(port));
     }
     assert_eq!((world.flows_in(State::Established), world.flows_in(State::Announcing)), (8, 2));
-    assert_eq!(world.to_host().len(), 8);
+    assert_eq!(world.host_messages().len(), 8);
     world.pass(Duration::ZERO);
-    assert_eq!(world.to_host().len(), 2);
+    assert_eq!(world.host_messages().len(), 2);
     assert_eq!(world.flows_in(State::Established), 10);
 }
 
@@ -286,12 +286,12 @@ fn what_the_host_says_of_an_ended_flow_is_ignored() {
     let mut conn = world.connect(1);
     world.host_segment(&mut conn, PSH_ACK, b"reply", true);
     world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
-    world.to_wire();
+    world.wire_segments();
     // Crossing CLOSED on the way.
     world.host_segment(&mut conn, ACK, b"", true);
     world.host_close(&conn, b"", 1000, false);
     world.host_abort(&conn);
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     assert_eq!(world.count(Event::ChannelUnknownFlow), 3);
     assert_eq!(world.closed().len(), 1);
 }
@@ -304,7 +304,7 @@ fn listeners_run_out_and_change() {
     let mut body = [0; Listen::LEN];
     Listen { port: 6380, ..listen_body() }.emit(&mut body);
     world.tell(0, Header::new(Kind::Listen, world.nic_epoch), &[&body]);
-    let messages = world.to_host();
+    let messages = world.host_messages();
     let [Msg::Listen(_, listen)] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(listen.status, ListenStatus::TableFull);
 }
@@ -326,6 +326,6 @@ fn the_wire_queue_is_bounded() {
     for port in 1..=10 {
         world.client(&Seg::new(SYN, 100, 0).port(port));
     }
-    assert_eq!(world.to_wire().len(), 8);
+    assert_eq!(world.wire_segments().len(), 8);
     assert_eq!(world.count(Event::WireQueueFull), 2);
 }

@@ -256,7 +256,7 @@ impl World {
     pub fn join(&mut self) {
         for queue in 0..self.nic.config().queues {
             self.hello(queue);
-            let answer = self.to_host_queue(queue).pop();
+            let answer = self.queue_messages(queue).pop();
             let Some(Msg::Hello(header, hello)) = answer else { panic!("no answer to HELLO: {answer:?}") };
             assert!(header.flags.has(MessageFlags::REPLY));
             assert_eq!(header.epoch, self.host_epoch);
@@ -279,7 +279,7 @@ impl World {
         let mut body = [0; Listen::LEN];
         listen.emit(&mut body);
         self.tell(queue, Header::new(Kind::Listen, self.nic_epoch), &[&body]);
-        let answer = self.to_host_queue(queue);
+        let answer = self.queue_messages(queue);
         let [Msg::Listen(header, listen)] = &answer[..] else { panic!("{answer:?}") };
         assert!(header.flags.has(MessageFlags::REPLY));
         assert_eq!(listen.status, ListenStatus::Accepted);
@@ -333,25 +333,25 @@ impl World {
         frames
     }
 
-    pub fn to_wire(&mut self) -> Vec<Seg> {
+    pub fn wire_segments(&mut self) -> Vec<Seg> {
         self.wire_frames().iter().map(|bytes| sent(bytes)).collect()
     }
 
     /// Exactly one segment was sent to the wire.
     pub fn one(&mut self) -> Seg {
-        let mut segments = self.to_wire();
+        let mut segments = self.wire_segments();
         assert_eq!(segments.len(), 1, "{segments:?}");
         segments.remove(0)
     }
 
-    pub fn to_host_queue(&mut self, queue: usize) -> Vec<Msg> {
+    pub fn queue_messages(&mut self, queue: usize) -> Vec<Msg> {
         let mut frames = std::mem::take(&mut self.host_logs[queue]);
         frames.extend(drain(self.nic.host_output(queue)));
         frames.iter().map(|bytes| message(bytes)).collect()
     }
 
-    pub fn to_host(&mut self) -> Vec<Msg> {
-        self.to_host_queue(0)
+    pub fn host_messages(&mut self) -> Vec<Msg> {
+        self.queue_messages(0)
     }
 
     pub fn count(&self, event: Event) -> u64 {
@@ -364,15 +364,15 @@ impl World {
 
     /// Nothing to anybody.
     pub fn silent(&mut self) {
-        assert_eq!(self.to_wire(), []);
-        assert_eq!(self.to_host(), []);
+        assert_eq!(self.wire_segments(), []);
+        assert_eq!(self.host_messages(), []);
     }
 
     /// After long enough, nothing is left of anything.
     pub fn all_gone(&mut self) {
         self.pass(Duration::from_secs(1000));
         for queue in 0..self.nic.config().queues {
-            self.to_host_queue(queue);
+            self.queue_messages(queue);
         }
         self.wire_frames();
         let held: Vec<_> = self
@@ -409,9 +409,9 @@ impl World {
     pub fn connect(&mut self, port: u16) -> Conn {
         let iss = self.syn(&Seg::new(SYN, 100, 0).port(port)).seq;
         self.client(&Seg::new(ACK, 101, iss + 1).port(port));
-        assert_eq!(self.to_wire(), []);
+        assert_eq!(self.wire_segments(), []);
         self.client(&Seg::new(PSH_ACK, 101, iss + 1).port(port).data(b"hello"));
-        let messages = self.to_host();
+        let messages = self.host_messages();
         let [Msg::Established(header, established, Some(first))] = &messages[..] else {
             panic!("{messages:?}")
         };
@@ -456,7 +456,7 @@ impl World {
     }
 
     pub fn closed(&mut self) -> Vec<(FlowId, u32, ClosedReason)> {
-        let messages = self.to_host();
+        let messages = self.host_messages();
         messages
             .iter()
             .flat_map(|message| match message {

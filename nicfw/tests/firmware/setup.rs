@@ -55,7 +55,7 @@ fn handshake(offer: Options) {
     assert_eq!(world.flows_in(State::Waiting), 1);
     let request = Seg::new(PSH_ACK, 0, answer.seq + 1).options(options).data(b"PING\r\n");
     world.client(&request);
-    let messages = world.to_host();
+    let messages = world.host_messages();
     let [Msg::Established(header, body, Some(first))] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(header.handle, protocol::channel::NO_HANDLE);
     assert_eq!(*first, request);
@@ -90,7 +90,7 @@ fn a_lost_ack_does_not_matter() {
     let answer = world.syn(&Seg::new(SYN, 100, 0).options(full_options()));
     let ts = answer.options.timestamps.unwrap().value;
     world.client(&Seg::new(PSH_ACK, 101, answer.seq + 1).ts(7002, ts).data(b"x"));
-    assert!(matches!(&world.to_host()[..], [Msg::Established(_, _, Some(_))]));
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(_, _, Some(_))]));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn random_acks_open_nothing() {
     }
     assert_eq!(world.nic.counters().held(), 0);
     assert_eq!(world.count(Event::CookieRefused), 100_000);
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn immediate_accept_announces_at_once() {
     let mut world = World::with(config(), Listen { policy: AcceptPolicy::Immediate, ..listen_body() });
     let answer = world.syn(&Seg::new(SYN, 100, 0));
     world.client(&Seg::new(ACK, 101, answer.seq + 1));
-    let messages = world.to_host();
+    let messages = world.host_messages();
     assert!(matches!(&messages[..], [Msg::Established(_, _, None)]), "{messages:?}");
     assert_eq!(world.flows_in(State::Established), 1);
 }
@@ -202,7 +202,7 @@ fn data_out_of_order_goes_to_the_host() {
     let iss = world.syn(&Seg::new(SYN, 100, 0)).seq;
     world.client(&Seg::new(ACK, 101, iss + 1));
     world.client(&Seg::new(PSH_ACK, 111, iss + 1).data(b"second"));
-    let messages = world.to_host();
+    let messages = world.host_messages();
     let [Msg::Established(_, body, Some(first))] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(body.rcv_nxt, SeqNumber(101));
     assert_eq!((first.seq, &first.data[..]), (111, &b"second"[..]));
@@ -239,7 +239,7 @@ fn a_full_backlog_pushes_out_the_oldest() {
     // Its cookie is spent: data on the way does not bring it back.
     world.client(&Seg::new(PSH_ACK, 101, acks[0]).port(1).data(b"late"));
     assert_eq!(world.one().flags, RST);
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_full_flow_table_makes_the_peer_try_again() {
     world.host_abort(&first);
     assert_eq!(world.one().flags, RST_ACK);
     world.client(&request);
-    assert_eq!(world.to_host().len(), 1);
+    assert_eq!(world.host_messages().len(), 1);
 }
 
 #[test]
@@ -285,10 +285,10 @@ fn bad_frames_are_counted_and_others_passed() {
     fragment[14 + 10..14 + 12].copy_from_slice(&sum.to_be_bytes());
     for frame in [other_port, other_mac, arp, fragment] {
         world.wire(&frame);
-        assert_eq!(world.to_host(), [Msg::Raw(frame)]);
+        assert_eq!(world.host_messages(), [Msg::Raw(frame)]);
     }
     assert_eq!(world.count(Event::Fragment), 1);
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
 }
 
 #[test]
@@ -299,17 +299,17 @@ fn partial_checksums_only_where_the_port_has_them() {
         let sum = protocol::checksum::pseudo_header(CLIENT, SERVER, 6, 20).fold();
         frame[50..52].copy_from_slice(&sum.to_be_bytes());
         world.wire(&frame);
-        assert_eq!(world.to_wire().len(), usize::from(rx_partial_checksum));
+        assert_eq!(world.wire_segments().len(), usize::from(rx_partial_checksum));
     }
 }
 
 #[test]
 fn before_listen_everything_is_the_hosts() {
     let mut world = World::bare(config());
-    world.to_host();
+    world.host_messages();
     let frame = Seg::new(SYN, 100, 0).frame();
     world.wire(&frame);
-    assert_eq!(world.to_host(), [Msg::Raw(frame.clone())]);
+    assert_eq!(world.host_messages(), [Msg::Raw(frame.clone())]);
     world.join();
     world.listen(listen_body());
     world.wire(&frame);
@@ -319,7 +319,7 @@ fn before_listen_everything_is_the_hosts() {
     let header = protocol::channel::Header::new(Kind::Unlisten, world.nic_epoch);
     world.tell(0, header, &[&body]);
     world.wire(&frame);
-    assert_eq!(world.to_host(), [Msg::Raw(frame)]);
+    assert_eq!(world.host_messages(), [Msg::Raw(frame)]);
 }
 
 #[test]

@@ -49,10 +49,10 @@ fn passive_close_with_each_packet_lost() {
     world.pass(Duration::from_secs(2));
     assert_eq!(world.one(), first, "the timeout doubles");
     world.pass(Duration::from_secs(3));
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     // The last ACK is lost for ever: given up with RST.
     world.pass(Duration::from_secs(1000));
-    let segments = world.to_wire();
+    let segments = world.wire_segments();
     assert_eq!(segments.len(), 7);
     assert_eq!((segments[6].flags, segments[6].seq), (RST_ACK, conn.seq + 1));
     assert_eq!(world.closed().len(), 1);
@@ -71,19 +71,19 @@ fn a_fin_that_is_not_the_end_goes_to_the_host() {
         let conn = answered(&mut world, 1);
         let segment = make(&conn);
         world.client(&segment);
-        let messages = world.to_host();
+        let messages = world.host_messages();
         let [Msg::Segment(header, received)] = &messages[..] else { panic!("{messages:?}") };
         assert_eq!((header.flow, header.handle), (conn.flow, HANDLE));
         assert_eq!(*received, segment);
-        assert_eq!(world.to_wire(), []);
+        assert_eq!(world.wire_segments(), []);
     }
     // Not idle: the host has more to say.
     let mut world = World::new();
     let mut conn = world.connect(1);
     world.host_segment(&mut conn, PSH_ACK, b"part", false);
-    world.to_wire();
+    world.wire_segments();
     world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
-    assert!(matches!(&world.to_host()[..], [Msg::Segment(..)]));
+    assert!(matches!(&world.host_messages()[..], [Msg::Segment(..)]));
     // The host ends it: the peer has finished already.
     conn.ack += 1;
     world.host_close(&conn, b"rest", 1000, true);
@@ -112,7 +112,7 @@ fn a_late_duplicate_does_not_open_the_connection_again() {
     let conn = answered(&mut world, 1);
     world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
     world.client(&Seg::new(ACK, 107, conn.seq + 1).port(1));
-    world.to_wire();
+    world.wire_segments();
     world.closed();
     let iss = conn.seq - 5;
     for old in [
@@ -122,14 +122,14 @@ fn a_late_duplicate_does_not_open_the_connection_again() {
     ] {
         world.client(&old);
         assert_eq!(world.one().flags, RST);
-        assert_eq!(world.to_host(), []);
+        assert_eq!(world.host_messages(), []);
         assert_eq!(world.nic.counters().flows(), 0);
     }
     assert_eq!(world.count(Event::CookieSpent), 3);
     // A new connection of the same four-tuple is welcome at once.
     let answer = world.syn(&Seg::new(SYN, 9000, 0).port(1));
     world.client(&Seg::new(PSH_ACK, 9001, answer.seq + 1).port(1).data(b"again"));
-    assert!(matches!(&world.to_host()[..], [Msg::Established(..)]));
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
     assert_eq!(world.nic.counters().held(), 1);
 }
 
@@ -149,7 +149,7 @@ fn the_host_closes_and_the_firmware_finishes() {
     assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, conn.seq + 4, 107));
     assert_eq!(world.nic.counters().flows(), 0);
     assert_eq!(world.nic.counters().held(), 1, "TIME_WAIT");
-    assert_eq!(world.to_host(), [], "the host has forgotten the flow");
+    assert_eq!(world.host_messages(), [], "the host has forgotten the flow");
     world.all_gone();
 }
 
@@ -162,7 +162,7 @@ fn active_close_with_each_packet_lost() {
     // The last data is lost: the host's timeout, doubled each time.
     for wait_ms in [250, 500, 1000] {
         world.pass(Duration::from_millis(wait_ms - 1));
-        assert_eq!(world.to_wire(), []);
+        assert_eq!(world.wire_segments(), []);
         world.pass(Duration::from_millis(1));
         let again = world.one();
         assert_eq!((again.seq, again.ack, &again.data), (last.seq, last.ack, &last.data));
@@ -216,17 +216,17 @@ fn nobody_answers_the_close() {
     let conn = world.connect(1);
     world.host_close(&conn, b"bye", 1000, false);
     world.pass(Duration::from_secs(1000));
-    let segments = world.to_wire();
+    let segments = world.wire_segments();
     assert_eq!(segments.len(), 1 + 8 + 1);
     assert_eq!(segments[9].flags, RST_ACK);
     assert_eq!(segments[9].seq, conn.seq + 4);
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
     world.all_gone();
     // The FIN is acknowledged but the peer never closes.
     let conn = world.connect(2);
     world.host_close(&conn, b"", 1000, false);
     world.client(&Seg::new(ACK, 106, conn.seq + 1).port(2));
-    world.to_wire();
+    world.wire_segments();
     world.pass(Duration::from_secs(59));
     assert_eq!(world.flows_in(State::FinWait2), 1);
     world.pass(Duration::from_secs(1));
@@ -243,16 +243,16 @@ fn a_small_window_is_respected() {
     assert_eq!((part.flags, part.seq, &part.data[..]), (PSH_ACK, conn.seq, &b"0123"[..]));
     // Closed: nothing but a probe of one byte, for as long as the peer answers.
     world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(0));
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     for _ in 0..20 {
         world.pass(Duration::from_millis(250));
         let probe = world.one();
         assert_eq!((probe.flags, probe.seq, &probe.data[..]), (PSH_ACK, conn.seq + 4, &b"4"[..]));
         world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(0));
-        assert_eq!(world.to_wire(), []);
+        assert_eq!(world.wire_segments(), []);
         assert_eq!(world.flows_in(State::FinWait1), 1);
         world.pass(Duration::from_millis(250));
-        world.to_wire();
+        world.wire_segments();
         world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1).window(0));
     }
     // Opened: the rest at once. Exactly the data fits, the FIN does not yet.
@@ -272,7 +272,7 @@ fn data_after_the_close_resets() {
     let conn = world.connect(1);
     world.host_close(&conn, b"", 1000, false);
     world.client(&Seg::new(ACK, 106, conn.seq + 1).port(1));
-    world.to_wire();
+    world.wire_segments();
     // What was received before is only acknowledged again.
     world.client(&Seg::new(PSH_ACK, 101, conn.seq + 1).port(1).data(b"hello"));
     assert_eq!(world.one().flags, ACK);
@@ -291,10 +291,10 @@ fn the_retention_runs_full() {
     let second = world.connect(2);
     world.host_close(&first, b"kept", 1000, false);
     world.host_close(&second, b"sent only", 1000, false);
-    assert_eq!(world.to_wire().len(), 2, "both are sent");
+    assert_eq!(world.wire_segments().len(), 2, "both are sent");
     assert_eq!(world.count(Event::RetainFull), 1);
     world.pass(Duration::from_millis(250));
-    let segments = world.to_wire();
+    let segments = world.wire_segments();
     assert_eq!(segments.len(), 2);
     for segment in segments {
         if segment.client_port == 1 {
@@ -313,7 +313,7 @@ fn an_empty_pool_delays_but_does_not_lose() {
     let conn = world.connect(1);
     world.pool.set_limit(0);
     world.host_close(&conn, b"bye", 1000, false);
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     world.pool.set_limit(usize::MAX);
     world.pass(Duration::from_millis(250));
     let last = world.one();
@@ -323,7 +323,7 @@ fn an_empty_pool_delays_but_does_not_lose() {
     let other = answered(&mut world, 2);
     world.pool.set_limit(0);
     world.client(&Seg::new(FIN_ACK, 106, other.seq).port(2));
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
     assert_eq!(world.one().flags, FIN_ACK, "the answer reuses the frame");
     world.client(&Seg::new(ACK, 107, other.seq + 1).port(2));
     assert_eq!(world.flows_in(State::Ended), 1);
@@ -347,7 +347,7 @@ fn resets_from_the_peer() {
     assert_eq!(world.flows_in(State::Established), 1);
     world.client(&Seg::new(RST, 106, 0).port(1));
     assert_eq!(world.closed(), [(conn.flow, HANDLE, ClosedReason::Reset)]);
-    assert_eq!(world.to_wire(), []);
+    assert_eq!(world.wire_segments(), []);
     world.all_gone();
 }
 
@@ -357,7 +357,7 @@ fn a_reset_right_behind_data_that_the_host_has_not_acknowledged() {
     let conn = answered(&mut world, 1);
     world.client(&Seg::new(PSH_ACK, 106, conn.seq).port(1).data(b"more"));
     world.client(&Seg::new(RST, 110, 0).port(1));
-    let messages = world.to_host();
+    let messages = world.host_messages();
     assert!(matches!(&messages[..], [Msg::Segment(..), Msg::Closed(_)]), "{messages:?}");
 }
 
@@ -380,7 +380,7 @@ fn the_host_aborts() {
     world.host_abort(&conn);
     let reset = world.one();
     assert_eq!((reset.flags, reset.seq, reset.ack), (RST_ACK, conn.seq, 106));
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
     world.all_gone();
 }
 
@@ -394,12 +394,12 @@ fn in_time_wait(world: &mut World, ts: Option<u32>) -> u32 {
     let offer = Options { timestamps, ..Options::default() };
     let iss = world.syn(&Seg::new(SYN, 100, 0).options(offer).port(1)).seq;
     world.client(&with(Seg::new(PSH_ACK, 101, iss + 1).port(1).data(b"hello")));
-    let messages = world.to_host();
+    let messages = world.host_messages();
     let [Msg::Established(header, ..)] = &messages[..] else { panic!("{messages:?}") };
     let conn = Conn { flow: header.flow, seq: iss + 1, ack: 106, port: 1 };
     world.host_close(&conn, b"", 1000, false);
     world.client(&with(Seg::new(FIN_ACK, 106, iss + 2).port(1)));
-    world.to_wire();
+    world.wire_segments();
     assert_eq!(world.nic.counters().flows(), 0);
     iss + 2
 }
@@ -423,7 +423,7 @@ fn time_wait_answers_and_ignores() {
         let ack = world.one();
         assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, snd_nxt, 107), "after {old:?}");
     }
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
     world.all_gone();
 }
 
@@ -450,7 +450,7 @@ fn time_wait_is_left_early_for_a_newer_connection() {
                 ack = ack.ts(502, ts.value);
             }
             world.client(&ack);
-            assert!(matches!(&world.to_host()[..], [Msg::Established(..)]));
+            assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
             assert_eq!(world.nic.counters().held(), 1, "TIME_WAIT has given way");
         }
     }
@@ -463,7 +463,7 @@ fn ended_connections_are_bounded() {
         let conn = answered(&mut world, port);
         world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(port));
         world.client(&Seg::new(ACK, 107, conn.seq + 1).port(port));
-        world.to_wire();
+        world.wire_segments();
         world.closed();
     }
     assert_eq!(world.nic.counters().held(), 3);
@@ -482,7 +482,7 @@ fn a_short_time_wait_still_guards_the_cookie() {
     world.pass(Duration::from_secs(2));
     world.client(&Seg::new(PSH_ACK, 101, snd_nxt - 1).port(1).data(b"hello"));
     assert_eq!(world.one().flags, RST);
-    assert_eq!(world.to_host(), []);
+    assert_eq!(world.host_messages(), []);
     world.all_gone();
 }
 
@@ -491,7 +491,7 @@ fn segments_outside_the_window_are_acknowledged_not_believed() {
     let mut world = World::new();
     let conn = world.connect(1);
     world.host_close(&conn, b"bye", 1000, false);
-    world.to_wire();
+    world.wire_segments();
     // ACK of what was never sent; FIN far ahead; SYN inside.
     world.client(&Seg::new(ACK, 106, conn.seq + 100).port(1));
     assert_eq!(world.one().flags, ACK);
