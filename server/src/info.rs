@@ -155,7 +155,10 @@ fn commandstats(cx: &mut Context<'_>, out: &mut String) {
         let (calls, rejected, failed) = (sum(|s| &s.calls), sum(|s| &s.rejected), sum(|s| &s.failed));
         if calls + rejected + failed > 0 {
             let name = row.command.name;
-            let _ = write!(out, "cmdstat_{name}:calls={calls},rejected_calls={rejected},failed_calls={failed}\r\n");
+            let _ = write!(
+                out,
+                "cmdstat_{name}:calls={calls},rejected_calls={rejected},failed_calls={failed}\r\n"
+            );
         }
     }
 }

@@ -51,6 +51,7 @@ impl LongDouble {
     }
 
     /// The sum, or `None` when it is not finite.
+    #[allow(clippy::should_implement_trait, reason = "the sum may not exist")]
     pub fn add(self, other: Self) -> Option<Self> {
         if self.infinite || other.infinite {
             return None;
@@ -116,7 +117,8 @@ fn decimal(text: &[u8]) -> Option<(Vec<u8>, i64)> {
             if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
                 return None;
             }
-            let value = digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1 << 40));
+            let value =
+                digits.iter().fold(0i64, |value, digit| (value * 10 + i64::from(digit - b'0')).min(1 << 40));
             if exponent[0] == b'-' { -value } else { value }
         }
     };
@@ -154,7 +156,11 @@ fn from_decimal(digits: &[u8], power: i64) -> Option<(u64, i32)> {
     (0..power.unsigned_abs()).for_each(|_| scaled.multiply(10));
     // Bring the quotient into 1..2, then take 66 bits of it, one by one.
     let mut exponent = top.bits() as i32 - bottom.bits() as i32;
-    if exponent >= 0 { bottom.shift_left(exponent as usize) } else { top.shift_left(exponent.unsigned_abs() as usize) }
+    if exponent >= 0 {
+        bottom.shift_left(exponent as usize)
+    } else {
+        top.shift_left(exponent.unsigned_abs() as usize)
+    }
     if top.compare(&bottom) == Ordering::Less {
         top.shift_left(1);
         exponent -= 1;
@@ -187,7 +193,11 @@ fn round(bits: u128, exponent: i32) -> (u64, i32) {
     let half = 1u128 << (surplus - 1);
     let up = lost > half || lost == half && kept & 1 == 1;
     let kept = kept + u128::from(up);
-    if kept >> 64 != 0 { ((kept >> 1) as u64, exponent + surplus + 1) } else { (kept as u64, exponent + surplus) }
+    if kept >> 64 != 0 {
+        ((kept >> 1) as u64, exponent + surplus + 1)
+    } else {
+        (kept as u64, exponent + surplus)
+    }
 }
 
 /// A whole number of any size, least word first, no zero words at the end.
@@ -265,7 +275,8 @@ impl Big {
             self.0.clear();
             return;
         }
-        let bit = |words: &[u32], at: usize| words.get(at / 32).is_some_and(|word| word >> (at % 32) & 1 == 1);
+        let bit =
+            |words: &[u32], at: usize| words.get(at / 32).is_some_and(|word| word >> (at % 32) & 1 == 1);
         let half = bits > 0 && bit(&self.0, bits - 1);
         let below = (0..bits.saturating_sub(1)).any(|at| bit(&self.0, at));
         let odd = bit(&self.0, bits);
@@ -307,7 +318,11 @@ mod tests {
     use super::LongDouble;
 
     fn sum(a: &str, b: &str) -> String {
-        LongDouble::parse(a.as_bytes()).unwrap().add(LongDouble::parse(b.as_bytes()).unwrap()).unwrap().to_text()
+        LongDouble::parse(a.as_bytes())
+            .unwrap()
+            .add(LongDouble::parse(b.as_bytes()).unwrap())
+            .unwrap()
+            .to_text()
     }
 
     #[test]

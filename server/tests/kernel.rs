@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::net::{Shutdown, TcpStream};
 use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 
 use support::{Server, command};
 
@@ -105,7 +105,10 @@ fn passwords_limits_and_kills() {
     let mut first = server.client();
     assert_eq!(first.ask("GET k"), "-NOAUTH Authentication required.\r\n");
     assert_eq!(first.ask("AUTH wrong"), "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
-    assert_eq!(first.ask("HELLO 3"), "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n");
+    assert_eq!(
+        first.ask("HELLO 3"),
+        "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n"
+    );
     assert_eq!(first.ask("AUTH secret"), "+OK\r\n");
     let mut second = server.client();
     assert_eq!(second.ask("AUTH default secret"), "+OK\r\n");

@@ -21,28 +21,52 @@ pub(crate) use client::check_name;
 pub const REDIS_VERSION: &str = "7.0.15";
 
 const ANYTIME: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
-const BEFORE_AUTH: Flags =
-    ANYTIME.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
+const BEFORE_AUTH: Flags = ANYTIME.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
 
 /// The group's rows.
 pub static COMMANDS: &[Command] = &[
-    Command::new("ping", -1, Flags::FAST, Keys::None, ping)
-        .doc("1.0.0", "O(1)", "[message]", "Answers PONG, or the message."),
-    Command::new("echo", 2, ANYTIME, Keys::None, echo).doc("1.0.0", "O(1)", "message", "Answers the message."),
-    Command::new("select", 2, ANYTIME, Keys::None, select)
-        .doc("1.0.0", "O(1)", "index", "Changes the selected database."),
-    Command::new("auth", -2, BEFORE_AUTH, Keys::None, auth)
-        .doc("1.0.0", "O(N) with N the length of the password", "[username] password", "Authenticates the connection."),
+    Command::new("ping", -1, Flags::FAST, Keys::None, ping).doc(
+        "1.0.0",
+        "O(1)",
+        "[message]",
+        "Answers PONG, or the message.",
+    ),
+    Command::new("echo", 2, ANYTIME, Keys::None, echo).doc(
+        "1.0.0",
+        "O(1)",
+        "message",
+        "Answers the message.",
+    ),
+    Command::new("select", 2, ANYTIME, Keys::None, select).doc(
+        "1.0.0",
+        "O(1)",
+        "index",
+        "Changes the selected database.",
+    ),
+    Command::new("auth", -2, BEFORE_AUTH, Keys::None, auth).doc(
+        "1.0.0",
+        "O(N) with N the length of the password",
+        "[username] password",
+        "Authenticates the connection.",
+    ),
     Command::new("hello", -1, BEFORE_AUTH, Keys::None, hello).doc(
         "6.0.0",
         "O(1)",
         "[protover [AUTH username password] [SETNAME clientname]]",
         "Greets the server and chooses the protocol version.",
     ),
-    Command::new("quit", -1, BEFORE_AUTH.and(Flags::NOT_QUEUED), Keys::None, quit)
-        .doc("1.0.0", "O(1)", "", "Closes the connection."),
-    Command::new("reset", 1, BEFORE_AUTH.and(Flags::NOT_QUEUED), Keys::None, reset)
-        .doc("6.2.0", "O(1)", "", "Makes the connection as new."),
+    Command::new("quit", -1, BEFORE_AUTH.and(Flags::NOT_QUEUED), Keys::None, quit).doc(
+        "1.0.0",
+        "O(1)",
+        "",
+        "Closes the connection.",
+    ),
+    Command::new("reset", 1, BEFORE_AUTH.and(Flags::NOT_QUEUED), Keys::None, reset).doc(
+        "6.2.0",
+        "O(1)",
+        "",
+        "Makes the connection as new.",
+    ),
     Command::new("client", -2, Flags::NONE, Keys::None, client::help)
         .doc("2.4.0", "Depends on subcommand", "", "Looks at and manages connections.")
         .subcommands(client::SUBCOMMANDS),

@@ -20,54 +20,126 @@ const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
 
 /// The group's rows.
 pub static COMMANDS: &[Command] = &[
-    Command::new("del", -2, WRITE, Keys::ALL, del)
-        .doc("1.0.0", "O(N) with N keys", "key [key ...]", "Removes keys."),
-    Command::new("unlink", -2, WRITE_FAST, Keys::ALL, del)
-        .doc("4.0.0", "O(1) for each key", "key [key ...]", "Removes keys."),
-    Command::new("exists", -2, READ_FAST, Keys::ALL, exists)
-        .doc("1.0.0", "O(N) with N keys", "key [key ...]", "How many of the keys exist."),
-    Command::new("touch", -2, READ_FAST, Keys::ALL, exists)
-        .doc("3.2.1", "O(N) with N keys", "key [key ...]", "Marks keys as used; how many exist."),
-    Command::new("type", 2, READ_FAST, Keys::ONE, type_of)
-        .doc("1.0.0", "O(1)", "key", "The type of a key's value."),
-    Command::new("rename", 3, WRITE, Keys::TWO, rename)
-        .doc("1.0.0", "O(1)", "key newkey", "Renames a key, replacing the new name."),
-    Command::new("renamenx", 3, WRITE_FAST, Keys::TWO, renamenx)
-        .doc("1.0.0", "O(1)", "key newkey", "Renames a key if the new name is free."),
+    Command::new("del", -2, WRITE, Keys::ALL, del).doc(
+        "1.0.0",
+        "O(N) with N keys",
+        "key [key ...]",
+        "Removes keys.",
+    ),
+    Command::new("unlink", -2, WRITE_FAST, Keys::ALL, del).doc(
+        "4.0.0",
+        "O(1) for each key",
+        "key [key ...]",
+        "Removes keys.",
+    ),
+    Command::new("exists", -2, READ_FAST, Keys::ALL, exists).doc(
+        "1.0.0",
+        "O(N) with N keys",
+        "key [key ...]",
+        "How many of the keys exist.",
+    ),
+    Command::new("touch", -2, READ_FAST, Keys::ALL, exists).doc(
+        "3.2.1",
+        "O(N) with N keys",
+        "key [key ...]",
+        "Marks keys as used; how many exist.",
+    ),
+    Command::new("type", 2, READ_FAST, Keys::ONE, type_of).doc(
+        "1.0.0",
+        "O(1)",
+        "key",
+        "The type of a key's value.",
+    ),
+    Command::new("rename", 3, WRITE, Keys::TWO, rename).doc(
+        "1.0.0",
+        "O(1)",
+        "key newkey",
+        "Renames a key, replacing the new name.",
+    ),
+    Command::new("renamenx", 3, WRITE_FAST, Keys::TWO, renamenx).doc(
+        "1.0.0",
+        "O(1)",
+        "key newkey",
+        "Renames a key if the new name is free.",
+    ),
     Command::new("copy", -3, WRITE.and(Flags::DENYOOM), Keys::TWO, copy).doc(
         "6.2.0",
         "O(N) with the size of the value",
         "source destination [DB destination-db] [REPLACE]",
         "Copies a key's value to another key.",
     ),
-    Command::new("move", 3, WRITE_FAST, Keys::ONE, move_key)
-        .doc("1.0.0", "O(1)", "key db", "Moves a key to another database."),
-    Command::new("expire", -3, WRITE_FAST, Keys::ONE, expire::expire)
-        .doc("1.0.0", "O(1)", "key seconds [NX|XX|GT|LT]", "Sets a key's time to live in seconds."),
-    Command::new("pexpire", -3, WRITE_FAST, Keys::ONE, expire::pexpire)
-        .doc("2.6.0", "O(1)", "key milliseconds [NX|XX|GT|LT]", "Sets a key's time to live in milliseconds."),
-    Command::new("expireat", -3, WRITE_FAST, Keys::ONE, expire::expireat)
-        .doc("1.2.0", "O(1)", "key unix-time-seconds [NX|XX|GT|LT]", "Sets when a key expires, in seconds."),
+    Command::new("move", 3, WRITE_FAST, Keys::ONE, move_key).doc(
+        "1.0.0",
+        "O(1)",
+        "key db",
+        "Moves a key to another database.",
+    ),
+    Command::new("expire", -3, WRITE_FAST, Keys::ONE, expire::expire).doc(
+        "1.0.0",
+        "O(1)",
+        "key seconds [NX|XX|GT|LT]",
+        "Sets a key's time to live in seconds.",
+    ),
+    Command::new("pexpire", -3, WRITE_FAST, Keys::ONE, expire::pexpire).doc(
+        "2.6.0",
+        "O(1)",
+        "key milliseconds [NX|XX|GT|LT]",
+        "Sets a key's time to live in milliseconds.",
+    ),
+    Command::new("expireat", -3, WRITE_FAST, Keys::ONE, expire::expireat).doc(
+        "1.2.0",
+        "O(1)",
+        "key unix-time-seconds [NX|XX|GT|LT]",
+        "Sets when a key expires, in seconds.",
+    ),
     Command::new("pexpireat", -3, WRITE_FAST, Keys::ONE, expire::pexpireat).doc(
         "2.6.0",
         "O(1)",
         "key unix-time-milliseconds [NX|XX|GT|LT]",
         "Sets when a key expires, in milliseconds.",
     ),
-    Command::new("ttl", 2, READ_FAST, Keys::ONE, expire::ttl)
-        .doc("1.0.0", "O(1)", "key", "A key's time to live in seconds."),
-    Command::new("pttl", 2, READ_FAST, Keys::ONE, expire::pttl)
-        .doc("2.6.0", "O(1)", "key", "A key's time to live in milliseconds."),
-    Command::new("expiretime", 2, READ_FAST, Keys::ONE, expire::expiretime)
-        .doc("7.0.0", "O(1)", "key", "When a key expires, in seconds."),
-    Command::new("pexpiretime", 2, READ_FAST, Keys::ONE, expire::pexpiretime)
-        .doc("7.0.0", "O(1)", "key", "When a key expires, in milliseconds."),
-    Command::new("persist", 2, WRITE_FAST, Keys::ONE, expire::persist)
-        .doc("2.2.0", "O(1)", "key", "Makes a key stay for ever."),
-    Command::new("randomkey", 1, READ.and(Flags::LOCK_EACH), Keys::None, scan::randomkey)
-        .doc("1.0.0", "O(1)", "", "A random key."),
-    Command::new("keys", 2, READ.and(Flags::DANGEROUS).and(Flags::LOCK_ALL), Keys::None, scan::keys)
-        .doc("1.0.0", "O(N) with N keys", "pattern", "All keys that match a pattern."),
+    Command::new("ttl", 2, READ_FAST, Keys::ONE, expire::ttl).doc(
+        "1.0.0",
+        "O(1)",
+        "key",
+        "A key's time to live in seconds.",
+    ),
+    Command::new("pttl", 2, READ_FAST, Keys::ONE, expire::pttl).doc(
+        "2.6.0",
+        "O(1)",
+        "key",
+        "A key's time to live in milliseconds.",
+    ),
+    Command::new("expiretime", 2, READ_FAST, Keys::ONE, expire::expiretime).doc(
+        "7.0.0",
+        "O(1)",
+        "key",
+        "When a key expires, in seconds.",
+    ),
+    Command::new("pexpiretime", 2, READ_FAST, Keys::ONE, expire::pexpiretime).doc(
+        "7.0.0",
+        "O(1)",
+        "key",
+        "When a key expires, in milliseconds.",
+    ),
+    Command::new("persist", 2, WRITE_FAST, Keys::ONE, expire::persist).doc(
+        "2.2.0",
+        "O(1)",
+        "key",
+        "Makes a key stay for ever.",
+    ),
+    Command::new("randomkey", 1, READ.and(Flags::LOCK_EACH), Keys::None, scan::randomkey).doc(
+        "1.0.0",
+        "O(1)",
+        "",
+        "A random key.",
+    ),
+    Command::new("keys", 2, READ.and(Flags::DANGEROUS).and(Flags::LOCK_ALL), Keys::None, scan::keys).doc(
+        "1.0.0",
+        "O(N) with N keys",
+        "pattern",
+        "All keys that match a pattern.",
+    ),
     Command::new("scan", -2, READ.and(Flags::LOCK_EACH), Keys::None, scan::scan).doc(
         "2.8.0",
         "O(1) for each call",

@@ -18,30 +18,76 @@ const WRITE_ALL: Flags = Flags::WRITE.and(Flags::DANGEROUS).and(Flags::LOCK_ALL)
 
 /// The group's rows.
 pub static COMMANDS: &[Command] = &[
-    Command::new("info", -1, ANYTIME.and(Flags::DANGEROUS).and(Flags::LOCK_EACH), Keys::None, crate::info::info)
-        .doc("1.0.0", "O(1)", "[section [section ...]]", "The server's state and counters."),
+    Command::new(
+        "info",
+        -1,
+        ANYTIME.and(Flags::DANGEROUS).and(Flags::LOCK_EACH),
+        Keys::None,
+        crate::info::info,
+    )
+    .doc("1.0.0", "O(1)", "[section [section ...]]", "The server's state and counters."),
     Command::new("dbsize", 1, Flags::READONLY.and(Flags::FAST).and(Flags::LOCK_EACH), Keys::None, dbsize)
         .doc("1.0.0", "O(1)", "", "Number of keys in the selected database."),
-    Command::new("flushdb", -1, WRITE_ALL, Keys::None, flushdb)
-        .doc("1.0.0", "O(N) with N keys", "[ASYNC|SYNC]", "Removes all keys of the selected database."),
-    Command::new("flushall", -1, WRITE_ALL, Keys::None, flushall)
-        .doc("1.0.0", "O(N) with N keys", "[ASYNC|SYNC]", "Removes all keys of all databases."),
-    Command::new("swapdb", 3, WRITE_ALL.and(Flags::FAST), Keys::None, swapdb)
-        .doc("4.0.0", "O(N) with N watching clients", "index1 index2", "Exchanges two databases."),
-    Command::new("time", 1, ANYTIME.and(Flags::FAST), Keys::None, time)
-        .doc("2.6.0", "O(1)", "", "The server's time."),
-    Command::new("lolwut", -1, Flags::READONLY.and(Flags::FAST), Keys::None, lolwut)
-        .doc("5.0.0", "O(1)", "[VERSION version]", "A small picture and the version."),
-    Command::new("role", 1, ADMIN.and(Flags::FAST), Keys::None, role)
-        .doc("2.8.12", "O(1)", "", "The server's part in replication."),
-    Command::new("wait", 3, Flags::NOSCRIPT, Keys::None, wait)
-        .doc("3.0.0", "O(1)", "numreplicas timeout", "How many replicas have the last write."),
-    Command::new("save", 1, NO_SAVE.and(Flags::NO_MULTI), Keys::None, not_saved)
-        .doc("1.0.0", "O(N) with N keys", "", "Writes the data to disk (not supported yet)."),
-    Command::new("bgsave", -1, NO_SAVE, Keys::None, not_saved)
-        .doc("1.0.0", "O(1)", "[SCHEDULE]", "Writes the data to disk in the background (not supported yet)."),
-    Command::new("lastsave", 1, ANYTIME.and(Flags::FAST).and(Flags::ADMIN), Keys::None, lastsave)
-        .doc("1.0.0", "O(1)", "", "When the data was last written to disk."),
+    Command::new("flushdb", -1, WRITE_ALL, Keys::None, flushdb).doc(
+        "1.0.0",
+        "O(N) with N keys",
+        "[ASYNC|SYNC]",
+        "Removes all keys of the selected database.",
+    ),
+    Command::new("flushall", -1, WRITE_ALL, Keys::None, flushall).doc(
+        "1.0.0",
+        "O(N) with N keys",
+        "[ASYNC|SYNC]",
+        "Removes all keys of all databases.",
+    ),
+    Command::new("swapdb", 3, WRITE_ALL.and(Flags::FAST), Keys::None, swapdb).doc(
+        "4.0.0",
+        "O(N) with N watching clients",
+        "index1 index2",
+        "Exchanges two databases.",
+    ),
+    Command::new("time", 1, ANYTIME.and(Flags::FAST), Keys::None, time).doc(
+        "2.6.0",
+        "O(1)",
+        "",
+        "The server's time.",
+    ),
+    Command::new("lolwut", -1, Flags::READONLY.and(Flags::FAST), Keys::None, lolwut).doc(
+        "5.0.0",
+        "O(1)",
+        "[VERSION version]",
+        "A small picture and the version.",
+    ),
+    Command::new("role", 1, ADMIN.and(Flags::FAST), Keys::None, role).doc(
+        "2.8.12",
+        "O(1)",
+        "",
+        "The server's part in replication.",
+    ),
+    Command::new("wait", 3, Flags::NOSCRIPT, Keys::None, wait).doc(
+        "3.0.0",
+        "O(1)",
+        "numreplicas timeout",
+        "How many replicas have the last write.",
+    ),
+    Command::new("save", 1, NO_SAVE.and(Flags::NO_MULTI), Keys::None, not_saved).doc(
+        "1.0.0",
+        "O(N) with N keys",
+        "",
+        "Writes the data to disk (not supported yet).",
+    ),
+    Command::new("bgsave", -1, NO_SAVE, Keys::None, not_saved).doc(
+        "1.0.0",
+        "O(1)",
+        "[SCHEDULE]",
+        "Writes the data to disk in the background (not supported yet).",
+    ),
+    Command::new("lastsave", 1, ANYTIME.and(Flags::FAST).and(Flags::ADMIN), Keys::None, lastsave).doc(
+        "1.0.0",
+        "O(1)",
+        "",
+        "When the data was last written to disk.",
+    ),
     Command::new("shutdown", -1, ADMIN.and(Flags::NO_MULTI).and(Flags::ALLOW_BUSY), Keys::None, shutdown)
         .doc("1.0.0", "O(1)", "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]", "Stops the server."),
     Command::new("command", -1, ANYTIME, Keys::None, command_info::all)
@@ -59,8 +105,12 @@ pub static COMMANDS: &[Command] = &[
     Command::new("latency", -2, Flags::NONE, Keys::None, inspect::help_latency)
         .doc("2.8.13", "Depends on subcommand", "", "Looks at latency events.")
         .subcommands(inspect::LATENCY),
-    Command::new("debug", -2, ADMIN, DEBUG_KEYS, inspect::debug)
-        .doc("1.0.0", "Depends on subcommand", "", "For tests."),
+    Command::new("debug", -2, ADMIN, DEBUG_KEYS, inspect::debug).doc(
+        "1.0.0",
+        "Depends on subcommand",
+        "",
+        "For tests.",
+    ),
     Command::new("acl", -2, Flags::NONE, Keys::None, inspect::help_acl)
         .doc("6.0.0", "Depends on subcommand", "", "Users and their rights: one user, default.")
         .subcommands(inspect::ACL),

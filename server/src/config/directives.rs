@@ -44,49 +44,85 @@ const fn fixed(name: &'static str, values: &'static [&'static str]) -> Directive
 /// All directives.
 pub static DIRECTIVES: &[Directive] = &[
     field("port", When::Start, |c| c.port.to_string(), |c, v| one(v, 0, 65535).map(|n| c.port = n as u16)),
-    field("bind", When::Start, |c| c.bind.join(" "), |c, v| {
-        c.bind = v.to_vec();
-        Ok(())
-    }),
-    field("tcp-backlog", When::Start, |c| c.tcp_backlog.to_string(), |c, v| {
-        one(v, 1, i64::from(i32::MAX)).map(|n| c.tcp_backlog = n as u32)
-    }),
-    field("databases", When::Start, |c| c.databases.to_string(), |c, v| {
-        one(v, 1, 4096).map(|n| c.databases = n as usize)
-    }),
-    field("requirepass", When::Always, |c| c.requirepass.clone(), |c, v| {
-        single(v).map(|text| c.requirepass = text.into())
-    }),
-    field("maxclients", When::Always, |c| c.maxclients.to_string(), |c, v| {
-        one(v, 1, i64::from(u32::MAX)).map(|n| c.maxclients = n as usize)
-    }),
-    field("timeout", When::Always, |c| c.timeout_s.to_string(), |c, v| {
-        one(v, 0, i64::from(i32::MAX)).map(|n| c.timeout_s = n as u64)
-    }),
-    field("proto-max-bulk-len", When::Always, |c| c.proto_max_bulk_len.to_string(), |c, v| {
-        let len = memory(single(v)?)?;
-        if (1024 * 1024..=1 << 30).contains(&len) {
-            c.proto_max_bulk_len = len;
+    field(
+        "bind",
+        When::Start,
+        |c| c.bind.join(" "),
+        |c, v| {
+            c.bind = v.to_vec();
             Ok(())
-        } else {
-            Err("argument must be between 1048576 and 1073741824 inclusive".into())
-        }
-    }),
-    field("slowlog-log-slower-than", When::Always, |c| c.slowlog_log_slower_than_us.to_string(), |c, v| {
-        one(v, -1, i64::MAX).map(|n| c.slowlog_log_slower_than_us = n)
-    }),
-    field("slowlog-max-len", When::Always, |c| c.slowlog_max_len.to_string(), |c, v| {
-        one(v, 0, i64::from(u32::MAX)).map(|n| c.slowlog_max_len = n as usize)
-    }),
-    field("loglevel", When::Start, |c| c.loglevel.clone(), |c, v| {
-        let level = single(v)?.to_ascii_lowercase();
-        if ["debug", "verbose", "notice", "warning"].contains(&level.as_str()) {
-            c.loglevel = level;
-            Ok(())
-        } else {
-            Err("argument(s) must be one of the following: debug, verbose, notice, warning".into())
-        }
-    }),
+        },
+    ),
+    field(
+        "tcp-backlog",
+        When::Start,
+        |c| c.tcp_backlog.to_string(),
+        |c, v| one(v, 1, i64::from(i32::MAX)).map(|n| c.tcp_backlog = n as u32),
+    ),
+    field(
+        "databases",
+        When::Start,
+        |c| c.databases.to_string(),
+        |c, v| one(v, 1, 4096).map(|n| c.databases = n as usize),
+    ),
+    field(
+        "requirepass",
+        When::Always,
+        |c| c.requirepass.clone(),
+        |c, v| single(v).map(|text| c.requirepass = text.into()),
+    ),
+    field(
+        "maxclients",
+        When::Always,
+        |c| c.maxclients.to_string(),
+        |c, v| one(v, 1, i64::from(u32::MAX)).map(|n| c.maxclients = n as usize),
+    ),
+    field(
+        "timeout",
+        When::Always,
+        |c| c.timeout_s.to_string(),
+        |c, v| one(v, 0, i64::from(i32::MAX)).map(|n| c.timeout_s = n as u64),
+    ),
+    field(
+        "proto-max-bulk-len",
+        When::Always,
+        |c| c.proto_max_bulk_len.to_string(),
+        |c, v| {
+            let len = memory(single(v)?)?;
+            if (1024 * 1024..=1 << 30).contains(&len) {
+                c.proto_max_bulk_len = len;
+                Ok(())
+            } else {
+                Err("argument must be between 1048576 and 1073741824 inclusive".into())
+            }
+        },
+    ),
+    field(
+        "slowlog-log-slower-than",
+        When::Always,
+        |c| c.slowlog_log_slower_than_us.to_string(),
+        |c, v| one(v, -1, i64::MAX).map(|n| c.slowlog_log_slower_than_us = n),
+    ),
+    field(
+        "slowlog-max-len",
+        When::Always,
+        |c| c.slowlog_max_len.to_string(),
+        |c, v| one(v, 0, i64::from(u32::MAX)).map(|n| c.slowlog_max_len = n as usize),
+    ),
+    field(
+        "loglevel",
+        When::Start,
+        |c| c.loglevel.clone(),
+        |c, v| {
+            let level = single(v)?.to_ascii_lowercase();
+            if ["debug", "verbose", "notice", "warning"].contains(&level.as_str()) {
+                c.loglevel = level;
+                Ok(())
+            } else {
+                Err("argument(s) must be one of the following: debug, verbose, notice, warning".into())
+            }
+        },
+    ),
     // Persistence, replication, clustering, memory limits: not there yet.
     fixed("save", &[""]),
     fixed("appendonly", &["no"]),

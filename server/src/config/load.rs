@@ -58,7 +58,8 @@ impl Config {
             problem: format!("the configuration file cannot be read: {error}"),
         })?;
         for (number, line) in text.lines().enumerate() {
-            let fail = |problem: String| LoadError { place: format!("{}:{}", path.display(), number + 1), problem };
+            let fail =
+                |problem: String| LoadError { place: format!("{}:{}", path.display(), number + 1), problem };
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;

@@ -23,7 +23,8 @@ fn files_are_read_with_quotes_and_includes() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("more.conf"), "maxclients 7\n").unwrap();
     let path = folder.join("redis.conf");
-    std::fs::write(&path, "# words\nport 7000\nrequirepass \"a \\x41\"\nsave \"\"\ninclude more.conf\n").unwrap();
+    std::fs::write(&path, "# words\nport 7000\nrequirepass \"a \\x41\"\nsave \"\"\ninclude more.conf\n")
+        .unwrap();
     let mut config = Config::default();
     config.load_file(&path).unwrap();
     assert_eq!((config.port, config.requirepass.as_str(), config.maxclients), (7000, "a A", 7));

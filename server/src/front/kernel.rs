@@ -128,7 +128,8 @@ impl Kernel {
                         .spawn_scoped(scope, move || worker.serve(stop))
                 })
                 .collect();
-            let mut results = vec![if handles.iter().all(Result::is_ok) { first.serve(stop) } else { Ok(()) }];
+            let mut results =
+                vec![if handles.iter().all(Result::is_ok) { first.serve(stop) } else { Ok(()) }];
             if results[0].is_err() || handles.iter().any(Result::is_err) {
                 stop.store(true, Ordering::Relaxed);
             }

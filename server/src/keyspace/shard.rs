@@ -49,6 +49,8 @@ pub struct Db {
     deadlines: BinaryHeap<Reverse<(i64, u32)>>,
     /// The hashes of all keys in order, while a `SCAN` walks here.
     scan_order: Option<Vec<u32>>,
+    /// A `SCAN` has passed here since the last [`Shard::expire`].
+    scanned: bool,
 }
 
 impl Db {
@@ -161,6 +163,7 @@ impl Db {
             self.scan_order = None;
             return None;
         }
+        self.scanned = true;
         let order = self.scan_order.get_or_insert_with(|| {
             let mut order: Vec<u32> = self.table.iter().map(|entry| entry.hash).collect();
             order.sort_unstable();
@@ -207,12 +210,15 @@ impl Watch {
     }
 }
 
+/// A key with the number of its database.
+type DbKey = (u32, Box<[u8]>);
+
 /// A part of the keyspace behind one lock.
 pub struct Shard {
     /// One per database.
     pub dbs: Vec<Db>,
     /// Watched keys (by database and key) and who watches them.
-    watchers: HashMap<(u32, Box<[u8]>), Vec<Arc<Watch>>>,
+    watchers: HashMap<DbKey, Vec<Arc<Watch>>>,
 }
 
 impl Shard {
@@ -224,6 +230,10 @@ impl Shard {
     pub fn expire(&mut self, now_ms: i64, most: usize) -> usize {
         let mut removed = 0;
         for db in 0..self.dbs.len() {
+            // The order that a SCAN left behind when it stopped halfway is given back.
+            if !core::mem::take(&mut self.dbs[db].scanned) {
+                self.dbs[db].scan_order = None;
+            }
             while removed < most {
                 let Some(entry) = self.dbs[db].take_expired(now_ms) else { break };
                 self.touch(db as u32, entry.key.as_bytes());

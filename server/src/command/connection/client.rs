@@ -19,13 +19,30 @@ const OTHERS: Flags = SELF.and(Flags::ADMIN);
 /// The subcommands.
 pub(super) static SUBCOMMANDS: &[Command] = &[
     Command::new("client|id", 2, SELF, Keys::None, id).doc("5.0.0", "O(1)", "", "This connection's number."),
-    Command::new("client|getname", 2, SELF, Keys::None, getname)
-        .doc("2.6.9", "O(1)", "", "This connection's name."),
-    Command::new("client|setname", 3, SELF, Keys::None, setname)
-        .doc("2.6.9", "O(1)", "connection-name", "Names this connection."),
-    Command::new("client|setinfo", 4, SELF, Keys::None, setinfo)
-        .doc("7.2.0", "O(1)", "<LIB-NAME libname|LIB-VER libver>", "Says which client library this is."),
-    Command::new("client|info", 2, SELF, Keys::None, info).doc("6.2.0", "O(1)", "", "Describes this connection."),
+    Command::new("client|getname", 2, SELF, Keys::None, getname).doc(
+        "2.6.9",
+        "O(1)",
+        "",
+        "This connection's name.",
+    ),
+    Command::new("client|setname", 3, SELF, Keys::None, setname).doc(
+        "2.6.9",
+        "O(1)",
+        "connection-name",
+        "Names this connection.",
+    ),
+    Command::new("client|setinfo", 4, SELF, Keys::None, setinfo).doc(
+        "7.2.0",
+        "O(1)",
+        "<LIB-NAME libname|LIB-VER libver>",
+        "Says which client library this is.",
+    ),
+    Command::new("client|info", 2, SELF, Keys::None, info).doc(
+        "6.2.0",
+        "O(1)",
+        "",
+        "Describes this connection.",
+    ),
     Command::new("client|list", -2, OTHERS, Keys::None, list).doc(
         "2.4.0",
         "O(N) with N connections",
@@ -38,18 +55,42 @@ pub(super) static SUBCOMMANDS: &[Command] = &[
         "<ip:port|[ID client-id] [TYPE type] [USER username] [ADDR ip:port] [LADDR ip:port] [SKIPME yes/no]>",
         "Closes connections.",
     ),
-    Command::new("client|no-evict", 3, OTHERS, Keys::None, no_evict)
-        .doc("7.0.0", "O(1)", "<ON|OFF>", "Keeps this connection when memory is short."),
-    Command::new("client|no-touch", 3, SELF, Keys::None, no_touch)
-        .doc("7.2.0", "O(1)", "<ON|OFF>", "Lets this connection read without counting as use."),
-    Command::new("client|reply", 3, SELF, Keys::None, reply_mode)
-        .doc("3.2.0", "O(1)", "<ON|OFF|SKIP>", "Switches replies off and on."),
-    Command::new("client|unblock", -3, OTHERS, Keys::None, unblock)
-        .doc("5.0.0", "O(log N)", "client-id [TIMEOUT|ERROR]", "Ends a blocking command of another connection."),
-    Command::new("client|getredir", 2, SELF, Keys::None, getredir)
-        .doc("6.0.0", "O(1)", "", "Where tracking messages of this connection go."),
-    Command::new("client|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help)
-        .doc("5.0.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("client|no-evict", 3, OTHERS, Keys::None, no_evict).doc(
+        "7.0.0",
+        "O(1)",
+        "<ON|OFF>",
+        "Keeps this connection when memory is short.",
+    ),
+    Command::new("client|no-touch", 3, SELF, Keys::None, no_touch).doc(
+        "7.2.0",
+        "O(1)",
+        "<ON|OFF>",
+        "Lets this connection read without counting as use.",
+    ),
+    Command::new("client|reply", 3, SELF, Keys::None, reply_mode).doc(
+        "3.2.0",
+        "O(1)",
+        "<ON|OFF|SKIP>",
+        "Switches replies off and on.",
+    ),
+    Command::new("client|unblock", -3, OTHERS, Keys::None, unblock).doc(
+        "5.0.0",
+        "O(log N)",
+        "client-id [TIMEOUT|ERROR]",
+        "Ends a blocking command of another connection.",
+    ),
+    Command::new("client|getredir", 2, SELF, Keys::None, getredir).doc(
+        "6.0.0",
+        "O(1)",
+        "",
+        "Where tracking messages of this connection go.",
+    ),
+    Command::new("client|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help).doc(
+        "5.0.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 fn id(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
@@ -59,7 +100,11 @@ fn id(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult
 
 fn getname(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let names = cx.session.info.names.lock();
-    if names.name.is_empty() { reply.null() } else { reply.bulk(&names.name) }
+    if names.name.is_empty() {
+        reply.null()
+    } else {
+        reply.bulk(&names.name)
+    }
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! `OBJECT`: how a value is stored.
 
 use crate::args::Args;
-use crate::command::table::{Command, Flags, Keys};
 use crate::command::Context;
+use crate::command::table::{Command, Flags, Keys};
 use crate::error::{CommandResult, Error};
 use crate::keyspace::string::Str;
 use crate::keyspace::{Entry, Value};
@@ -12,16 +12,36 @@ const KEY: Keys = Keys::Range { first: 2, last: 2, step: 1 };
 
 /// The subcommands.
 pub(super) static SUBCOMMANDS: &[Command] = &[
-    Command::new("object|encoding", 3, Flags::READONLY, KEY, encoding)
-        .doc("2.2.3", "O(1)", "key", "The internal encoding of a key's value."),
-    Command::new("object|freq", 3, Flags::READONLY, KEY, freq)
-        .doc("4.0.0", "O(1)", "key", "How often a key is used."),
-    Command::new("object|idletime", 3, Flags::READONLY, KEY, idletime)
-        .doc("2.2.3", "O(1)", "key", "Seconds since a key was used."),
-    Command::new("object|refcount", 3, Flags::READONLY, KEY, refcount)
-        .doc("2.2.3", "O(1)", "key", "References to a key's value."),
-    Command::new("object|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help)
-        .doc("6.2.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("object|encoding", 3, Flags::READONLY, KEY, encoding).doc(
+        "2.2.3",
+        "O(1)",
+        "key",
+        "The internal encoding of a key's value.",
+    ),
+    Command::new("object|freq", 3, Flags::READONLY, KEY, freq).doc(
+        "4.0.0",
+        "O(1)",
+        "key",
+        "How often a key is used.",
+    ),
+    Command::new("object|idletime", 3, Flags::READONLY, KEY, idletime).doc(
+        "2.2.3",
+        "O(1)",
+        "key",
+        "Seconds since a key was used.",
+    ),
+    Command::new("object|refcount", 3, Flags::READONLY, KEY, refcount).doc(
+        "2.2.3",
+        "O(1)",
+        "key",
+        "References to a key's value.",
+    ),
+    Command::new("object|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help).doc(
+        "6.2.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 fn entry<'c>(cx: &'c Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Option<&'c Entry> {

@@ -12,26 +12,48 @@ const ANYTIME: Flags = Flags::LOADING.and(Flags::STALE);
 
 /// The subcommands.
 pub(super) static SUBCOMMANDS: &[Command] = &[
-    Command::new("command|count", 2, ANYTIME, Keys::None, count).doc("2.8.13", "O(1)", "", "Number of commands."),
-    Command::new("command|info", -2, ANYTIME, Keys::None, info)
-        .doc("2.8.13", "O(N) with N commands", "[command-name [command-name ...]]", "Describes commands to clients."),
-    Command::new("command|docs", -2, ANYTIME, Keys::None, docs)
-        .doc("7.0.0", "O(N) with N commands", "[command-name [command-name ...]]", "Describes commands to people."),
+    Command::new("command|count", 2, ANYTIME, Keys::None, count).doc(
+        "2.8.13",
+        "O(1)",
+        "",
+        "Number of commands.",
+    ),
+    Command::new("command|info", -2, ANYTIME, Keys::None, info).doc(
+        "2.8.13",
+        "O(N) with N commands",
+        "[command-name [command-name ...]]",
+        "Describes commands to clients.",
+    ),
+    Command::new("command|docs", -2, ANYTIME, Keys::None, docs).doc(
+        "7.0.0",
+        "O(N) with N commands",
+        "[command-name [command-name ...]]",
+        "Describes commands to people.",
+    ),
     Command::new("command|list", -2, ANYTIME, Keys::None, list).doc(
         "7.0.0",
         "O(N) with N commands",
         "[FILTERBY <MODULE module-name|ACLCAT category|PATTERN pattern>]",
         "Names of commands.",
     ),
-    Command::new("command|getkeys", -4, ANYTIME, Keys::None, getkeys)
-        .doc("2.8.13", "O(N) with N arguments", "command [arg [arg ...]]", "The keys in a command line."),
+    Command::new("command|getkeys", -4, ANYTIME, Keys::None, getkeys).doc(
+        "2.8.13",
+        "O(N) with N arguments",
+        "command [arg [arg ...]]",
+        "The keys in a command line.",
+    ),
     Command::new("command|getkeysandflags", -4, ANYTIME, Keys::None, getkeysandflags).doc(
         "7.0.0",
         "O(N) with N arguments",
         "command [arg [arg ...]]",
         "The keys in a command line and how they are used.",
     ),
-    Command::new("command|help", 2, ANYTIME, Keys::None, help).doc("5.0.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("command|help", 2, ANYTIME, Keys::None, help).doc(
+        "5.0.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 /// `COMMAND`. Array: every command as in `COMMAND INFO`.
@@ -99,9 +121,12 @@ pub(super) fn categories(command: &Command, group: Group) -> Vec<&'static str> {
     let flags = command.flags;
     let mut found = Vec::new();
     let own = group.category().filter(|_| !is_container(command) || command.name == "command");
-    found.extend(own.or((group == Group::Server && flags.any(Flags::READONLY.and(Flags::WRITE))
-        && command.name != "lolwut")
-        .then_some("keyspace")));
+    found.extend(
+        own.or((group == Group::Server
+            && flags.any(Flags::READONLY.and(Flags::WRITE))
+            && command.name != "lolwut")
+            .then_some("keyspace")),
+    );
     if command.name.starts_with("command") || command.name == "wait" {
         found = vec!["connection"];
     }
@@ -289,8 +314,11 @@ fn write_arguments(syntax: &str, reply: &mut Reply<'_>) {
     }
 }
 
+/// Which commands `COMMAND LIST` shows.
+type Filter<'a> = Box<dyn Fn(&Command, Group) -> bool + 'a>;
+
 fn list(_: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let wanted: Box<dyn Fn(&Command, Group) -> bool> = match args.len() {
+    let wanted: Filter<'_> = match args.len() {
         2 => Box::new(|_, _| true),
         5 if args.is(2, "FILTERBY") && args.is(3, "MODULE") => Box::new(|_, _| false),
         5 if args.is(2, "FILTERBY") && args.is(3, "ACLCAT") => {

@@ -12,16 +12,36 @@ const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(F
 
 /// The subcommands.
 pub(super) static SUBCOMMANDS: &[Command] = &[
-    Command::new("config|get", -3, ADMIN, Keys::None, get)
-        .doc("2.0.0", "O(N) with N settings", "parameter [parameter ...]", "The settings that match patterns."),
-    Command::new("config|set", -4, ADMIN, Keys::None, set)
-        .doc("2.0.0", "O(N) with N settings", "parameter value [parameter value ...]", "Changes settings."),
-    Command::new("config|resetstat", 2, ADMIN, Keys::None, resetstat)
-        .doc("2.0.0", "O(1)", "", "Sets the counters back to zero."),
-    Command::new("config|rewrite", 2, ADMIN, Keys::None, rewrite)
-        .doc("2.8.0", "O(1)", "", "Writes the settings to the configuration file (not supported yet)."),
-    Command::new("config|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help)
-        .doc("5.0.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("config|get", -3, ADMIN, Keys::None, get).doc(
+        "2.0.0",
+        "O(N) with N settings",
+        "parameter [parameter ...]",
+        "The settings that match patterns.",
+    ),
+    Command::new("config|set", -4, ADMIN, Keys::None, set).doc(
+        "2.0.0",
+        "O(N) with N settings",
+        "parameter value [parameter value ...]",
+        "Changes settings.",
+    ),
+    Command::new("config|resetstat", 2, ADMIN, Keys::None, resetstat).doc(
+        "2.0.0",
+        "O(1)",
+        "",
+        "Sets the counters back to zero.",
+    ),
+    Command::new("config|rewrite", 2, ADMIN, Keys::None, rewrite).doc(
+        "2.8.0",
+        "O(1)",
+        "",
+        "Writes the settings to the configuration file (not supported yet).",
+    ),
+    Command::new("config|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help).doc(
+        "5.0.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 /// `CONFIG GET parameter [parameter …]`. Map: names and values.
@@ -41,7 +61,8 @@ fn get(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandRe
 
 fn failed(name: &[u8], reason: &str) -> Error {
     Error::text(
-        [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - ", reason.as_bytes()].concat(),
+        [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - ", reason.as_bytes()]
+            .concat(),
     )
 }
 

@@ -17,62 +17,143 @@ const KEY: Keys = Keys::Range { first: 2, last: 2, step: 1 };
 
 /// `SLOWLOG`.
 pub(super) static SLOWLOG: &[Command] = &[
-    Command::new("slowlog|get", -2, ADMIN, Keys::None, slowlog_get)
-        .doc("2.2.12", "O(N) with N entries", "[count]", "The last slow commands."),
-    Command::new("slowlog|len", 2, ADMIN, Keys::None, slowlog_len)
-        .doc("2.2.12", "O(1)", "", "How many slow commands are kept."),
-    Command::new("slowlog|reset", 2, ADMIN, Keys::None, slowlog_reset)
-        .doc("2.2.12", "O(N) with N entries", "", "Forgets the slow commands."),
-    Command::new("slowlog|help", 2, HELP, Keys::None, help_slowlog).doc("6.2.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("slowlog|get", -2, ADMIN, Keys::None, slowlog_get).doc(
+        "2.2.12",
+        "O(N) with N entries",
+        "[count]",
+        "The last slow commands.",
+    ),
+    Command::new("slowlog|len", 2, ADMIN, Keys::None, slowlog_len).doc(
+        "2.2.12",
+        "O(1)",
+        "",
+        "How many slow commands are kept.",
+    ),
+    Command::new("slowlog|reset", 2, ADMIN, Keys::None, slowlog_reset).doc(
+        "2.2.12",
+        "O(N) with N entries",
+        "",
+        "Forgets the slow commands.",
+    ),
+    Command::new("slowlog|help", 2, HELP, Keys::None, help_slowlog).doc(
+        "6.2.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 /// `MEMORY`.
 pub(super) static MEMORY: &[Command] = &[
-    Command::new("memory|usage", -3, Flags::READONLY, KEY, memory_usage)
-        .doc("4.0.0", "O(1)", "key [SAMPLES count]", "About how many bytes a key takes."),
-    Command::new("memory|doctor", 2, Flags::NONE, Keys::None, memory_doctor)
-        .doc("4.0.0", "O(1)", "", "What is wrong with memory."),
-    Command::new("memory|help", 2, HELP, Keys::None, help_memory).doc("4.0.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("memory|usage", -3, Flags::READONLY, KEY, memory_usage).doc(
+        "4.0.0",
+        "O(1)",
+        "key [SAMPLES count]",
+        "About how many bytes a key takes.",
+    ),
+    Command::new("memory|doctor", 2, Flags::NONE, Keys::None, memory_doctor).doc(
+        "4.0.0",
+        "O(1)",
+        "",
+        "What is wrong with memory.",
+    ),
+    Command::new("memory|help", 2, HELP, Keys::None, help_memory).doc(
+        "4.0.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 /// `LATENCY`.
 pub(super) static LATENCY: &[Command] = &[
-    Command::new("latency|latest", 2, LATENCY_FLAGS, Keys::None, latency_none)
-        .doc("2.8.13", "O(1)", "", "The latest latency events: none are recorded."),
-    Command::new("latency|history", 3, LATENCY_FLAGS, Keys::None, latency_none)
-        .doc("2.8.13", "O(1)", "event", "Latencies of an event: none are recorded."),
-    Command::new("latency|reset", -2, LATENCY_FLAGS, Keys::None, latency_reset)
-        .doc("2.8.13", "O(1)", "[event [event ...]]", "Forgets latency events."),
-    Command::new("latency|doctor", 2, LATENCY_FLAGS, Keys::None, latency_doctor)
-        .doc("2.8.13", "O(1)", "", "What is wrong with latency."),
-    Command::new("latency|help", 2, HELP, Keys::None, help_latency).doc("2.8.13", "O(1)", "", "Lists the subcommands."),
+    Command::new("latency|latest", 2, LATENCY_FLAGS, Keys::None, latency_none).doc(
+        "2.8.13",
+        "O(1)",
+        "",
+        "The latest latency events: none are recorded.",
+    ),
+    Command::new("latency|history", 3, LATENCY_FLAGS, Keys::None, latency_none).doc(
+        "2.8.13",
+        "O(1)",
+        "event",
+        "Latencies of an event: none are recorded.",
+    ),
+    Command::new("latency|reset", -2, LATENCY_FLAGS, Keys::None, latency_reset).doc(
+        "2.8.13",
+        "O(1)",
+        "[event [event ...]]",
+        "Forgets latency events.",
+    ),
+    Command::new("latency|doctor", 2, LATENCY_FLAGS, Keys::None, latency_doctor).doc(
+        "2.8.13",
+        "O(1)",
+        "",
+        "What is wrong with latency.",
+    ),
+    Command::new("latency|help", 2, HELP, Keys::None, help_latency).doc(
+        "2.8.13",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 const LATENCY_FLAGS: Flags = ADMIN.and(Flags::NOSCRIPT);
 
 /// `ACL`.
 pub(super) static ACL: &[Command] = &[
-    Command::new("acl|whoami", 2, ACL_FLAGS, Keys::None, acl_whoami)
-        .doc("6.0.0", "O(1)", "", "This connection's user."),
-    Command::new("acl|users", 2, ADMIN.and(Flags::NOSCRIPT), Keys::None, acl_users)
-        .doc("6.0.0", "O(1)", "", "All users."),
-    Command::new("acl|cat", -2, ACL_FLAGS, Keys::None, acl_cat)
-        .doc("6.0.0", "O(1)", "[category]", "Categories of commands, or the commands of one."),
-    Command::new("acl|help", 2, HELP, Keys::None, help_acl).doc("6.0.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("acl|whoami", 2, ACL_FLAGS, Keys::None, acl_whoami).doc(
+        "6.0.0",
+        "O(1)",
+        "",
+        "This connection's user.",
+    ),
+    Command::new("acl|users", 2, ADMIN.and(Flags::NOSCRIPT), Keys::None, acl_users).doc(
+        "6.0.0",
+        "O(1)",
+        "",
+        "All users.",
+    ),
+    Command::new("acl|cat", -2, ACL_FLAGS, Keys::None, acl_cat).doc(
+        "6.0.0",
+        "O(1)",
+        "[category]",
+        "Categories of commands, or the commands of one.",
+    ),
+    Command::new("acl|help", 2, HELP, Keys::None, help_acl).doc(
+        "6.0.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 const ACL_FLAGS: Flags = HELP.and(Flags::NOSCRIPT);
 
 /// `MODULE`.
 pub(super) static MODULE: &[Command] = &[
-    Command::new("module|list", 2, Flags::ADMIN.and(Flags::NOSCRIPT), Keys::None, module_list)
-        .doc("4.0.0", "O(1)", "", "Loaded modules: none."),
-    Command::new("module|help", 2, HELP, Keys::None, help_module).doc("5.0.0", "O(1)", "", "Lists the subcommands."),
+    Command::new("module|list", 2, Flags::ADMIN.and(Flags::NOSCRIPT), Keys::None, module_list).doc(
+        "4.0.0",
+        "O(1)",
+        "",
+        "Loaded modules: none.",
+    ),
+    Command::new("module|help", 2, HELP, Keys::None, help_module).doc(
+        "5.0.0",
+        "O(1)",
+        "",
+        "Lists the subcommands.",
+    ),
 ];
 
 /// `SLOWLOG GET [count]`. Array of entries, newest first.
 fn slowlog_get(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let count = match args.len() {
         2 => 10,
-        3 => args.integer(2).ok().filter(|&n| n >= -1).ok_or(Error::new("ERR count should be greater than or equal to -1"))?,
+        3 => args
+            .integer(2)
+            .ok()
+            .filter(|&n| n >= -1)
+            .ok_or(Error::new("ERR count should be greater than or equal to -1"))?,
         _ => return Err(error::SYNTAX),
     };
     let log = cx.engine.slowlog.lock();
@@ -141,7 +222,10 @@ fn latency_reset(_: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Com
 }
 
 fn latency_doctor(_: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply.verbatim(b"txt", b"Latency events are not recorded by this server. See SLOWLOG GET for slow commands.\n");
+    reply.verbatim(
+        b"txt",
+        b"Latency events are not recorded by this server. See SLOWLOG GET for slow commands.\n",
+    );
     Ok(())
 }
 
@@ -169,7 +253,9 @@ fn acl_cat(_: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Comman
             let mut names = Vec::new();
             for row in TABLE.rows() {
                 let all = core::iter::once(row.command).chain(row.command.subcommands);
-                names.extend(all.filter(|command| command_info::categories(command, row.group).contains(&category)));
+                names.extend(
+                    all.filter(|command| command_info::categories(command, row.group).contains(&category)),
+                );
             }
             reply.array(names.len());
             names.iter().for_each(|command| reply.bulk(command.name.as_bytes()));

@@ -151,7 +151,10 @@ impl Worker {
                 Ok((stream, remote)) => self.add(stream, remote),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error)
-                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
                     self.accept_again = true;
@@ -290,6 +293,10 @@ impl Worker {
         let Some(connection) = &mut self.slots[slot] else { return };
         if connection.pending_bytes() > 0 {
             return;
+        }
+        // For the application it is over before the peer can see the end.
+        if let Some(session) = connection.session.take() {
+            self.app.closed(session, EndReason::Closed);
         }
         match connection.linger(Instant::now()) {
             Ok(()) => {
