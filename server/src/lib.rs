@@ -21,6 +21,7 @@ pub mod glob;
 pub mod info;
 pub mod keyspace;
 pub mod longdouble;
+pub mod network;
 pub mod reply;
 pub mod session;
 pub mod slowlog;

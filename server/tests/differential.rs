@@ -93,5 +93,10 @@ fn replies_are_those_of_redis() {
         }
     }
     println!("{compared} replies compared");
-    assert!(different.is_empty(), "{} of {compared} replies differ:\n{}", different.len(), different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "{} of {compared} replies differ:\n{}",
+        different.len(),
+        different.join("\n")
+    );
 }

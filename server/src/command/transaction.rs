@@ -145,7 +145,8 @@ fn tripped(cx: &mut Context<'_>) -> bool {
 fn lock_union(cx: &mut Context<'_>, multi: &Multi) {
     let whole = Flags::LOCK_ALL.and(Flags::LOCK_EACH);
     if multi.queue.iter().any(|(command, ..)| command.flags.any(whole)) {
-        return cx.lock_all();
+        cx.lock_all();
+        return expire_watched(cx);
     }
     let mut shards = Vec::new();
     for (command, _, args) in &multi.queue {

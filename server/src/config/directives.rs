@@ -37,6 +37,15 @@ const fn field(
     Directive { name, when, kind: Kind::Field(get, set) }
 }
 
+/// A directive of [`crate::network`].
+const fn network(
+    name: &'static str,
+    get: fn(&Config) -> String,
+    set: fn(&mut Config, &[String]) -> Result<(), String>,
+) -> Directive {
+    field(name, When::Start, get, set)
+}
+
 const fn fixed(name: &'static str, values: &'static [&'static str]) -> Directive {
     Directive { name, when: When::Always, kind: Kind::Fixed(values) }
 }
@@ -123,6 +132,13 @@ pub static DIRECTIVES: &[Directive] = &[
             }
         },
     ),
+    network("net", |c| c.network.show("net"), |c, v| c.network.set("net", single(v)?)),
+    network("address", |c| c.network.show("address"), |c, v| c.network.set("address", single(v)?)),
+    network("gateway", |c| c.network.show("gateway"), |c, v| c.network.set("gateway", single(v)?)),
+    network("cores", |c| c.network.show("cores"), |c, v| c.network.set("cores", single(v)?)),
+    network("offload", |c| c.network.show("offload"), |c, v| c.network.set("offload", single(v)?)),
+    network("nic", |c| c.network.show("nic"), |c, v| c.network.set("nic", single(v)?)),
+    network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
     // Persistence, replication, clustering, memory limits: not there yet.
     fixed("save", &[""]),
     fixed("appendonly", &["no"]),

@@ -4,13 +4,17 @@
 //! An unknown directive is an error that names the nearest known one. A directive of Redis whose
 //! feature does not exist here is accepted only with the value that switches it off.
 
+mod command_line;
 mod directives;
 mod load;
 #[cfg(test)]
 mod tests;
 
+pub use command_line::Command;
 pub use directives::{DIRECTIVES, Directive, When, find, nearest};
 pub use load::LoadError;
+
+use crate::network::Network;
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct Config {
     pub slowlog_max_len: usize,
     /// `loglevel`: `debug`, `verbose`, `notice` or `warning`.
     pub loglevel: String,
+    /// Where the server lives in the network: the directives that Redis does not have.
+    pub network: Network,
 }
 
 impl Default for Config {
@@ -53,6 +59,7 @@ impl Default for Config {
             slowlog_log_slower_than_us: 10_000,
             slowlog_max_len: 128,
             loglevel: "notice".into(),
+            network: Network::default(),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What carries the engine: real transports with a clock.
 //!
-//! [`kernel`] is ordinary sockets of the operating system.
+//! [`dpdk`] is our own TCP stack on a DPDK device, [`kernel`] ordinary sockets of the operating
+//! system.
 
+pub mod dpdk;
 pub mod kernel;
+mod pace;
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

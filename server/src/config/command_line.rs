@@ -1,0 +1,106 @@
+//! `mayfly-server [redis.conf] [--directive value …]`, as Redis takes it.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, Command as Clap};
+
+use super::{Config, DIRECTIVES, LoadError};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve with these settings.
+    Serve(Box<Config>),
+    /// Print this text (help, version, the settings in force) and end.
+    Print(String),
+}
+
+const AFTER_HELP: &str = "\
+Every directive of redis.conf that Mayfly knows can be given as --directive value (with several values where it takes \
+several); --print-config shows them all with the values in force.
+
+Examples:
+  mayfly-server --port 6379
+        on ordinary kernel sockets
+  mayfly-server --net packet:eth1 --address 198.18.0.2/24 --port 6379
+        on Mayfly's own TCP stack, with the firmware doing setup and teardown
+  mayfly-server redis.conf --offload none --nic inline";
+
+fn clap() -> Clap {
+    let directive = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    Clap::new("mayfly-server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Redis-protocol server for short-lived connections, on its own TCP stack")
+        .override_usage("mayfly-server [redis.conf] [--directive value ...]")
+        .after_help(AFTER_HELP)
+        .arg(Arg::new("file").value_name("redis.conf").help("Settings, one directive a line"))
+        .arg(directive("port", "N", "TCP port [default: 6379]"))
+        .arg(directive("net", "DEVICE", "xdp:IFACE, packet:IFACE, tap:NAME, vhost:SOCKET, virtio:SOCKET, pci:ADDR, dpdk:VDEV-ARGS, or kernel [default: kernel]"))
+        .arg(directive("address", "IP/PREFIX", "Address that Mayfly's own stack answers on (every device but kernel)"))
+        .arg(directive("gateway", "IP", "Next hop for other networks"))
+        .arg(directive("cores", "LIST", "Processors for the host's threads, such as 0,2-3 [default: one thread, not pinned]"))
+        .arg(directive("offload", "LEVEL", "What the firmware does: none or lifecycle [default: lifecycle]"))
+        .arg(directive("nic", "PLACE", "Where the firmware runs: embedded (own thread) or inline (on the first core) [default: embedded]"))
+        .arg(directive("time-wait", "SECONDS", "Length of TIME_WAIT [default: 60]"))
+        .arg(Arg::new("print-config").long("print-config").action(ArgAction::SetTrue).help("Print the settings in force and end"))
+}
+
+impl Config {
+    /// Reads the command line behind the program's name.
+    ///
+    /// # Errors
+    /// A file or a setting that cannot be taken, with its place and value.
+    pub fn from_command_line(arguments: impl Iterator<Item = OsString>) -> Result<Command, LoadError> {
+        let fail = |problem: String| LoadError { place: "command line".into(), problem };
+        let mut words = Vec::new();
+        for argument in arguments {
+            words.push(argument.into_string().map_err(|raw| fail(format!("{raw:?} is not UTF-8")))?);
+        }
+        let mut config = Self::default();
+        let mut words = words.into_iter().peekable();
+        if let Some(file) = words.next_if(|word| !word.starts_with('-') || word == "-") {
+            config.load_file(Path::new(&file))?;
+        }
+        let mut print = false;
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--help" | "-h" => return Ok(Command::Print(clap().render_help().to_string())),
+                "--version" | "-v" | "-V" => return Ok(Command::Print(clap().render_version())),
+                "--print-config" => {
+                    print = true;
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(option) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
+                return Err(fail(format!(
+                    "'{word}' is not an option; options begin with --, and a configuration file comes first"
+                )));
+            };
+            let (name, mut values) = match option.split_once('=') {
+                Some((name, value)) => (name, vec![value.to_owned()]),
+                None => (option, Vec::new()),
+            };
+            while let Some(value) = words.next_if(|word| !word.starts_with("--")) {
+                values.push(value);
+            }
+            config.set_option(name, &values)?;
+        }
+        config.network.check().map_err(fail)?;
+        if print {
+            let lines = DIRECTIVES
+                .iter()
+                .map(|directive| format!("{} {}\n", directive.name, quoted(&directive.value(&config))));
+            return Ok(Command::Print(lines.collect()));
+        }
+        Ok(Command::Serve(Box::new(config)))
+    }
+}
+
+/// A value as it may stand in a file.
+fn quoted(value: &str) -> String {
+    if value.is_empty() { "\"\"".into() } else { value.into() }
+}
