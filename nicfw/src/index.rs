@@ -35,7 +35,10 @@ fn fold(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Hash in the upper half, value plus one in the lower; 0 is empty.
+/// No value. Not zero, so that all pages are there from the start and not at their first use.
+const EMPTY: u64 = u64::MAX;
+
+/// Hash in the upper half, value in the lower.
 #[derive(Debug)]
 pub(crate) struct Index {
     entries: Box<[u64]>,
@@ -46,7 +49,7 @@ impl Index {
     /// Room for `entries` values, each below `u32::MAX`.
     pub(crate) fn new(entries: usize) -> Self {
         let size = (entries * 2).next_power_of_two().max(16);
-        Self { entries: vec![0; size].into_boxed_slice(), mask: size - 1 }
+        Self { entries: vec![EMPTY; size].into_boxed_slice(), mask: size - 1 }
     }
 
     /// The first value under `hash` for which `is_it` holds.
@@ -55,11 +58,11 @@ impl Index {
         let mut at = hash as usize & self.mask;
         loop {
             let entry = self.entries[at];
-            if entry == 0 {
+            if entry == EMPTY {
                 return None;
             }
             if (entry >> 32) as u32 == hash {
-                let value = entry as u32 - 1;
+                let value = entry as u32;
                 if is_it(value) {
                     return Some(value);
                 }
@@ -72,17 +75,17 @@ impl Index {
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, value: u32) {
         let mut at = hash as usize & self.mask;
-        while self.entries[at] != 0 {
+        while self.entries[at] != EMPTY {
             at = (at + 1) & self.mask;
         }
-        self.entries[at] = u64::from(hash) << 32 | u64::from(value + 1);
+        self.entries[at] = u64::from(hash) << 32 | u64::from(value);
     }
 
     /// Puts `new` in the place of `old`.
     #[inline]
     pub(crate) fn replace(&mut self, hash: u32, old: u32, new: u32) {
         if let Some(at) = self.place(hash, old) {
-            self.entries[at] = u64::from(hash) << 32 | u64::from(new + 1);
+            self.entries[at] = u64::from(hash) << 32 | u64::from(new);
         }
     }
 
@@ -94,7 +97,7 @@ impl Index {
         loop {
             at = (at + 1) & self.mask;
             let entry = self.entries[at];
-            if entry == 0 {
+            if entry == EMPTY {
                 break;
             }
             let home = (entry >> 32) as usize & self.mask;
@@ -104,18 +107,18 @@ impl Index {
                 hole = at;
             }
         }
-        self.entries[hole] = 0;
+        self.entries[hole] = EMPTY;
     }
 
     fn place(&self, hash: u32, value: u32) -> Option<usize> {
-        let wanted = u64::from(hash) << 32 | u64::from(value + 1);
+        let wanted = u64::from(hash) << 32 | u64::from(value);
         let mut at = hash as usize & self.mask;
         loop {
             let entry = self.entries[at];
             if entry == wanted {
                 return Some(at);
             }
-            if entry == 0 {
+            if entry == EMPTY {
                 debug_assert!(false, "value {value} is not in the index");
                 return None;
             }
@@ -160,6 +163,6 @@ mod tests {
         for (key, hash) in model {
             index.remove(hash, key);
         }
-        assert!(index.entries.iter().all(|&entry| entry == 0));
+        assert!(index.entries.iter().all(|&entry| entry == EMPTY));
     }
 }

@@ -4,5 +4,6 @@
 
 mod channel;
 mod harness;
+mod poll;
 mod setup;
 mod teardown;
