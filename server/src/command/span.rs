@@ -60,6 +60,10 @@ pub(super) fn count_option(args: Args<'_>, first: usize) -> Result<usize, Error>
     if first + 2 < args.len() { Err(error::SYNTAX) } else { Ok(count) }
 }
 
+/// Most members that may be drawn with repetition. Redis has no limit here and fills its memory
+/// until it is killed.
+const REPEATED_MAX: usize = 1 << 26;
+
 /// How many random members a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Draw {
@@ -72,7 +76,10 @@ pub(super) enum Draw {
 impl Draw {
     /// Argument 2 as `HRANDFIELD` and its like take it: negative means repeated.
     pub(super) fn parse(args: Args<'_>) -> Result<Self, Error> {
-        Ok(Self::of(symmetric(args, 2)?))
+        match Self::of(symmetric(args, 2)?) {
+            Self::Repeated(count) if count > REPEATED_MAX => Err(error::OUT_OF_RANGE),
+            draw => Ok(draw),
+        }
     }
     fn of(count: i64) -> Self {
         let size = count.unsigned_abs() as usize;

@@ -2,7 +2,8 @@
 //!
 //! A shard holds its part of *every* database, so that a key's lock is the same in all of them
 //! and a transaction that selects databases locks by key alone. [`shard`] is the table, [`key`]
-//! a key and its hash, [`object`] what a key holds.
+//! a key and its hash, [`object`] what a key holds. Collections are made of [`dict`] (members by
+//! name) and [`order`] (members in an order).
 
 pub mod dict;
 pub mod hash;
