@@ -86,6 +86,21 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
+/// Where the four-tuple of a plain TCP/IPv4 frame stands, read without any check: a hint only.
+#[inline]
+pub(crate) fn peek_tuple(bytes: &[u8]) -> Option<FourTuple> {
+    let b = bytes.first_chunk::<38>()?;
+    if b[12..15] != [0x08, 0x00, 0x45] || b[23] != ipv4::PROTOCOL_TCP {
+        return None;
+    }
+    Some(FourTuple {
+        local_addr: Ipv4Addr::new(b[30], b[31], b[32], b[33]),
+        remote_addr: Ipv4Addr::new(b[26], b[27], b[28], b[29]),
+        local_port: u16::from_be_bytes([b[36], b[37]]),
+        remote_port: u16::from_be_bytes([b[34], b[35]]),
+    })
+}
+
 /// Headers of an IP packet; `None` when it is not a whole TCP segment.
 #[inline]
 pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ipv4::Header, tcp::Header)>, Malformed> {
