@@ -33,7 +33,7 @@ pub use clock::{Clock, tsc, tsc_hz};
 pub use device::{Device, OpenConfig};
 pub use eal::{Eal, EalConfig, Hugepages};
 pub use error::Error;
-pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread};
+pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread, sleep_precisely};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use port::{DevicePort, PortStats};

@@ -18,8 +18,8 @@ use crate::{build, setup, step};
 const PORT: &str = "6379";
 /// Requests that each redis-benchmark run makes.
 const BENCHMARK_REQUESTS: &str = "100000";
-/// Seconds that each run of the load generator takes.
-const LOADGEN_SECONDS: &str = "4";
+/// Time that each run of the load generator takes.
+const LOADGEN_TIME: &str = "4s";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -197,7 +197,7 @@ fn loadgen(lab: &Lab, scheme: &str, requests_per_connection: &str) -> Result<Mea
     let device = format!("{scheme}:{CLIENT_INTERFACE}");
     let address = format!("{LOADGEN_ADDRESS}/{PREFIX}");
     command.args(["--target", &target, "--net", &device, "--address", &address]);
-    command.args(["--requests-per-connection", requests_per_connection, "--duration", LOADGEN_SECONDS]);
+    command.args(["--requests-per-connection", requests_per_connection, "--duration", LOADGEN_TIME]);
     command.args(["--connections", "64", "--json", "-"]);
     let output = execute(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout);

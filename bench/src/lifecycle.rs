@@ -1,0 +1,96 @@
+//! `mayfly-bench lifecycle`: the levels against each other, alternating.
+
+use std::sync::Arc;
+
+use clap::Args;
+use dpdk::{Eal, EalConfig};
+use nicfw::Offload;
+use server::{Engine, config::Config};
+
+use crate::report::{Report, Sample};
+use crate::world::{Connection, Load, one_core, two_cores};
+use crate::{cores, report};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Times that every combination runs
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Transactions of one run
+    #[arg(long, default_value_t = 200_000)]
+    transactions: u64,
+    /// Connections open at a time
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Different keys
+    #[arg(long, default_value_t = 10_000)]
+    keys: u64,
+    /// Bytes of a value
+    #[arg(long, default_value_t = 64)]
+    value_bytes: usize,
+    /// Only this arrangement: one-core or two-cores
+    #[arg(long, value_parser = ["one-core", "two-cores"])]
+    arrangement: Option<String>,
+    /// Also write the figures to this file, as JSON (- for standard output)
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let eal = Eal::init(&EalConfig::default()).map_err(|error| error.to_string())?;
+    let _lcore = dpdk::register_thread(eal).map_err(|error| error.to_string())?;
+    let mut report = Report::default();
+    let wanted = |name: &str| options.arrangement.as_deref().is_none_or(|only| only == name);
+    for arrangement in ["one-core", "two-cores"].into_iter().filter(|name| wanted(name)) {
+        measure(options, eal, arrangement, &mut report)?;
+    }
+    report.print();
+    if let Some(file) = &options.json {
+        report::write_json(&report, file)?;
+    }
+    match report.errors() {
+        0 => Ok(()),
+        errors => Err(format!("{errors} transactions had a wrong or missing reply")),
+    }
+}
+
+fn measure(options: &Options, eal: &Eal, arrangement: &'static str, report: &mut Report) -> Result<(), String> {
+    let progress = indicatif::ProgressBar::new((options.rounds * 4) as u64);
+    progress.set_style(
+        indicatif::ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {msg}")
+            .map_err(|error| error.to_string())?,
+    );
+    progress.set_prefix(arrangement);
+    for _ in 0..options.rounds {
+        if arrangement == "two-cores" {
+            report.round_trips.push(cores::round_trip_cycles());
+        }
+        for offload in [Offload::None, Offload::Lifecycle] {
+            for connection in [Connection::Short, Connection::Persistent] {
+                let load = Load {
+                    offload,
+                    connection,
+                    connections: options.connections,
+                    keys: options.keys,
+                    value_bytes: options.value_bytes,
+                    transactions: options.transactions,
+                };
+                progress.set_message(format!("{offload}, {connection:?}"));
+                let start = server::front::engine_start(1).map_err(|error| error.to_string())?;
+                let engine = Arc::new(Engine::new(Config::default(), start));
+                let outcome = match arrangement {
+                    "one-core" => one_core(eal, &load, &engine),
+                    _ => two_cores(eal, &load, &engine),
+                }
+                .map_err(|error| format!("{arrangement}, {offload}, {connection:?}: {error}"))?;
+                report.add(Sample { arrangement, offload, connection, outcome });
+                progress.inc(1);
+            }
+        }
+        if arrangement == "two-cores" {
+            report.round_trips.push(cores::round_trip_cycles());
+        }
+    }
+    progress.finish_and_clear();
+    Ok(())
+}

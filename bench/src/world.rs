@@ -1,0 +1,289 @@
+//! Client, firmware and host joined by rings: everything but a device.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dpdk::{Clock, Eal, Mbuf, Mempool};
+use loadgen::client::{ClientConfig, Clients, Network};
+use loadgen::workload::WorkloadConfig;
+use netcore::Instant;
+use netcore::port::Capabilities;
+use netcore::ring::{self, RingPort};
+use netcore::rng::SeededRng;
+use nicfw::{Firmware, Offload};
+use protocol::ethernet::Mac;
+use server::{CoreApp, Engine};
+use stack::{AcceptPolicy, Stack};
+
+const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const PORT: u16 = 6379;
+const MTU: usize = 1500;
+/// Frames that each ring holds per direction.
+const RING_FRAMES: usize = 1024;
+
+/// Short-lived connections make one request each, persistent ones any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    Short,
+    Persistent,
+}
+
+/// What one run does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) offload: Offload,
+    pub(crate) connection: Connection,
+    /// Connections open at a time.
+    pub(crate) connections: usize,
+    /// Different keys, all set before the first GET.
+    pub(crate) keys: u64,
+    /// Bytes of each value.
+    pub(crate) value_bytes: usize,
+    /// Transactions to measure, after as many tenths of it to warm up.
+    pub(crate) transactions: u64,
+}
+
+/// TSC cycles in rounds that did work, by who spent them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cycles {
+    pub(crate) client: u64,
+    pub(crate) nic: u64,
+    pub(crate) host: u64,
+}
+
+/// What one run showed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) cycles: Cycles,
+    pub(crate) transactions: u64,
+    pub(crate) seconds: f64,
+    /// Wrong or missing replies.
+    pub(crate) errors: u64,
+    /// Wall-clock cycles of the run; what is not in `cycles` was idle or lost to others.
+    pub(crate) elapsed_cycles: u64,
+}
+
+/// The client's end of the wire and the firmware.
+struct Outside {
+    clients: Clients<Mbuf>,
+    client_wire: RingPort<Mbuf>,
+    firmware: Firmware<Mbuf>,
+    nic_wire: RingPort<Mbuf>,
+    nic_host: [RingPort<Mbuf>; 1],
+    pool: Mempool,
+}
+
+/// The host: stack and Redis engine.
+struct Host {
+    stack: Stack<Mbuf, CoreApp>,
+    app: CoreApp,
+    ring: RingPort<Mbuf>,
+    pool: Mempool,
+}
+
+impl Outside {
+    #[inline]
+    fn round(&mut self, now: Instant, cycles: &mut Cycles) -> bool {
+        let begin = dpdk::tsc();
+        let client_worked = self.clients.poll(&mut self.client_wire, &mut self.pool, now).any();
+        let between = dpdk::tsc();
+        if client_worked {
+            cycles.client += between - begin;
+        }
+        let nic_worked =
+            self.firmware.poll(&mut self.nic_wire, &mut self.nic_host, &mut self.pool, now).any();
+        if nic_worked {
+            cycles.nic += dpdk::tsc() - between;
+        }
+        client_worked || nic_worked
+    }
+}
+
+impl Host {
+    #[inline]
+    fn round(&mut self, now: Instant, cycles: &mut u64) -> bool {
+        let begin = dpdk::tsc();
+        let worked = self.stack.poll(&mut self.ring, &mut self.pool, &mut self.app, now).any();
+        if worked {
+            *cycles += dpdk::tsc() - begin;
+        }
+        worked
+    }
+}
+
+fn build(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Host), String> {
+    let mut rng = SeededRng::new(0x006d_6179_666c_7979);
+    let pool = Mempool::new(eal, 8191, 2048).map_err(|error| error.to_string())?;
+    let capabilities =
+        |mac: Mac| Capabilities { mac: mac.0, mtu: MTU, rx_checksum: false, rx_partial_checksum: false };
+    let (client_wire, nic_wire) = ring::pair(RING_FRAMES, capabilities(CLIENT_MAC));
+    let (nic_host, host_ring) = ring::pair(RING_FRAMES, capabilities(SERVER_MAC));
+
+    let mut firmware = nicfw::Config::new(SERVER_MAC);
+    firmware.offload = load.offload;
+    let mut config = stack::Config::new(SERVER_MAC, SERVER, 24);
+    config.offload = match load.offload {
+        Offload::None => stack::Offload::None,
+        Offload::Lifecycle => stack::Offload::Lifecycle,
+    };
+    let mut stack = Stack::new(config, &mut rng);
+    stack.listen(PORT, AcceptPolicy::Deferred).map_err(|error| error.to_string())?;
+    let network = Network { addr: CLIENT, prefix_len: 24 };
+    let mut clients = ClientConfig::new(CLIENT_MAC.0, network, SocketAddrV4::new(SERVER, PORT));
+    clients.connections = load.connections;
+    let workload = WorkloadConfig {
+        keys: load.keys,
+        value_bytes: load.value_bytes,
+        requests_per_connection: (load.connection == Connection::Short).then_some(1),
+        ..WorkloadConfig::default()
+    };
+    let mut clients = Clients::new(clients, workload);
+    clients.allow(0);
+    let outside = Outside {
+        clients,
+        client_wire,
+        firmware: Firmware::new(firmware, &mut rng),
+        nic_wire,
+        nic_host: [nic_host],
+        pool: pool.clone(),
+    };
+    let host = Host { stack, app: CoreApp::new(Arc::clone(engine), 0), ring: host_ring, pool };
+    Ok((outside, host))
+}
+
+/// Client, firmware and host take turns on this thread.
+pub(crate) fn one_core(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
+    let (mut outside, mut host) = build(eal, load, engine)?;
+    let clock = Clock::start();
+    let mut cycles = Cycles::default();
+    let mut measured = Measured::new(load.transactions);
+    loop {
+        let now = clock.now();
+        outside.round(now, &mut cycles);
+        host.round(now, &mut cycles.host);
+        if let Some(outcome) = measured.step(&mut outside.clients, cycles)? {
+            return Ok(outcome);
+        }
+    }
+}
+
+/// Client and firmware on this thread, the host on another.
+pub(crate) fn two_cores(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
+    let (mut outside, mut host) = build(eal, load, engine)?;
+    let clock = Clock::start();
+    let stop = AtomicBool::new(false);
+    let host_cycles = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _lcore = dpdk::register_thread(eal);
+            let mut cycles = 0;
+            let mut idle = 0u32;
+            while !stop.load(Ordering::Relaxed) {
+                if host.round(clock.now(), &mut cycles) {
+                    host_cycles.store(cycles, Ordering::Relaxed);
+                    idle = 0;
+                } else {
+                    idle = pause(idle);
+                }
+            }
+        });
+        let mut cycles = Cycles::default();
+        let mut measured = Measured::new(load.transactions);
+        let mut idle = 0u32;
+        let outcome = loop {
+            idle = if outside.round(clock.now(), &mut cycles) { 0 } else { pause(idle) };
+            cycles.host = host_cycles.load(Ordering::Relaxed);
+            match measured.step(&mut outside.clients, cycles) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => break Ok(outcome),
+                Err(error) => break Err(error),
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+/// Spins, and now and then gives way in case both threads share a core.
+fn pause(idle: u32) -> u32 {
+    std::hint::spin_loop();
+    if idle % 2048 == 2047 {
+        std::thread::yield_now();
+    }
+    idle.wrapping_add(1)
+}
+
+/// A run without a transaction for so long is stuck.
+const STALL_SECONDS: u64 = 30;
+
+/// Loading, then a warm-up, then the measured part of a run.
+struct Measured {
+    target: u64,
+    phase: Phase,
+    /// Transactions at the last look that showed progress, and when that was.
+    progress: (u64, u64),
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Loading,
+    Warming,
+    Measuring { began_at: u64, before: Cycles },
+}
+
+impl Measured {
+    fn new(target: u64) -> Self {
+        Self { target, phase: Phase::Loading, progress: (0, dpdk::tsc()) }
+    }
+
+    /// Looks at the clients after a round; the outcome when enough has been measured.
+    fn step(&mut self, clients: &mut Clients<Mbuf>, cycles: Cycles) -> Result<Option<Outcome>, String> {
+        let transactions = clients.results().transactions;
+        if transactions == self.progress.0 && !matches!(self.phase, Phase::Loading) {
+            return self.look_for_stall(clients).map(|()| None);
+        }
+        match self.phase {
+            Phase::Loading => {
+                if !clients.loaded() || !clients.idle() {
+                    return self.look_for_stall(clients).map(|()| None);
+                }
+                clients.begin_measuring();
+                clients.allow(u64::MAX);
+                self.phase = Phase::Warming;
+            }
+            Phase::Warming if transactions >= self.target / 10 => {
+                clients.begin_measuring();
+                self.phase = Phase::Measuring { began_at: dpdk::tsc(), before: cycles };
+            }
+            Phase::Measuring { began_at, before } if transactions >= self.target => {
+                let elapsed_cycles = dpdk::tsc() - began_at;
+                return Ok(Some(Outcome {
+                    cycles: Cycles {
+                        client: cycles.client - before.client,
+                        nic: cycles.nic - before.nic,
+                        host: cycles.host - before.host,
+                    },
+                    transactions,
+                    seconds: elapsed_cycles as f64 / dpdk::tsc_hz() as f64,
+                    errors: clients.results().errors.total(),
+                    elapsed_cycles,
+                }));
+            }
+            Phase::Warming | Phase::Measuring { .. } => {}
+        }
+        self.progress = (clients.results().transactions, dpdk::tsc());
+        Ok(None)
+    }
+
+    #[cold]
+    fn look_for_stall(&self, clients: &Clients<Mbuf>) -> Result<(), String> {
+        if dpdk::tsc() - self.progress.1 < STALL_SECONDS * dpdk::tsc_hz() {
+            return Ok(());
+        }
+        Err(format!("no transaction for {STALL_SECONDS} s: {:?}", clients.results()))
+    }
+}

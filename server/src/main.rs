@@ -1,0 +1,66 @@
+//! `mayfly-server`: a Redis-protocol server on its own TCP stack.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dpdk::Device;
+use server::Engine;
+use server::config::{Command, Config};
+use server::front::{self, kernel::Kernel};
+use tracing::Level;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mayfly-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), Box<dyn std::error::Error>> {
+    let config = match Config::from_command_line(std::env::args_os().skip(1))? {
+        Command::Serve(config) => *config,
+        Command::Print(text) => {
+            println!("{}", text.trim_end());
+            return Ok(());
+        }
+    };
+    let level = match config.loglevel.as_str() {
+        "debug" => Level::TRACE,
+        "verbose" => Level::DEBUG,
+        "warning" => Level::WARN,
+        _ => Level::INFO,
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(level).init();
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst))?;
+
+    let network = config.network.clone();
+    let engine_start = front::engine_start(network.cores.len().max(1))?;
+    if network.device == Device::Kernel {
+        let sockets = Kernel::bind(&config)?;
+        let engine = Arc::new(Engine::new(config, engine_start));
+        for address in sockets.addresses() {
+            tracing::info!("Listening on {address}, on kernel sockets");
+        }
+        tracing::info!("Ready to accept connections");
+        sockets.run(&engine, &stop)?;
+    } else {
+        let port = config.port;
+        let engine = Arc::new(Engine::new(config, engine_start));
+        front::dpdk::run(&engine, &network, port, &stop, || {
+            let (offload, nic) = (network.offload, network.nic);
+            tracing::info!("Port {port} on {}, --offload {offload}, --nic {nic}", network.device);
+            tracing::info!("Ready to accept connections");
+        })?;
+    }
+    tracing::info!("Bye");
+    Ok(())
+}
