@@ -4,6 +4,7 @@ use super::{Context, show, store};
 use crate::args::Args;
 use crate::command::span::bounded;
 use crate::error::{self, CommandResult, Error};
+use crate::keyspace::dict::Dict;
 use crate::keyspace::set::Set;
 use crate::keyspace::zset::ZSet;
 use crate::keyspace::{KeyHasher, Value};
@@ -235,13 +236,22 @@ fn run(
 }
 
 fn union(sources: &[(Source<'_>, f64)], aggregate: Aggregate, hasher: &KeyHasher, result: &mut ZSet) {
+    let mut scores = Dict::default();
     for (source, weight) in sources {
         source.each(|member, score| {
             let score = not_nan(weight * score);
-            let before = result.score(hasher, member);
-            result.set(hasher, member, before.map_or(score, |before| aggregate.of(before, score)));
+            match scores.find(hasher, member) {
+                None => scores.push_new(hasher, member, score),
+                Some(position) => {
+                    let sum = scores.value_mut(position);
+                    *sum = aggregate.of(*sum, score);
+                }
+            }
             true
         });
+    }
+    for member in scores.members() {
+        result.set(hasher, member.key.as_bytes(), member.value);
     }
 }
 
@@ -257,7 +267,8 @@ fn intersect(
         let mut sum = not_nan(weight * score);
         for (other, weight) in others {
             match other.score(hasher, member) {
-                Some(score) => sum = aggregate.of(sum, not_nan(weight * score)),
+                // Redis makes no 0 of NaN here: it spoils a sum, and never is a minimum or maximum.
+                Some(score) => sum = aggregate.of(sum, weight * score),
                 None => return true,
             }
         }
