@@ -63,7 +63,7 @@ counters! {
     urgent_ignored: "Segments with urgent data, taken as ordinary bytes",
     resets_sent: "RST segments sent",
     resets_received: "RST segments taken",
-    resets_dropped: "RST segments that had to be dropped because too many waited",
+    bare_dropped: "Segments of no connection that were dropped because too many waited",
     closed_port: "Segments for no connection and no listener",
     time_wait_entered: "Connections that went to TIME_WAIT",
     time_wait_reused: "Names taken out of TIME_WAIT early (RFC 6191)",

@@ -122,7 +122,7 @@ impl<F: Frame> Env<F> {
 
     pub(crate) fn send_bare(&mut self, bare: Bare) {
         if self.controls.len() >= BARE_MAX {
-            self.counters.resets_dropped += 1;
+            self.counters.bare_dropped += 1;
         } else {
             self.controls.push_back(Control::Bare(bare));
         }

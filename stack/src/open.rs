@@ -169,7 +169,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         if let Path::Wire(mac) = tcb.path {
             let env = &mut self.env;
             let timestamps = tcb.flags.has(Flags::TIMESTAMPS).then_some((tcb.ts_recent, tcb.ts_offset));
-            let evicted = env.time_wait.insert(env.now, tcb.key, mac, (tcb.snd_nxt, tcb.rcv_nxt), timestamps);
+            let evicted = env.time_wait.insert(env.now, tcb.key, (tcb.snd_nxt, tcb.rcv_nxt), timestamps);
             env.counters.time_wait_entered += 1;
             env.counters.time_wait_evicted += u64::from(evicted);
             if tcb.flags.has(Flags::ACK_NOW) {

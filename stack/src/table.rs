@@ -8,7 +8,7 @@ use netcore::rng::Rng;
 use crate::app::ConnectionId;
 use crate::config::Config;
 use crate::state::{Gauges, State};
-use crate::tcb::{Connection, Key, Opening, Tcb};
+use crate::tcb::{Connection, Key, Opening, Path, Tcb};
 
 /// A keyed hash over connection names: two folded 128-bit products with secret factors. Peers
 /// choose names, so an unkeyed hash would let them choose collisions.
@@ -88,7 +88,10 @@ impl<S> Connections<S> {
     pub(crate) fn release(&mut self, slot: u32, gauges: &mut Gauges) -> Option<S> {
         let connection = &mut self.slots[slot as usize];
         let key = connection.tcb.key;
-        if let Ok(entry) = self.by_key.find_entry(self.hash.of(key), |&(_, s)| s == slot) {
+        // Flows of the firmware are not in the table: their messages say the slot.
+        if !matches!(connection.tcb.path, Path::Flow(_))
+            && let Ok(entry) = self.by_key.find_entry(self.hash.of(key), |&(_, s)| s == slot)
+        {
             entry.remove();
         }
         connection.set_state(gauges, State::Closed);

@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 use netcore::rng::Rng;
 use netcore::{Duration, Instant};
-use protocol::ethernet::Mac;
 use protocol::tcp::{Header, Options, SeqNumber};
 
 use crate::table::KeyHash;
@@ -21,7 +20,6 @@ use crate::tcb::Key;
 pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) expires: Instant,
-    pub(crate) mac: Mac,
     pub(crate) timestamps: bool,
     live: bool,
     pub(crate) snd_nxt: SeqNumber,
@@ -59,12 +57,10 @@ impl TimeWait {
     }
 
     /// Adds a connection; true when the oldest had to go for it. With room for none, none waits.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn insert(
         &mut self,
         now: Instant,
         key: Key,
-        mac: Mac,
         (snd_nxt, rcv_nxt): (SeqNumber, SeqNumber),
         timestamps: Option<(u32, u32)>,
     ) -> bool {
@@ -78,8 +74,7 @@ impl TimeWait {
         let (ts_recent, ts_offset) = timestamps.unwrap_or_default();
         let expires = now + self.length;
         let timestamps = timestamps.is_some();
-        let entry =
-            Entry { key, expires, mac, timestamps, live: true, snd_nxt, rcv_nxt, ts_recent, ts_offset };
+        let entry = Entry { key, expires, timestamps, live: true, snd_nxt, rcv_nxt, ts_recent, ts_offset };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -200,7 +195,7 @@ mod tests {
     }
 
     fn add(table: &mut TimeWait, now: Instant, n: u16) -> bool {
-        table.insert(now, key(n), Mac([2; 6]), (SeqNumber(1), SeqNumber(2)), None)
+        table.insert(now, key(n), (SeqNumber(1), SeqNumber(2)), None)
     }
 
     #[test]

@@ -189,7 +189,9 @@ fn note_duplicate<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, segmen
     let duplicate = if tcb.flags.has(tcb::Flags::SACK) {
         news
     } else {
+        // Answers to zero-window probes are no sign of a loss.
         tcb.flight() > 0
+            && tcb.snd_wnd > 0
             && segment.header.flags.0 & (Flags::SYN | Flags::FIN).0 == 0
             && u32::from(header.window) << tcb.snd_scale == tcb.snd_wnd
             && header.seq == tcb.rcv_nxt

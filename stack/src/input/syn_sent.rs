@@ -22,19 +22,17 @@ pub(super) fn arrives<F: Frame, A: App>(
     // First, ACK: it must be for our SYN.
     if has_ack && !acks_syn {
         env.counters.ack_of_unsent += 1;
-        if !header.flags.has(Flags::RST) {
-            if let Some(mac) = segment.src_mac {
-                env.counters.resets_sent += 1;
-                env.send_bare(Bare {
-                    mac,
-                    key: connection.tcb.key,
-                    seq: header.ack,
-                    ack: SeqNumber(0),
-                    flags: Flags::RST,
-                    window: 0,
-                    timestamps: None,
-                });
-            }
+        if let (false, Some(mac)) = (header.flags.has(Flags::RST), segment.src_mac) {
+            env.counters.resets_sent += 1;
+            env.send_bare(Bare {
+                mac,
+                key: connection.tcb.key,
+                seq: header.ack,
+                ack: SeqNumber(0),
+                flags: Flags::RST,
+                window: 0,
+                timestamps: None,
+            });
         }
         return Ok(After::Quiet);
     }

@@ -1,11 +1,12 @@
 //! Seventh step: the data (RFC 9293 §3.10.7.4, §3.8.6.3).
 
 use netcore::Frame;
+use protocol::tcp::{self, Timestamps};
 
 use super::{Segment, Step, application};
 use crate::app::App;
-use crate::env::Env;
-use crate::tcb::{Connection, Flags};
+use crate::env::{Bare, Env};
+use crate::tcb::{Connection, Flags, Path};
 
 /// Takes the payload, which lies in the window.
 pub(super) fn take<F: Frame, A: App>(
@@ -44,11 +45,29 @@ pub(super) fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, le
 
 /// Data behind a gap: kept, and acknowledged at once so that the peer learns of the gap
 /// (RFC 5681 §4.2).
-fn keep<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
+fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
     if connection.full().reassembly.insert(segment.header.seq, payload) {
         env.counters.out_of_order += 1;
     } else {
         env.counters.out_of_order_dropped += 1;
     }
-    connection.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+    let tcb = &mut connection.tcb;
+    if let (Path::Wire(mac), false) = (tcb.path, tcb.flags.has(Flags::SACK)) {
+        // Without SACK the peer counts duplicates: one for each segment, whatever the burst.
+        let timestamps = tcb
+            .flags
+            .has(Flags::TIMESTAMPS)
+            .then(|| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent });
+        env.send_bare(Bare {
+            mac,
+            key: tcb.key,
+            seq: tcb.snd_nxt,
+            ack: tcb.rcv_nxt,
+            flags: tcp::Flags::ACK,
+            window: (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16,
+            timestamps,
+        });
+        return;
+    }
+    tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
 }

@@ -45,11 +45,12 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
 pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u16 {
     let free = free(config, connection);
     let tcb = &mut connection.tcb;
+    let most = window_max(config, tcb.rcv_scale);
     let right = tcb.rcv_nxt + free;
     // RFC 9293 §3.8.6.2.2 MUST-39: a small step is not worth telling; MUST-34 (SHLD-14): never
     // step back.
     let step = right.distance_from(tcb.rcv_right);
-    if right.after(tcb.rcv_right) && (free == config.receive_window || step >= worthwhile(config)) {
+    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config)) {
         tcb.rcv_right = right;
     }
     (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
@@ -62,8 +63,7 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
     let right = tcb.rcv_nxt + free(config, connection);
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
-        && known < config.receive_window / 2
-        && known < 0xffff
+        && known < window_max(config, tcb.rcv_scale) / 2
         && right.distance_from(tcb.rcv_right) >= worthwhile(config)
         && tcb.state.may_receive()
 }
@@ -71,8 +71,13 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
 #[inline]
 fn free<S>(config: &Config, connection: &Connection<S>) -> u32 {
     let held = connection.full.as_ref().map_or(0, |full| full.held.len() as u32);
-    let most = config.receive_window.min(0xffff << connection.tcb.rcv_scale);
-    most.saturating_sub(held)
+    window_max(config, connection.tcb.rcv_scale).saturating_sub(held)
+}
+
+/// The receive window, as far as its field can say it.
+#[inline]
+fn window_max(config: &Config, rcv_scale: u8) -> u32 {
+    config.receive_window.min(0xffff << rcv_scale)
 }
 
 fn worthwhile(config: &Config) -> u32 {

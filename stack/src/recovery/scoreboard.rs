@@ -63,11 +63,6 @@ impl Scoreboard {
         }
     }
 
-    /// Bytes that the peer holds.
-    pub(crate) fn sacked_bytes(&self) -> u32 {
-        self.ranges.iter().map(|(l, r)| r.distance_from(*l)).sum()
-    }
-
     /// The first hole that ends behind `from`, cut to begin there: start and end, up to the end
     /// of the highest range. `None`: nothing is missing below what the peer holds.
     pub(crate) fn hole(&self, snd_una: SeqNumber, from: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
@@ -84,11 +79,6 @@ impl Scoreboard {
     /// The end of the highest range.
     pub(crate) fn highest(&self) -> Option<SeqNumber> {
         self.ranges.last().map(|range| range.1)
-    }
-
-    /// The first byte of a range at or behind `seq`.
-    pub(crate) fn next_range(&self, seq: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
-        self.ranges.iter().copied().find(|range| range.1.after(seq))
     }
 
     /// Where loss ends: bytes below this with more than two segments sacked above them count as
@@ -138,7 +128,7 @@ mod tests {
         assert_eq!(board.insert((s(900), s(1001)), s(0), s(1000)), 0, "beyond SND.NXT");
         assert_eq!(board.insert((s(600), s(600)), s(0), s(1000)), 0);
         assert_eq!(board.insert((s(700), s(600)), s(0), s(1000)), 0);
-        assert_eq!(board.sacked_bytes(), 300);
+        assert_eq!(board.missing_between(s(0), s(1000)), 700);
         assert_eq!(board.insert((s(700), s(800)), s(0), s(1000)), 100);
         assert_eq!(board.hole(s(0), s(0)), Some((s(0), s(200))));
         assert_eq!(board.hole(s(0), s(100)), Some((s(100), s(200))));
@@ -148,8 +138,7 @@ mod tests {
         assert_eq!(board.lost_below(s(0), 100), s(200));
         assert_eq!(board.lost_below(s(0), 20), s(700));
         board.acknowledged(s(450));
-        assert_eq!(board.sacked_bytes(), 150);
-        assert_eq!(board.next_range(s(600)), Some((s(700), s(800))));
+        assert_eq!(board.missing_between(s(450), s(1000)), 400);
         assert_eq!(board.highest(), Some(s(800)));
     }
 }
