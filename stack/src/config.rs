@@ -27,7 +27,8 @@ pub struct Config {
     /// Router for everything outside the prefix. Only active opens need it: connections that
     /// come from outside are answered to the hardware address that they came from.
     pub gateway: Option<Ipv4Addr>,
-    /// Largest IP packet that we send, in bytes; it also gives the MSS that we announce.
+    /// Largest IP packet that we send, in bytes; it also gives the MSS that we announce. Frames
+    /// of the pool must have that much room.
     pub mtu: usize,
     /// Who does connection setup and teardown.
     pub offload: Offload,

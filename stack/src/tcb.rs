@@ -11,7 +11,8 @@
 //!
 //! Costs per connection: 128 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
 //! timer. A request on an open connection reads three lines here and one in the table; at
-//! `lifecycle` none in the table.
+//! `lifecycle` none in the table. Measured at `none` with one frame per round and an echo as the
+//! application, in cycles: about 600 per request, 2800 per short connection of five frames.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -99,7 +99,9 @@ struct Pool(Vec<HeapFrame>);
 impl FramePool for Pool {
     type Frame = HeapFrame;
     fn allocate(&mut self) -> Option<HeapFrame> {
-        self.0.pop()
+        let mut frame = self.0.pop()?;
+        frame.reset();
+        Some(frame)
     }
 }
 

@@ -301,3 +301,21 @@ fn small_mtu_on_both_sides() {
         exchange(seed, BAD, (200_000, 200_000), |config| config.mtu = 576, as_is);
     }
 }
+
+#[test]
+fn keepalive_and_tiny_tables_do_not_disturb_a_transfer() {
+    for seed in 0..10 {
+        exchange(
+            seed,
+            BAD,
+            (100_000, 100_000),
+            |config| {
+                config.keepalive = Some(Duration::from_millis(300));
+                config.connections_max = 1;
+                config.time_wait_max = 0;
+                config.tx_queue_frames = 1;
+            },
+            as_is,
+        );
+    }
+}

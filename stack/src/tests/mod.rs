@@ -1,5 +1,5 @@
 //! Tests of the whole stack, through its port: [`harness`] injects literal segments and expects
-//! literal answers, [`lossy`] joins two stacks by a bad link, [`firmware`] plays the NIC.
+//! literal answers, [`lossy`] joins two stacks by a bad link, [`channel`] plays the NIC.
 
 mod channel;
 mod closing;
