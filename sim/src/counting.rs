@@ -76,19 +76,17 @@ impl CountingClients {
         mut rng: SeededRng,
     ) -> Self {
         let stack = Stack::new(config, &mut rng);
-        let app = CountingApp {
-            shared: Rc::default(),
-            rng,
-            now: Instant::ZERO,
-            alarms: BTreeMap::new(),
-        };
+        let app = CountingApp { shared: Rc::default(), rng, now: Instant::ZERO, alarms: BTreeMap::new() };
         Self { stack, app, target, connections, left: total, retry_at: Instant::ZERO }
     }
 
     /// One round; true when something moved.
     pub fn poll(&mut self, port: &mut impl Port<Frame = SimFrame>, pool: &mut Pool, now: Instant) -> bool {
         let mut any = false;
-        while self.left > 0 && self.stack.gauges().connections() < self.connections as u32 && now >= self.retry_at {
+        while self.left > 0
+            && self.stack.gauges().connections() < self.connections as u32
+            && now >= self.retry_at
+        {
             match self.stack.connect(self.target, now) {
                 Ok(_) => self.left -= 1,
                 // No local port or no room: others have to end first.

@@ -116,8 +116,9 @@ impl Decoder {
         let shown = match kind {
             Kind::Hello => Hello::parse(bytes)
                 .map(|hello| format!("own epoch {:08x}, {} queues", hello.epoch, hello.queues)),
-            Kind::Listen | Kind::Unlisten => Listen::parse(bytes)
-                .map(|listen| format!("{}:{} {:?} {:?}", listen.addr, listen.port, listen.policy, listen.status)),
+            Kind::Listen | Kind::Unlisten => Listen::parse(bytes).map(|listen| {
+                format!("{}:{} {:?} {:?}", listen.addr, listen.port, listen.policy, listen.status)
+            }),
             Kind::Established => Established::parse(bytes).map(|(established, packet)| {
                 let local = (established.local_addr, established.local_port);
                 let remote = (established.remote_addr, established.remote_port);

@@ -244,16 +244,20 @@ impl Hostile {
     fn noise(&mut self) {
         let len = self.rng.below(200) as usize;
         let payload: Vec<u8> = (0..len).map(|_| self.rng.next_u64() as u8).collect();
-        let ether_type =
-            [EtherType::Ipv4, EtherType::Arp, EtherType::Ipv6, EtherType::Other(self.rng.below(65_536) as u16)]
-                [self.rng.below(4) as usize];
+        let ether_type = [
+            EtherType::Ipv4,
+            EtherType::Arp,
+            EtherType::Ipv6,
+            EtherType::Other(self.rng.below(65_536) as u16),
+        ][self.rng.below(4) as usize];
         let route = self.route(self.config.address);
         self.port.send_bytes(&packet::raw_frame(&route, ether_type, &payload));
     }
 
     /// A segment in the name of somebody else, with numbers made up.
     fn forge(&mut self) {
-        let Some(&(mac, src)) = self.config.others.get(self.rng.below(self.config.others.len() as u64) as usize)
+        let Some(&(mac, src)) =
+            self.config.others.get(self.rng.below(self.config.others.len() as u64) as usize)
         else {
             return;
         };
@@ -283,7 +287,8 @@ impl Hostile {
             return;
         }
         for _ in 0..1 + self.rng.below(4) {
-            let at = ethernet::HEADER_LEN + self.rng.below((frame.len() - ethernet::HEADER_LEN) as u64) as usize;
+            let at =
+                ethernet::HEADER_LEN + self.rng.below((frame.len() - ethernet::HEADER_LEN) as u64) as usize;
             // Addresses stay ours.
             if !(26..34).contains(&at) {
                 frame[at] = self.rng.next_u64() as u8;

@@ -127,8 +127,7 @@ impl World {
         let engine = Arc::new(Engine::new(server::Config::default(), start));
         let apps = (0..scenario.cores).map(|core| CoreApp::new(Arc::clone(&engine), core)).collect();
         let config = machine_config(&scenario);
-        let machine =
-            Machine::new(config, apps, server_port, machine_pool.clone(), seeded(2), trace.clone());
+        let machine = Machine::new(config, apps, server_port, machine_pool.clone(), seeded(2), trace.clone());
         let mut world = Self {
             clients: Clients::new(client_config(&scenario), scenario.workload.clone()),
             clients_port,
@@ -332,7 +331,8 @@ impl World {
 
     fn unfinished(&self) -> String {
         let results = self.clients.results();
-        let counting = self.counting.as_ref().map_or(0, |(clients, _)| clients.stack().gauges().connections());
+        let counting =
+            self.counting.as_ref().map_or(0, |(clients, _)| clients.stack().gauges().connections());
         format!(
             "no progress: {} s after the wire became good, {} of {} requests are answered, {} failed, \
              {counting} counting connections are open{}",
@@ -377,12 +377,15 @@ impl World {
         let counters = self.machine.firmware().counters();
         if counters.held() > 0 {
             let gauges = counters.iter().filter(|(name, _, value)| {
-                *value > 0 && (name.starts_with("flows_") || name.ends_with("_now")) && *name != "listeners_now"
+                *value > 0
+                    && (name.starts_with("flows_") || name.ends_with("_now"))
+                    && *name != "listeners_now"
             });
             left.extend(gauges.map(|(name, _, value)| format!("firmware: {name} {value}")));
         }
         let stacks = (0..self.machine.cores()).map(|core| ("host", self.machine.gauges(core)));
-        let counting = self.counting.as_ref().map(|(counting, _)| ("counting clients", counting.stack().gauges()));
+        let counting =
+            self.counting.as_ref().map(|(counting, _)| ("counting clients", counting.stack().gauges()));
         for (whose, gauges) in stacks.chain(counting) {
             for state in stack::State::ALL {
                 let count = gauges.in_state(state);

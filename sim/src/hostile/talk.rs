@@ -273,11 +273,14 @@ fn stream(rng: &mut SeededRng) -> Vec<u8> {
             3 => stream.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$7\r\nhostile\r\n$3\r\nabc\r\n"),
             4 => {
                 let value = vec![b'x'; rng.below(20_000) as usize];
-                stream.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n${}\r\n", value.len()).as_bytes());
+                stream.extend_from_slice(
+                    format!("*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n${}\r\n", value.len()).as_bytes(),
+                );
                 stream.extend_from_slice(&value);
                 stream.extend_from_slice(b"\r\n");
             }
-            5 => stream.extend_from_slice(&b"*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n".repeat(1 + rng.below(20) as usize)),
+            5 => stream
+                .extend_from_slice(&b"*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n".repeat(1 + rng.below(20) as usize)),
             6 => stream.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$1000000\r\n"),
             7 => stream.extend_from_slice(b"*-5\r\n$nonsense\r\nQUIT\r\n"),
             _ => stream.extend((0..rng.below(300)).map(|_| rng.next_u64() as u8)),

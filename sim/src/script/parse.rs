@@ -175,7 +175,9 @@ impl Script {
                     self.subjects.push(match words.next() {
                         "stack" => SubjectKind::Stack,
                         "firmware" => SubjectKind::Firmware,
-                        other => return Err(format!("\"{other}\" is no subject; there are stack and firmware")),
+                        other => {
+                            return Err(format!("\"{other}\" is no subject; there are stack and firmware"));
+                        }
                     });
                 }
                 return Ok(());
@@ -248,7 +250,11 @@ impl<'a> Words<'a> {
         word
     }
     fn end(&self) -> Result<(), String> {
-        if self.rest.trim().is_empty() { Ok(()) } else { Err(format!("\"{}\" is too much", self.rest.trim())) }
+        if self.rest.trim().is_empty() {
+            Ok(())
+        } else {
+            Err(format!("\"{}\" is too much", self.rest.trim()))
+        }
     }
     /// A text in quotes with \r \n \\ \" \xHH.
     fn literal(&mut self) -> Result<Vec<u8>, String> {
@@ -352,7 +358,8 @@ fn parse_segment(words: &mut Words<'_>) -> Result<Segment, String> {
                 "ack" => segment.ack = Some(parse_number(words.next())?),
                 "win" => {
                     let window = parse_number(words.next())?;
-                    segment.window = Some(u16::try_from(window).map_err(|_| format!("win {window} > 65535"))?);
+                    segment.window =
+                        Some(u16::try_from(window).map_err(|_| format!("win {window} > 65535"))?);
                 }
                 "urg" => segment.urgent = parse_number(words.next())? as u16,
                 "badsum" => segment.bad_checksum = true,

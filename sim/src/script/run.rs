@@ -104,7 +104,10 @@ impl<S: Subject> Run<'_, S> {
         }
         self.pending()?;
         let Some((at, sent)) = self.pending.take() else {
-            return Err(format!("nothing was sent up to {} s", latest.since(self.last).micros() as f64 / 1e6));
+            return Err(format!(
+                "nothing was sent up to {} s",
+                latest.since(self.last).micros() as f64 / 1e6
+            ));
         };
         let after = at.since(self.last);
         if at < self.last + when.least || at > latest {
@@ -118,6 +121,7 @@ impl<S: Subject> Run<'_, S> {
         let origin = self.origin(port);
         if sent.header.flags.has(Flags::SYN) && expected.flags.has(Flags::SYN) && expected.seq == 0 {
             origin.subject = sent.header.seq;
+            origin.port = Some(sent.header.src_port);
         }
         let difference = segment::difference(expected, &sent, origin);
         if let Some(timestamps) = sent.options.timestamps {

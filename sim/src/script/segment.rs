@@ -104,6 +104,8 @@ pub struct Origin {
     pub peer: SeqNumber,
     /// Initial number of the subject, once it has shown one; 0 before.
     pub subject: SeqNumber,
+    /// The subject's port, when it opened the connection; otherwise the one it listens on.
+    pub port: Option<u16>,
     /// The last TSval of the subject.
     pub last_timestamp: u32,
 }
@@ -137,7 +139,7 @@ pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u
     let payload = segment.payload();
     let header = tcp::Header {
         src_port: segment.peer_port,
-        dst_port: addresses.port,
+        dst_port: origin.port.unwrap_or(addresses.port),
         seq: origin.peer + segment.seq,
         ack: segment.ack.map_or(SeqNumber(0), |ack| origin.subject + ack),
         flags: segment.flags,
