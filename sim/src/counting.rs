@@ -341,5 +341,7 @@ impl App for CountingApp {
 pub fn stack_config(mac: Mac, address: Ipv4Addr) -> stack::Config {
     let mut config = stack::Config::new(mac, address, 16);
     config.connections_max = 256;
+    // A server that has forgotten the connection must be found out.
+    config.keepalive = Some(Duration::from_secs(30));
     config
 }

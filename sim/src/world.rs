@@ -41,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(400);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3 * 3600);
 /// Rounds without time passing that count as a loop without end.
 const ROUNDS_MAX: u32 = 100_000;
+/// Frames and messages in all that count as a storm; a bad seed needs a tenth of it.
+const FRAMES_MAX: u64 = 1_000_000;
 /// Deadlines in a row that had passed already, likewise.
 const SPINS_MAX: u32 = 20_000;
 
@@ -218,6 +220,11 @@ impl World {
             if done(self) || self.now >= until {
                 return Ok(());
             }
+            if self.trace.frames() > FRAMES_MAX {
+                return Err(format!(
+                    "{FRAMES_MAX} frames for so little work: two sides answer each other for ever"
+                ));
+            }
             self.jump(until)?;
         }
     }
@@ -261,7 +268,11 @@ impl World {
             self.wire.set_faults(faults);
             self.faults_change_at = until.map(|until| self.began + until.since(Instant::ZERO));
         }
-        while let Some((_, event)) = self.events.pop_front_if(|(at, _)| *at <= self.now) {
+        while let Some(&(at, event)) = self.events.front() {
+            if at > self.now {
+                break;
+            }
+            self.events.pop_front();
             match event {
                 Event::RestartHost(core) => self.restart_host(core),
                 Event::RestartFirmware => self.machine.restart_firmware(),
