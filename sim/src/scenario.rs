@@ -142,7 +142,9 @@ impl Scenario {
 
     /// True when honest connections may be refused or dropped for lack of room.
     pub fn crowds_out(&self) -> bool {
-        self.backlog_max < 1000 && self.hostile_per_second > 0
+        let backlog = self.backlog_max < 1000 && self.hostile_per_second > 0;
+        let retention = self.lifecycle && self.retained_max < 1000;
+        backlog || retention
     }
 }
 
