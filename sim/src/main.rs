@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
@@ -36,6 +37,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    name_seed_on_panic();
     let outcome = if options.seeds == 1 { one(&options) } else { many(&options) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,14 +103,23 @@ fn many(options: &Options) -> Result<(), String> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} seeds failed")) }
 }
 
-/// A panic of an engine is a failure of its seed like any other.
+/// The seed that is being played, for the panic hook.
+static PLAYING: AtomicU64 = AtomicU64::new(0);
+
+/// Plays a seed. A panic of an engine is a failure of its seed like any other; where panics abort
+/// (release builds), the hook has named the seed before.
 fn guarded(seed: u64, trace: &Trace) -> Result<world::Report, String> {
+    PLAYING.store(seed, Ordering::Relaxed);
     let play = std::panic::AssertUnwindSafe(|| world::play(seed, trace));
-    std::panic::catch_unwind(play).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(format!("panic: {}", text.unwrap_or("without a text")))
-    })
+    std::panic::catch_unwind(play).unwrap_or_else(|_| Err("by a panic, see above".to_owned()))
+}
+
+fn name_seed_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        eprintln!("{}", failure(PLAYING.load(Ordering::Relaxed), "by this panic"));
+    }));
 }
 
 fn failure(seed: u64, error: &str) -> String {
