@@ -70,11 +70,14 @@ impl Lab {
         ])?;
         for (namespace, interface) in [(&lab.server, SERVER_INTERFACE), (&lab.client, CLIENT_INTERFACE)] {
             // Router solicitations and the like would only be noise in counters and captures.
-            let quiet = format!("net.ipv6.conf.{interface}.disable_ipv6=1");
-            run(Command::new("ip").args(["netns", "exec", namespace, "sysctl", "-qw", &quiet])).ok();
+            sysctl(namespace, &format!("net.ipv6.conf.{interface}.disable_ipv6=1")).ok();
             ip(&["-n", namespace, "link", "set", "lo", "up"])?;
             ip(&["-n", namespace, "link", "set", interface, "up"])?;
         }
+        // Clients that connect once per request and close first leave their own kernel with a port
+        // in TIME_WAIT each: without this they run out of ports after 28,000 connections.
+        sysctl(&lab.client, "net.ipv4.tcp_tw_reuse=1")?;
+        sysctl(&lab.client, "net.ipv4.ip_local_port_range=1024 65535")?;
         let address = format!("{CLIENT_ADDRESS}/{PREFIX}");
         ip(&["-n", &lab.client, "address", "add", &address, "dev", CLIENT_INTERFACE])?;
         Ok(lab)
@@ -152,6 +155,10 @@ pub fn require_root() -> Result<()> {
         return Ok(());
     }
     bail!("network namespaces need root: run it as root or with sudo")
+}
+
+fn sysctl(namespace: &str, setting: &str) -> Result<Output> {
+    run(Command::new("ip").args(["netns", "exec", namespace, "sysctl", "-qw", setting]))
 }
 
 fn ip(args: &[&str]) -> Result<Output> {
