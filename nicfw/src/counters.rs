@@ -76,6 +76,7 @@ events! {
     ChannelStale "channel_stale" "Messages dropped because they were meant for an earlier life of the firmware."
     ChannelVersion "channel_version" "Messages dropped because of their version."
     ChannelMalformed "channel_malformed" "Messages dropped because of their form, kind or direction."
+    ChannelFromWire "channel_from_wire" "Forged messages of the channel that came from the wire, dropped."
     ChannelUnknownFlow "channel_unknown_flow" "Messages for flows that have ended."
 }
 

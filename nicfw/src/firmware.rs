@@ -239,6 +239,7 @@ impl<F: Frame> Firmware<F> {
             (Offload::None, Parsed::Tcp(segment)) => {
                 self.raw_to_host(self.steering.queue(&segment.tuple), frame);
             }
+            (_, Parsed::Channel) => self.counters.add(Event::ChannelFromWire),
             (_, Parsed::Fragment) => {
                 self.counters.add(Event::Fragment);
                 self.raw_to_host(self.steering.first(), frame);

@@ -56,6 +56,8 @@ pub(crate) enum Parsed {
     Fragment,
     /// ARP, ICMP and whatever else is not TCP over IPv4.
     Other,
+    /// A message of the host's channel, which nobody on the wire has any business to send.
+    Channel,
     Malformed,
 }
 
@@ -63,8 +65,10 @@ pub(crate) enum Parsed {
 #[inline]
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let Ok(link) = ethernet::Header::parse(bytes) else { return Parsed::Malformed };
-    if link.ether_type != EtherType::Ipv4 {
-        return Parsed::Other;
+    match link.ether_type {
+        EtherType::Ipv4 => {}
+        EtherType::Channel => return Parsed::Channel,
+        _ => return Parsed::Other,
     }
     match parse_packet(&bytes[ethernet::HEADER_LEN..]) {
         Ok(Some((ip, tcp))) => Parsed::Tcp(Segment {

@@ -5,8 +5,8 @@ use netcore::{
     Duration,
     rng::{Rng, SeededRng},
 };
-use nicfw::{Config, Event, State};
-use protocol::channel::{AcceptPolicy, Kind, Listen};
+use nicfw::{Config, Event, Offload, State};
+use protocol::channel::{self, AcceptPolicy, Header, Hello, Kind, Listen};
 use protocol::tcp::{Options, SeqNumber, Timestamps};
 
 fn full_options() -> Options {
@@ -289,6 +289,25 @@ fn bad_frames_are_counted_and_others_passed() {
     }
     assert_eq!(world.count(Event::Fragment), 1);
     assert_eq!(world.wire_segments(), []);
+}
+
+#[test]
+fn nobody_on_the_wire_speaks_the_channel() {
+    let mut body = [0; Hello::LEN];
+    Hello { epoch: 666, version_min: 1, version_max: 1, queues: 1, features: 0 }.emit(&mut body);
+    let mut forged = vec![0; 14 + channel::HEADER_LEN];
+    channel::emit_ethernet(NIC_MAC, CLIENT_MAC, &mut forged);
+    Header::new(Kind::Hello, 0).emit(body.len(), &mut forged[14..]);
+    forged.extend(body);
+    for offload in [Offload::None, Offload::Lifecycle] {
+        let mut world = World::bare(Config { offload, ..config() });
+        world.host_messages();
+        for frame in [&forged[..], &forged[..14]] {
+            world.wire(frame);
+            world.silent();
+        }
+        assert_eq!(world.count(Event::ChannelFromWire), 2, "at {offload}");
+    }
 }
 
 #[test]
