@@ -87,6 +87,13 @@ pub struct Config {
     pub rto_max: Duration,
     /// Retransmissions without an answer after which a connection is given up.
     pub retries: u8,
+    /// After how long without a sign of life a connection that the host has not heard of is
+    /// probed. A live peer may stay silent for ever: pools of clients connect in advance.
+    pub waiting_idle: Duration,
+    /// Time between two such probes.
+    pub waiting_probe_interval: Duration,
+    /// Probes without an answer after which the connection is given up.
+    pub waiting_probes: u8,
     /// Least time between two challenge ACKs of one flow (RFC 5961 §7).
     pub challenge_interval: Duration,
     /// Take a TCP checksum that covers only the pseudo-header as good: a kernel on this machine
@@ -115,6 +122,9 @@ impl Config {
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(60),
             retries: 8,
+            waiting_idle: Duration::from_secs(60),
+            waiting_probe_interval: Duration::from_secs(15),
+            waiting_probes: 4,
             challenge_interval: Duration::from_millis(500),
             rx_partial_checksum: false,
         }

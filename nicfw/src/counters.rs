@@ -45,6 +45,8 @@ events! {
     NoFlowDropped "no_flow_dropped" "Segments without flow that ask for no answer, dropped."
     FlowTableFull "flow_table_full" "Valid cookies dropped because the flow table was full; peers retransmit."
     BacklogEvicted "backlog_evicted" "Waiting flows reset because the listener's backlog was full."
+    WaitingProbed "waiting_probed" "Probes sent to silent peers of flows that the host has not heard of."
+    WaitingTimedOut "waiting_timed_out" "Flows that the host never heard of, given up because probes had no answer."
     WaitingClosed "waiting_closed" "Flows that the peer closed before it sent data; the host never heard of them."
     Unacceptable "unacceptable" "Segments dropped because they lay outside the window or failed PAWS."
     EstablishedSent "established_sent" "Connections announced to the host."

@@ -155,17 +155,33 @@ impl<F: Frame> Firmware<F> {
         frame: F,
         pool: &mut P,
     ) {
-        let flow = self.flows[slot];
-        let (seq, data_len) = (segment.tcp.seq, segment.data_len());
         if segment.has(Flags::RST) {
             return self.reset_received(slot, segment, Some(frame), pool);
         }
-        if segment.has(Flags::SYN) || (segment.has(Flags::ACK) && segment.tcp.ack != flow.snd_nxt) {
+        if segment.has(Flags::SYN) || (segment.has(Flags::ACK) && segment.tcp.ack != self.flows[slot].snd_nxt)
+        {
             return self.challenge(slot, Some(frame), pool);
         }
         if !segment.has(Flags::ACK) {
             return self.counters.add(Event::Unacceptable);
         }
+        self.taken_in_waiting(slot, segment, frame, pool);
+        if matches!(self.flows[slot].state, State::Waiting | State::Announcing) {
+            // The peer lives.
+            self.flows[slot].retries = 0;
+            self.timers.insert(slot, self.now + self.config.waiting_idle);
+        }
+    }
+
+    fn taken_in_waiting<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        let (seq, data_len) = (segment.tcp.seq, segment.data_len());
+        let flow = self.flows[slot];
         let timestamps = segment.options(frame.bytes()).timestamps;
         let starts_in_window = seq.in_window(flow.rcv_nxt, flow.rcv_wnd.max(1));
         let ends_in_window =
@@ -197,6 +213,22 @@ impl<F: Frame> Firmware<F> {
         if policy == Some(AcceptPolicy::Immediate) && flow.state == State::Waiting {
             self.announce(slot, None, pool);
         }
+    }
+
+    /// Asks a peer that has long been silent whether it is still there, as a keep-alive does
+    /// (RFC 9293 §3.8.4): without this, whoever goes away after the handshake would hold a place
+    /// for ever.
+    pub(crate) fn probe_waiting<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
+        let flow = &mut self.flows[slot];
+        if flow.retries >= self.config.waiting_probes {
+            self.counters.add(Event::WaitingTimedOut);
+            return self.reset_flow(slot, None, pool);
+        }
+        flow.retries += 1;
+        let before_all = flow.snd_nxt - 1;
+        self.counters.add(Event::WaitingProbed);
+        self.timers.insert(slot, self.now + self.config.waiting_probe_interval);
+        self.send_for(slot, Flags::ACK, before_all, None, pool);
     }
 
     /// True unless the segment is older than what has been seen (RFC 7323 §5.3).

@@ -200,6 +200,7 @@ impl<F: Frame> Firmware<F> {
         let body = self.established_body(slot);
         body.emit(&mut frame.bytes_mut()[ethernet::HEADER_LEN + channel::HEADER_LEN..]);
         self.unlist(slot);
+        self.timers.cancel(slot);
         self.enter(slot, State::Established);
         self.counters.add(Event::EstablishedSent);
         self.event_to_host(queue, frame);

@@ -288,7 +288,8 @@ impl<F: Frame> Firmware<F> {
                 self.counters.add(Event::TimedOut);
                 return self.end(slot);
             }
-            State::Waiting | State::Announcing | State::Established | State::Ended => return,
+            State::Waiting | State::Announcing => return self.probe_waiting(slot, pool),
+            State::Established | State::Ended => return,
         }
         flow.retries += 1;
         if flow.retries > self.config.retries {
@@ -422,7 +423,7 @@ impl<F: Frame> Firmware<F> {
         self.send(frame, &reset, pool);
     }
 
-    fn send_for<P: FramePool<Frame = F>>(
+    pub(crate) fn send_for<P: FramePool<Frame = F>>(
         &mut self,
         slot: u32,
         flags: Flags,

@@ -197,6 +197,54 @@ fn waiting_flows_answer_what_needs_an_answer() {
 }
 
 #[test]
+fn a_silent_peer_stays_as_long_as_it_lives() {
+    // With timestamps, as a client's pool of connections has them.
+    let mut world = World::new();
+    let answer = world.syn(&Seg::new(SYN, 100, 0).options(full_options()));
+    let echo = answer.options.timestamps.unwrap().value;
+    world.client(&Seg::new(ACK, 101, answer.seq + 1).ts(7001, echo));
+    let mut alive = 7001;
+    for _ in 0..20 {
+        world.pass(Duration::from_millis(59_999));
+        world.silent();
+        // The probe of a keep-alive: one before our next number, no data. Twice, one gets lost.
+        for wait in [Duration::from_millis(1), Duration::from_secs(15)] {
+            world.pass(wait);
+            let probe = world.one();
+            assert_eq!((probe.flags, probe.seq, probe.ack), (ACK, answer.seq, 101));
+            assert_eq!(probe.options.timestamps.map(|ts| ts.echo), Some(alive));
+        }
+        alive += 75_000;
+        world.client(&Seg::new(ACK, 101, answer.seq + 1).ts(alive, echo));
+        assert_eq!(world.flows_in(State::Waiting), 1);
+    }
+    world.pass(Duration::from_secs(59));
+    world.client(&Seg::new(PSH_ACK, 101, answer.seq + 1).ts(alive + 1, echo).data(b"hello"));
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(_, _, Some(_))]));
+    assert_eq!((world.count(Event::WaitingProbed), world.count(Event::WaitingTimedOut)), (40, 0));
+    // The host has it: no more probes.
+    world.pass(Duration::from_secs(1000));
+    world.silent();
+}
+
+#[test]
+fn a_peer_that_is_gone_does_not_wait_for_ever() {
+    let mut world = World::new();
+    let iss = world.syn(&Seg::new(SYN, 100, 0)).seq;
+    world.client(&Seg::new(ACK, 101, iss + 1));
+    world.pass(Duration::from_secs(60 + 4 * 15 - 1));
+    let probes = world.wire_segments();
+    assert_eq!(probes.len(), 4);
+    assert!(probes.iter().all(|probe| (probe.flags, probe.seq) == (ACK, iss)));
+    world.pass(Duration::from_secs(1));
+    let reset = world.one();
+    assert_eq!((reset.flags, reset.seq, reset.ack), (RST_ACK, iss + 1, 101));
+    assert_eq!(world.count(Event::WaitingTimedOut), 1);
+    assert_eq!(world.host_messages(), []);
+    world.all_gone();
+}
+
+#[test]
 fn data_out_of_order_goes_to_the_host() {
     let mut world = World::new();
     let iss = world.syn(&Seg::new(SYN, 100, 0)).seq;
