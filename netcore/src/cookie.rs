@@ -3,10 +3,15 @@
 //! The initial sequence number that answers a SYN holds everything needed when the ACK returns:
 //!
 //! ```text
-//! | 28 bits: SipHash-2-4(secret of the period, four-tuple, peer's ISN) | parity | MSS index |
+//! | 28 bits: SipHash-2-4(secret of the period, four-tuple, upper half of the peer's ISN, before)
+//! |          + lower half of the peer's ISN | parity | MSS index |
 //! ```
 //!
-//! `parity` is the lowest bit of the number of the period in which the cookie was made; the
+//! The lower half is added and not hashed, so that a segment from the middle of the peer's first
+//! flight can be told from a forged one at the price of one or two hashes: its cookie is one for
+//! a number a little below its own. `before` stands for the last connection of the same
+//! four-tuple that is still remembered, so that no cookie from before its end is good while it
+//! is. `parity` is the lowest bit of the number of the period in which the cookie was made; the
 //! MSS index is masked with further bits of the hash. A cookie is good in its own period and in
 //! the one after it. A blind guess succeeds once in 2^28 attempts. Window scale and
 //! SACK-permitted travel in the low bits of the timestamp that the peer echoes.
@@ -19,6 +24,11 @@ use crate::time::{Duration, Instant};
 
 /// What a cookie can say of the peer's MSS, in bytes.
 pub const MSS_VALUES: [u16; 8] = [64, 536, 1220, 1360, 1400, 1440, 1460, 8960];
+
+/// Stands for no earlier connection.
+pub const NO_CONNECTION_BEFORE: SeqNumber = SeqNumber(0);
+/// Upper bits of the cookie.
+const HASH_BITS: u32 = 0x0fff_ffff;
 
 /// Makes and checks cookies.
 #[derive(Clone, Debug)]
@@ -53,23 +63,37 @@ impl CookieJar {
 
     /// The initial sequence number for the SYN-ACK to a SYN.
     ///
-    /// `irs`: the sequence number of the SYN. `mss`: the peer's, in bytes; it is rounded down to
-    /// one of [`MSS_VALUES`] (and up to the lowest).
+    /// `irs`: the sequence number of the SYN. `before`: our initial sequence number in the last
+    /// connection of this four-tuple if it is remembered, or [`NO_CONNECTION_BEFORE`]. `mss`: the
+    /// peer's, in bytes; it is rounded down to one of [`MSS_VALUES`] (and up to the lowest).
     #[inline]
-    pub fn make(&self, flow: &FourTuple, irs: SeqNumber, mss: u16) -> SeqNumber {
+    pub fn make(&self, flow: &FourTuple, irs: SeqNumber, before: SeqNumber, mss: u16) -> SeqNumber {
         let index = MSS_VALUES.iter().rposition(|&value| value <= mss).unwrap_or(0) as u32;
         let parity = (self.period & 1) as u32;
-        let hash = self.hash(parity, flow, irs);
-        SeqNumber((hash as u32) << 4 | parity << 3 | (index ^ mask(hash)))
+        let hash = self.hash(parity, flow, irs.0 >> 16, before);
+        SeqNumber((hash as u32).wrapping_add(irs.0 & 0xffff) << 4 | parity << 3 | (index ^ mask(hash)))
     }
 
-    /// The peer's MSS in bytes when `iss` is a cookie of ours for this flow that is still good.
+    /// The peer's MSS in bytes when `iss` is a cookie of ours for this flow that is still good;
+    /// `irs` and `before` as they were given to [`Self::make`].
     #[inline]
-    pub fn check(&self, flow: &FourTuple, irs: SeqNumber, iss: SeqNumber) -> Option<u16> {
-        let parity = iss.0 >> 3 & 1;
-        let hash = self.hash(parity, flow, irs);
-        let good = (hash as u32) << 4 == iss.0 & !0xf;
+    pub fn check(&self, flow: &FourTuple, irs: SeqNumber, before: SeqNumber, iss: SeqNumber) -> Option<u16> {
+        let hash = self.hash(iss.0 >> 3 & 1, flow, irs.0 >> 16, before);
+        let good = (hash as u32).wrapping_add(irs.0 & 0xffff) << 4 == iss.0 & !0xf;
         good.then(|| MSS_VALUES[((iss.0 & 7) ^ mask(hash)) as usize])
+    }
+
+    /// True when `iss` is a good cookie for a peer whose initial number is less than 64 KiB below
+    /// `irs`: the segment belongs to a handshake's first flight, though it is not the first of
+    /// it. One random segment in 2^12 passes too, so that nothing may be opened on this ground.
+    pub fn check_later(&self, flow: &FourTuple, irs: SeqNumber, before: SeqNumber, iss: SeqNumber) -> bool {
+        let upper = irs.0 >> 16;
+        [upper, upper.wrapping_sub(1) & 0xffff].into_iter().any(|upper| {
+            let hash = self.hash(iss.0 >> 3 & 1, flow, upper, before);
+            let lower = (iss.0 >> 4).wrapping_sub(hash as u32) & HASH_BITS;
+            let distance = irs.distance_from(SeqNumber(upper << 16 | lower & 0xffff));
+            lower <= 0xffff && (1..=0xffff).contains(&distance)
+        })
     }
 
     /// The longest that a cookie can be good.
@@ -78,10 +102,11 @@ impl CookieJar {
     }
 
     #[inline]
-    fn hash(&self, parity: u32, flow: &FourTuple, irs: SeqNumber) -> u64 {
-        let mut input = [0; 16];
+    fn hash(&self, parity: u32, flow: &FourTuple, irs_upper: u32, before: SeqNumber) -> u64 {
+        let mut input = [0; 18];
         input[..12].copy_from_slice(&flow.to_bytes());
-        input[12..].copy_from_slice(&irs.0.to_be_bytes());
+        input[12..14].copy_from_slice(&(irs_upper as u16).to_be_bytes());
+        input[14..].copy_from_slice(&before.0.to_be_bytes());
         self.hashes[parity as usize].hash(&input)
     }
 
@@ -149,6 +174,7 @@ mod tests {
         remote_port: 40_000,
     };
     const IRS: SeqNumber = SeqNumber(0xffff_ffff);
+    const NONE: SeqNumber = NO_CONNECTION_BEFORE;
 
     fn jar() -> CookieJar {
         CookieJar::new(b"0123456789abcdef", Duration::from_secs(32))
@@ -159,10 +185,10 @@ mod tests {
         let mut jar = jar();
         for start in [0, 31, 32, 1_000_000] {
             jar.rotate(Instant::ZERO + Duration::from_secs(start));
-            let cookie = jar.make(&FLOW, IRS, 1460);
+            let cookie = jar.make(&FLOW, IRS, NONE, 1460);
             let mut at = |seconds: u64| {
                 jar.rotate(Instant::ZERO + Duration::from_secs(seconds));
-                jar.check(&FLOW, IRS, cookie)
+                jar.check(&FLOW, IRS, NONE, cookie)
             };
             assert_eq!(at(start), Some(1460));
             assert_eq!(at(start + 32), Some(1460));
@@ -175,7 +201,7 @@ mod tests {
     #[test]
     fn bound_to_all_that_it_was_made_from() {
         let jar = jar();
-        let cookie = jar.make(&FLOW, IRS, 1460);
+        let cookie = jar.make(&FLOW, IRS, NONE, 1460);
         let others = [
             FourTuple { local_addr: Ipv4Addr::new(198, 18, 0, 3), ..FLOW },
             FourTuple { remote_addr: Ipv4Addr::new(198, 18, 0, 3), ..FLOW },
@@ -183,21 +209,61 @@ mod tests {
             FourTuple { remote_port: 40_001, ..FLOW },
         ];
         for other in others {
-            assert_eq!(jar.check(&other, IRS, cookie), None);
+            assert_eq!(jar.check(&other, IRS, NONE, cookie), None);
         }
-        assert_eq!(jar.check(&FLOW, IRS + 1, cookie), None);
+        assert_eq!(jar.check(&FLOW, IRS + 1, NONE, cookie), None);
         for bit in 3..32 {
-            assert_eq!(jar.check(&FLOW, IRS, SeqNumber(cookie.0 ^ 1 << bit)), None, "bit {bit}");
+            assert_eq!(jar.check(&FLOW, IRS, NONE, SeqNumber(cookie.0 ^ 1 << bit)), None, "bit {bit}");
         }
         let other_secret = CookieJar::new(b"0123456789abcdeg", Duration::from_secs(32));
-        assert_eq!(other_secret.check(&FLOW, IRS, cookie), None);
+        assert_eq!(other_secret.check(&FLOW, IRS, NONE, cookie), None);
+    }
+
+    #[test]
+    fn bound_to_the_connection_before() {
+        let jar = jar();
+        let before = SeqNumber(0x1234_5678);
+        let (old, new) = (jar.make(&FLOW, IRS, NONE, 1460), jar.make(&FLOW, IRS, before, 1460));
+        assert_eq!(jar.check(&FLOW, IRS, before, new), Some(1460));
+        assert_eq!(jar.check(&FLOW, IRS, before, old), None);
+        assert_eq!(jar.check(&FLOW, IRS, NONE, new), None);
+    }
+
+    #[test]
+    fn the_rest_of_a_first_flight_is_known_but_opens_nothing() {
+        let jar = jar();
+        for irs in [0, 1, 0xffff, 0x1_0000, 0x7fff_8000, u32::MAX] {
+            let irs = SeqNumber(irs);
+            let cookie = jar.make(&FLOW, irs, NONE, 1460);
+            for distance in [1, 536, 1460, 14_600, 0xfffe, 0xffff] {
+                assert!(jar.check_later(&FLOW, irs + distance, NONE, cookie), "{distance} behind {irs:?}");
+                assert_eq!(jar.check(&FLOW, irs + distance, NONE, cookie), None);
+                assert!(!jar.check_later(&FLOW, irs + distance, SeqNumber(5), cookie));
+            }
+            for wrong in [irs, irs - 1, irs + 0x1_0000, irs + 0x8000_0000] {
+                assert!(!jar.check_later(&FLOW, wrong, NONE, cookie), "{wrong:?} for {irs:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_random_numbers_look_like_a_first_flight() {
+        let jar = jar();
+        let mut rng = SeededRng::new(5);
+        let passed = (0..1 << 18)
+            .filter(|_| {
+                let (irs, iss) = (SeqNumber(rng.wire_u32()), SeqNumber(rng.wire_u32()));
+                jar.check_later(&FLOW, irs, NONE, iss)
+            })
+            .count();
+        assert!((32..128).contains(&passed), "{passed} of 2^18, expected 64");
     }
 
     #[test]
     fn mss_is_rounded_down() {
         let jar = jar();
         for (mss, kept) in [(0, 64), (535, 64), (536, 536), (1459, 1440), (1460, 1460), (65_535, 8960)] {
-            assert_eq!(jar.check(&FLOW, IRS, jar.make(&FLOW, IRS, mss)), Some(kept));
+            assert_eq!(jar.check(&FLOW, IRS, NONE, jar.make(&FLOW, IRS, NONE, mss)), Some(kept));
         }
     }
 

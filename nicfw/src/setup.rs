@@ -3,7 +3,7 @@
 //! No memory is used before a valid ACK. RFC 9293 §3.10.7.2 (LISTEN), RFC 4987 §3.6 (cookies),
 //! RFC 5961 (blind attacks), RFC 7323 (timestamps, window scale).
 
-use netcore::cookie::SynOptions;
+use netcore::cookie::{NO_CONNECTION_BEFORE, SynOptions};
 use netcore::{Frame, FramePool};
 use protocol::channel::AcceptPolicy;
 use protocol::tcp::{DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
@@ -12,6 +12,18 @@ use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{Flow, FlowFlags, Listed, State};
 use crate::packet::{Outgoing, Segment, is_unusable_source};
+
+/// What an ACK without flow proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cookie {
+    /// The end of a handshake with a peer of this MSS.
+    Good(u16),
+    /// It belongs to a handshake, but the first data was lost on the way or is late. Neither
+    /// safe to open a connection on nor a reason to reset one: the peer sends the first data
+    /// again.
+    Later,
+    Bad,
+}
 
 impl<F: Frame> Firmware<F> {
     /// A segment for a listener, from a peer that has no flow.
@@ -26,19 +38,29 @@ impl<F: Frame> Firmware<F> {
             return self.counters.add(Event::NoFlowDropped);
         }
         if segment.has(Flags::ACK) {
-            return self.first_ack(listener, segment, frame, pool);
+            return match self.first_ack(segment, NO_CONNECTION_BEFORE) {
+                Cookie::Good(mss) => self.open_by(listener, segment, mss, None, frame, pool),
+                Cookie::Later => self.counters.add(Event::FirstDataMissing),
+                Cookie::Bad => {
+                    self.counters.add(Event::CookieRefused);
+                    self.reset_unknown(segment, Some(frame), pool);
+                }
+            };
         }
         if segment.has(Flags::SYN) {
-            return self.syn(listener, segment, frame, pool);
+            return self.syn(listener, segment, NO_CONNECTION_BEFORE, frame, pool);
         }
         self.counters.add(Event::NoFlowDropped);
     }
 
     /// Answers a SYN with a cookie. Data in it is not acknowledged: the peer sends it again.
+    ///
+    /// `before`: as for [`netcore::cookie::CookieJar::make`].
     pub(crate) fn syn<P: FramePool<Frame = F>>(
         &mut self,
         listener: u16,
         segment: &Segment,
+        before: SeqNumber,
         frame: F,
         pool: &mut P,
     ) {
@@ -61,7 +83,7 @@ impl<F: Frame> Firmware<F> {
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,
-            seq: self.cookies.make(&segment.tuple, segment.tcp.seq, mss),
+            seq: self.cookies.make(&segment.tuple, segment.tcp.seq, before, mss),
             ack: segment.tcp.seq + 1,
             flags: Flags::SYN | Flags::ACK,
             window: listen.window,
@@ -72,21 +94,31 @@ impl<F: Frame> Firmware<F> {
         self.send(Some(frame), &answer, pool);
     }
 
-    /// An ACK without flow: the end of a handshake, if its cookie is good.
-    pub(crate) fn first_ack<P: FramePool<Frame = F>>(
+    /// What the cookie in an ACK without flow is worth.
+    pub(crate) fn first_ack(&self, segment: &Segment, before: SeqNumber) -> Cookie {
+        if segment.has(Flags::SYN) {
+            return Cookie::Bad;
+        }
+        let (iss, irs) = (segment.tcp.ack - 1, segment.tcp.seq - 1);
+        match self.cookies.check(&segment.tuple, irs, before, iss) {
+            Some(mss) => Cookie::Good(mss),
+            None if self.cookies.check_later(&segment.tuple, irs, before, iss) => Cookie::Later,
+            None => Cookie::Bad,
+        }
+    }
+
+    /// Opens the connection of a good cookie. `ended`: the record of the last one of the same
+    /// four-tuple, which gives way.
+    pub(crate) fn open_by<P: FramePool<Frame = F>>(
         &mut self,
         listener: u16,
         segment: &Segment,
+        mss: u16,
+        ended: Option<u32>,
         frame: F,
         pool: &mut P,
     ) {
-        let (iss, irs) = (segment.tcp.ack - 1, segment.tcp.seq - 1);
-        let mss = if segment.has(Flags::SYN) { None } else { self.cookies.check(&segment.tuple, irs, iss) };
-        let Some(mss) = mss else {
-            self.counters.add(Event::CookieRefused);
-            return self.reset_unknown(segment, Some(frame), pool);
-        };
-        let Some(slot) = self.open(listener, segment, mss, frame.bytes(), pool) else {
+        let Some(slot) = self.open(listener, segment, mss, ended, frame.bytes(), pool) else {
             return self.counters.add(Event::FlowTableFull);
         };
         self.counters.add(Event::CookieAccepted);
@@ -99,6 +131,7 @@ impl<F: Frame> Firmware<F> {
         place: u16,
         segment: &Segment,
         mss: u16,
+        ended: Option<u32>,
         bytes: &[u8],
         pool: &mut P,
     ) -> Option<u32> {
@@ -110,6 +143,10 @@ impl<F: Frame> Firmware<F> {
             self.reset_flow(oldest, None, pool);
         }
         let slot = self.flows.allocate()?;
+        // Who had to leave the backlog may have pushed the record out already.
+        if let Some(ended) = ended.filter(|&ended| self.time_wait.get(ended).tuple == segment.tuple) {
+            self.forget_ended(ended);
+        }
         let queue = self.listeners.get(place).map_or(0, |listener| self.queue_for(listener, &segment.tuple));
         let host_life = self.channel.queues[usize::from(queue)].life;
         let flow = &mut self.flows[slot];

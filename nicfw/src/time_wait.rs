@@ -15,6 +15,7 @@ use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{Flow, FlowFlags};
 use crate::packet::{Outgoing, Segment};
+use crate::setup::Cookie;
 
 const NONE: u32 = u32::MAX;
 
@@ -265,25 +266,32 @@ impl<F: Frame> Firmware<F> {
         }
         let listener = self.listeners.find(segment.tuple.local_addr, segment.tuple.local_port);
         if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
+            let reused = entry.kind == Kind::TimeWait && may_reuse(&entry, segment, frame.bytes());
             return match (listener, entry.kind) {
-                (Some(listener), Kind::Spent) => self.syn(listener, segment, frame, pool),
-                (Some(listener), Kind::TimeWait) if may_reuse(&entry, segment, frame.bytes()) => {
-                    self.counters.add(Event::TimeWaitReused);
-                    self.syn(listener, segment, frame, pool);
+                (Some(listener), _) if reused || entry.kind == Kind::Spent => {
+                    if reused {
+                        self.counters.add(Event::TimeWaitReused);
+                    }
+                    // A SYN proves nothing: the entry stays until the new connection is there,
+                    // and at least as long as the new cookie, which is good only beside it.
+                    self.time_wait.restart(place, self.now);
+                    self.syn(listener, segment, entry.iss, frame, pool);
                 }
                 (_, Kind::TimeWait) => self.acknowledge_again(&entry, segment, frame, pool),
-                (None, Kind::Spent) => self.raw_to_host(self.steering.queue(&segment.tuple), frame),
+                (_, Kind::Spent) => self.raw_to_host(self.steering.queue(&segment.tuple), frame),
             };
         }
-        // The end of a new handshake? Only with another cookie than the one that was used.
-        let iss = segment.tcp.ack - 1;
+        // The end of a new handshake? Only with a cookie made since the old connection ended.
         if let Some(listener) = listener
             && segment.has(Flags::ACK)
-            && iss != entry.iss
-            && self.cookies.check(&segment.tuple, segment.tcp.seq - 1, iss).is_some()
         {
-            self.forget_ended(place);
-            return self.first_ack(listener, segment, frame, pool);
+            match self.first_ack(segment, entry.iss) {
+                Cookie::Good(mss) => {
+                    return self.open_by(listener, segment, mss, Some(place), frame, pool);
+                }
+                Cookie::Later => return self.counters.add(Event::FirstDataMissing),
+                Cookie::Bad => {}
+            }
         }
         match entry.kind {
             Kind::TimeWait => {

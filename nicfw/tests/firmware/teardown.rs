@@ -133,6 +133,88 @@ fn a_late_duplicate_does_not_open_the_connection_again() {
     assert_eq!(world.nic.counters().held(), 1);
 }
 
+/// A connection of port 1 that the peer has closed; returns its first segment.
+fn came_and_went(world: &mut World, irs: u32) -> Seg {
+    let iss = world.syn(&Seg::new(SYN, irs, 0).port(1)).seq;
+    let first = Seg::new(PSH_ACK, irs + 1, iss + 1).port(1).data(b"hello");
+    world.client(&first);
+    let messages = world.host_messages();
+    let [Msg::Established(header, ..)] = &messages[..] else { panic!("{messages:?}") };
+    let mut conn = Conn { flow: header.flow, seq: iss + 1, ack: irs + 6, port: 1 };
+    world.host_segment(&mut conn, PSH_ACK, b"reply", true);
+    world.client(&Seg::new(FIN_ACK, irs + 6, conn.seq).port(1));
+    world.client(&Seg::new(ACK, irs + 7, conn.seq + 1).port(1));
+    world.wire_segments();
+    world.closed();
+    first
+}
+
+#[test]
+fn no_earlier_connection_comes_back_during_the_next_handshake() {
+    let mut world = World::new();
+    let olds = [came_and_went(&mut world, 1000), came_and_went(&mut world, 2000)];
+    // Another one begins: a SYN proves nothing, and the old segments' cookies are still good.
+    let iss = world.syn(&Seg::new(SYN, 3000, 0).port(1)).seq;
+    for old in &olds {
+        world.client(old);
+        assert_eq!(world.one().flags, RST);
+        assert_eq!((world.host_messages(), world.nic.counters().flows()), (vec![], 0), "after {old:?}");
+    }
+    assert_eq!(world.count(Event::CookieSpent), 2);
+    let first = Seg::new(PSH_ACK, 3001, iss + 1).port(1).data(b"third");
+    world.client(&first);
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
+    // Only now the record is gone.
+    assert_eq!(world.nic.counters().held(), 1);
+    world.client(&olds[1]);
+    assert_eq!(world.count(Event::CookieAccepted), 3);
+}
+
+#[test]
+fn a_record_lives_at_least_as_long_as_the_handshake_that_it_guards() {
+    let mut world = World::new();
+    came_and_went(&mut world, 1000);
+    // A cookie's life is 64 s, and so is the record's.
+    world.pass(Duration::from_secs(63));
+    let iss = world.syn(&Seg::new(SYN, 3000, 0).port(1)).seq;
+    world.pass(Duration::from_secs(20));
+    world.client(&Seg::new(PSH_ACK, 3001, iss + 1).port(1).data(b"late"));
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
+}
+
+#[test]
+fn a_full_table_does_not_cost_the_record() {
+    let mut world = World::with(Config { flows_max: 1, ..config() }, listen_body());
+    let old = came_and_went(&mut world, 1000);
+    let iss = world.syn(&Seg::new(SYN, 3000, 0).port(1)).seq;
+    let other = world.connect(2);
+    let first = Seg::new(PSH_ACK, 3001, iss + 1).port(1).data(b"first");
+    world.client(&first);
+    world.silent();
+    assert_eq!(world.count(Event::FlowTableFull), 1);
+    world.host_abort(&other);
+    world.wire_segments();
+    world.client(&old);
+    assert_eq!((world.one().flags, world.nic.counters().flows()), (RST, 0));
+    world.client(&first);
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
+}
+
+#[test]
+fn the_backlog_may_push_out_the_record_of_the_connection_that_opens() {
+    let config = Config { time_wait_max: 1, ..config() };
+    let mut world = World::with(config, protocol::channel::Listen { backlog: 1, ..listen_body() });
+    came_and_went(&mut world, 1000);
+    let iss = world.syn(&Seg::new(SYN, 3000, 0).port(1)).seq;
+    let other = world.syn(&Seg::new(SYN, 100, 0).port(2)).seq;
+    world.client(&Seg::new(ACK, 101, other + 1).port(2));
+    world.client(&Seg::new(PSH_ACK, 3001, iss + 1).port(1).data(b"first"));
+    assert_eq!(world.one().flags, RST_ACK, "port 2 had to leave");
+    assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
+    assert_eq!(world.nic.counters().held(), 2, "the new connection, and the record of port 2");
+    world.all_but_established_gone();
+}
+
 #[test]
 fn the_host_closes_and_the_firmware_finishes() {
     let mut world = World::new();
