@@ -50,6 +50,7 @@ counters! {
     timestamp_missing: "Segments without the timestamps that were agreed on",
     challenge_acks: "Challenge acknowledgments (RFC 5961)",
     challenge_acks_limited: "Challenge acknowledgments left out because of their limit",
+    answers_limited: "Acknowledgments of empty segments that do not fit, left out because of their limit",
     ack_of_unsent: "Segments that acknowledge what was never sent",
     ack_missing: "Segments without ACK",
     out_of_order: "Segments kept until the gap before them is filled",

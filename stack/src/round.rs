@@ -301,6 +301,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                 self.env.mark(slot, connection);
             }
             After::TimeWait => self.enter_time_wait(app, slot),
+            After::Answered(reason) => self.end_without_telling(app, slot, reason),
             After::End(reason) => {
                 let connection = self.connections.slot(slot);
                 // RFC 9293 §3.10.5 (ABORT), §3.8.3: tell the peer when it is we who end it.

@@ -73,6 +73,7 @@ impl<S> Connections<S> {
         debug_assert!(connection.tcb.state == State::Closed && connection.queue.is_empty());
         connection.tcb = Tcb::new(opening, connection.tcb.generation, config);
         connection.snd_wnd_max = 0;
+        connection.answered_ms = None;
         gauges.changed(State::Closed, opening.state);
         Some(slot)
     }

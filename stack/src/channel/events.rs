@@ -218,6 +218,8 @@ impl<F: Frame, A: App> Stack<F, A> {
         let after = match input::establish(env, slot, connection, app) {
             Err(after) => after,
             Ok(()) if connection.queue.is_empty() && !connection.tcb.flags.has(Flags::CLOSING) => {
+                // Keepalive: the output phase, which arms the timer otherwise, is not coming.
+                env.arm(slot, connection);
                 After::Quiet
             }
             Ok(()) => After::Output,

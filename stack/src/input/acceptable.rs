@@ -1,5 +1,7 @@
 //! First step: the sequence number, with PAWS before it (RFC 9293 §3.10.7.4, RFC 7323 §5.3).
 
+use core::num::NonZeroU32;
+
 use netcore::Frame;
 use protocol::tcp::{Flags, SeqNumber};
 
@@ -10,6 +12,8 @@ use crate::tcb::{self, Connection};
 
 /// TS.Recent says nothing after 24 days of silence (RFC 7323 §5.5).
 const TS_RECENT_LIFE_S: u32 = 24 * 24 * 3600;
+/// Between two answers to empty segments that do not fit (Linux: `tcp_invalid_ratelimit`).
+const ANSWER_INTERVAL_MS: u32 = 500;
 
 /// In SYN_RECEIVED the peer's SYN may come again: alone, when our SYN-ACK was lost, or as a
 /// SYN-ACK, when both sides opened at once. The latter goes on without its SYN.
@@ -42,6 +46,7 @@ pub(super) fn check<'a, F: Frame, S>(
 ) -> Result<(Segment, &'a [u8]), After> {
     let tcb = &mut connection.tcb;
     let mut header = segment.header;
+    let empty = payload.is_empty() && !header.flags.has(Flags::FIN);
     let is_reset = header.flags.has(Flags::RST);
     if tcb.flags.has(tcb::Flags::TIMESTAMPS) && !is_reset {
         match segment.options.timestamps {
@@ -54,7 +59,7 @@ pub(super) fn check<'a, F: Frame, S>(
                 let age_s = ((env.now.millis() / 1000) as u32).wrapping_sub(connection.ts_recent_s);
                 if age_s < TS_RECENT_LIFE_S {
                     env.counters.paws_rejected += 1;
-                    return Err(acknowledge(connection));
+                    return Err(acknowledge(env, connection, empty));
                 }
                 tcb.ts_recent = ts.value;
             }
@@ -76,7 +81,7 @@ pub(super) fn check<'a, F: Frame, S>(
     };
     if !acceptable {
         env.counters.unacceptable += 1;
-        return Err(if is_reset { After::Quiet } else { acknowledge(connection) });
+        return Err(if is_reset { After::Quiet } else { acknowledge(env, connection, empty) });
     }
     let mut payload = payload;
     if header.seq.before(tcb.rcv_nxt) {
@@ -103,8 +108,26 @@ pub(super) fn check<'a, F: Frame, S>(
     Ok((Segment { header, ..*segment }, payload))
 }
 
-/// RFC 9293 §3.10.7.4: an unacceptable segment is answered with an acknowledgment.
-fn acknowledge<S>(connection: &mut Connection<S>) -> After {
+/// RFC 9293 §3.10.7.4: an unacceptable segment is answered with an acknowledgment. Empty ones
+/// only now and then: the peer may answer in the same way, and two that disagree would never stop.
+fn acknowledge<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, empty: bool) -> After {
+    if empty && !may_answer(env, connection) {
+        return After::Quiet;
+    }
     connection.tcb.flags.set(tcb::Flags::ACK_NOW | tcb::Flags::ACK_BARE);
     After::Output
+}
+
+/// Whether an empty segment that does not fit may be answered: at most one in
+/// [`ANSWER_INTERVAL_MS`] per connection.
+pub(super) fn may_answer<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> bool {
+    let now_ms = NonZeroU32::new(env.now.millis() as u32).unwrap_or(NonZeroU32::MIN);
+    if let Some(last_ms) = connection.answered_ms
+        && now_ms.get().wrapping_sub(last_ms.get()) < ANSWER_INTERVAL_MS
+    {
+        env.counters.answers_limited += 1;
+        return false;
+    }
+    connection.answered_ms = Some(now_ms);
+    true
 }

@@ -44,6 +44,8 @@ pub(crate) enum After {
     Output,
     /// The connection is over.
     End(EndReason),
+    /// The connection is over, and the peer has its answer already.
+    Answered(EndReason),
     /// The connection is over, and its name goes to the TIME_WAIT table.
     TimeWait,
 }

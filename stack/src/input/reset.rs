@@ -3,6 +3,7 @@
 use netcore::Frame;
 use protocol::tcp::Flags;
 
+use super::acceptable::may_answer;
 use super::{After, Segment, Step};
 use crate::app::EndReason;
 use crate::env::Env;
@@ -38,7 +39,7 @@ pub(super) fn check_syn<F: Frame, S>(
 
 /// Sends what an honest peer answers with a RST that fits.
 pub(super) fn challenge<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After {
-    if !env.may_challenge() {
+    if !may_answer(env, connection) || !env.may_challenge() {
         return After::Quiet;
     }
     connection.tcb.flags.set(tcb::Flags::ACK_NOW | tcb::Flags::ACK_BARE);

@@ -1,10 +1,10 @@
 //! Seventh step: the data (RFC 9293 §3.10.7.4, §3.8.6.3).
 
 use netcore::Frame;
-use protocol::tcp::{self, Timestamps};
+use protocol::tcp::{self, SeqNumber, Timestamps};
 
-use super::{Segment, Step, application};
-use crate::app::App;
+use super::{After, Segment, Step, application};
+use crate::app::{App, EndReason};
 use crate::env::{Bare, Env};
 use crate::tcb::{Connection, Flags, Path};
 
@@ -18,6 +18,9 @@ pub(super) fn take<F: Frame, A: App>(
 ) -> Step {
     if payload.is_empty() || !connection.tcb.state.may_receive() {
         return Ok(());
+    }
+    if connection.tcb.flags.has(Flags::FIN_SENT) {
+        return Err(refuse(env, connection, segment));
     }
     if segment.header.seq != connection.tcb.rcv_nxt {
         keep(env, connection, segment, payload);
@@ -34,6 +37,25 @@ pub(super) fn take<F: Frame, A: App>(
         application::deliver(env, connection, app, &bytes)?;
     }
     Ok(())
+}
+
+/// RFC 9293 §3.6.1 SHLD-3: both directions are closed and nobody will read this; the peer learns
+/// of it by a RST. (The application's close is for both; it cannot close one of them.)
+#[cold]
+fn refuse<F: Frame, S>(env: &mut Env<F>, connection: &Connection<S>, segment: &Segment) -> After {
+    if let Path::Wire(mac) = connection.tcb.path {
+        env.counters.resets_sent += 1;
+        env.send_bare(Bare {
+            mac,
+            key: connection.tcb.key,
+            seq: segment.header.ack,
+            ack: SeqNumber(0),
+            flags: tcp::Flags::RST,
+            window: 0,
+            timestamps: None,
+        });
+    }
+    After::Answered(EndReason::Aborted)
 }
 
 /// RCV.NXT moves over `len` bytes.

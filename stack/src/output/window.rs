@@ -56,14 +56,16 @@ pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u1
     (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
 }
 
-/// Whether the peer should be told that the window has opened.
+/// Whether the peer should be told that the window has opened: only when it knows of so little
+/// that it may have to stop soon. Otherwise the next ordinary segment tells, also what the
+/// handshake's unscaled field could not.
 #[inline]
 pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> bool {
     let tcb = &connection.tcb;
     let right = tcb.rcv_nxt + free(config, connection);
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
-        && known < window_max(config, tcb.rcv_scale) / 2
+        && known < window_max(config, 0) / 2
         && right.distance_from(tcb.rcv_right) >= worthwhile(config)
         && tcb.state.may_receive()
 }

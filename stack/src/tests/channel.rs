@@ -32,8 +32,8 @@ struct Nic {
 }
 
 impl Nic {
-    fn new() -> Self {
-        let config = Config { offload: Offload::Lifecycle, ..config() };
+    fn new(config: Config) -> Self {
+        let config = Config { offload: Offload::Lifecycle, ..config };
         let mut h = Harness::new(config);
         h.iss = ISS - 1;
         Self { h, epoch: 4711, host_epoch: 0 }
@@ -41,7 +41,11 @@ impl Nic {
 
     /// HELLO and LISTEN are done.
     fn up() -> Self {
-        let mut nic = Self::new();
+        Self::with(config())
+    }
+
+    fn with(config: Config) -> Self {
+        let mut nic = Self::new(config);
         nic.h.poll();
         let hello = nic.take().remove(0);
         nic.host_epoch = Hello::parse(&hello.body).unwrap().epoch;
@@ -171,7 +175,7 @@ impl Nic {
 
 #[test]
 fn hello_is_repeated_until_it_is_answered() {
-    let mut nic = Nic::new();
+    let mut nic = Nic::new(config());
     assert_eq!(nic.h.stack.channel_state(), ChannelState::Waiting);
     nic.h.pass(Duration::from_millis(1050));
     let hellos = nic.take();
@@ -195,7 +199,7 @@ fn hello_is_repeated_until_it_is_answered() {
 
 #[test]
 fn a_firmware_of_another_version_is_told_apart() {
-    let mut nic = Nic::new();
+    let mut nic = Nic::new(config());
     nic.h.poll();
     nic.take();
     let hello = Hello { epoch: 1, version_min: 2, version_max: 3, queues: 1, features: 0 };
@@ -291,6 +295,7 @@ fn the_peer_closes_while_we_still_send() {
 fn a_waiting_application_is_not_idle() {
     let mut nic = Nic::up();
     nic.established(FLOW, b"!wait");
+    nic.h.poll();
     nic.h.pass(Duration::from_millis(50));
     nic.expect(&["0 A 1+0 6"]);
     nic.h.write(b"woken", Next::Continue);
@@ -387,6 +392,19 @@ fn plain_frames_are_served_beside_the_channel() {
     nic.h.our_port = 1;
     nic.h.inject(&seg(S, 0, 0, b""));
     assert_eq!(nic.h.take()[0].flags, R | A);
+}
+
+#[test]
+fn a_peer_that_dies_after_the_handshake_is_found_out() {
+    let mut nic =
+        Nic::with(Config { keepalive: Some(Duration::from_secs(10)), keepalive_probes: 2, ..config() });
+    nic.established(FLOW, b"");
+    nic.h.poll();
+    assert_eq!(nic.h.app.opened.len(), 1);
+    nic.h.pass(Duration::from_secs(200));
+    assert_eq!(nic.h.app.ended, [EndReason::TimedOut]);
+    assert_eq!(nic.h.stack.counters().keepalive_probes, 2);
+    nic.h.assert_empty();
 }
 
 #[test]

@@ -37,17 +37,14 @@ fn we_close_first() {
     assert_eq!(h.stack.gauges().in_state(State::FinWait1), 1);
     h.inject(&seg(A, 7, 5, b""));
     assert_eq!(h.stack.gauges().in_state(State::FinWait2), 1);
-    // Input after the close is acknowledged and thrown away.
-    h.inject(&seg(A, 7, 5, b"late"));
-    assert_eq!(h.app.seen, b"!close");
-    h.inject(&seg(F | A, 11, 5, b""));
-    h.expect(&["A 5+0 12"]);
+    h.inject(&seg(F | A, 7, 5, b""));
+    h.expect(&["A 5+0 8"]);
     assert_eq!(h.app.ended, [EndReason::Closed]);
     assert_eq!(h.stack.gauges().in_state(State::TimeWait), 1);
     // The FIN again: acknowledged again, and the wait starts anew.
     h.pass(Duration::from_secs(40));
-    h.inject(&seg(F | A, 11, 5, b""));
-    h.expect(&["A 5+0 12"]);
+    h.inject(&seg(F | A, 7, 5, b""));
+    h.expect(&["A 5+0 8"]);
     h.pass(Duration::from_secs(40));
     assert_eq!(h.stack.gauges().in_state(State::TimeWait), 1);
     h.pass(Duration::from_secs(21));
@@ -132,16 +129,24 @@ fn half_closed_by_the_peer_we_go_on_sending() {
 }
 
 #[test]
-fn half_closed_by_us_the_peer_goes_on_sending() {
-    let mut h = Harness::open(config());
-    h.write(b"", Next::Close);
-    h.inject(&seg(A, 1, 2, b""));
-    h.take();
-    h.inject(&seg(A, 1, 2, &[b'x'; 3000]));
-    h.expect(&["A 2+0 3001"]);
-    h.inject(&seg(F | A, 3001, 2, b""));
-    h.expect(&["A 2+0 3002"]);
-    h.assert_empty();
+fn data_after_our_close_is_reset() {
+    for acked in [false, true] {
+        let mut h = Harness::open(config());
+        h.inject(&seg(A, 1, 1, b"!close"));
+        h.expect(&["FA 1+0 7"]);
+        if acked {
+            h.inject(&seg(A, 7, 2, b""));
+            assert_eq!(h.stack.gauges().in_state(State::FinWait2), 1);
+        }
+        // What came before, once more, is no new data.
+        h.inject(&seg(A, 1, 1 + u32::from(acked), b"!close"));
+        h.take();
+        h.inject(&seg(A, 7, 1 + u32::from(acked), b"late"));
+        h.expect(&[if acked { "R 2+0 0" } else { "R 1+0 0" }]);
+        assert_eq!(h.app.seen, b"!close");
+        assert_eq!(h.app.ended, [EndReason::Aborted]);
+        h.assert_empty();
+    }
 }
 
 #[test]

@@ -331,14 +331,17 @@ fn forged_segments_are_challenged() {
     h.inject(&seg(S, 10, 0, b""));
     h.expect(&["A 1+0 1"]);
     // RFC 5961 §3: a RST in the window, but not at its start.
+    h.now += ms(500);
     h.inject(&seg(R, 10, 0, b""));
     h.expect(&["A 1+0 1"]);
     // A RST outside of it.
     h.inject(&seg(R, 0, 0, b""));
     h.expect(&[]);
     // RFC 5961 §5: an acknowledgment of what was never sent, or long ago.
+    h.now += ms(500);
     h.inject(&seg(A, 1, 2, b"forged"));
     h.expect(&["A 1+0 1"]);
+    h.now += ms(500);
     h.inject(&seg(A, 1, 0u32.wrapping_sub(100_000), b"forged"));
     h.expect(&["A 1+0 1"]);
     assert!(h.app.seen.is_empty() && h.app.ended.is_empty());
@@ -351,12 +354,14 @@ fn forged_segments_are_challenged() {
 
 #[test]
 fn challenges_are_limited() {
-    let mut h = Harness::open(Config { challenge_acks_per_second: 3, ..config() });
+    let mut h = Harness::open(Config { challenge_acks_per_second: 1, ..config() });
     for _ in 0..10 {
         h.inject(&seg(S, 10, 0, b""));
+        h.now += ms(100);
     }
-    assert_eq!(h.take().len(), 3);
-    assert_eq!(h.stack.counters().challenge_acks_limited, 7);
+    // The second that half a second has made possible is one too many for all connections.
+    assert_eq!(h.take().len(), 1);
+    assert_eq!((h.stack.counters().answers_limited, h.stack.counters().challenge_acks_limited), (8, 1));
 }
 
 #[test]
@@ -424,4 +429,22 @@ fn urgent_data_is_ordinary_data() {
     assert_eq!(h.app.seen, b"urgent");
     assert_eq!(h.stack.counters().urgent_ignored, 1);
     assert_eq!(h.stack.gauges().in_state(State::Established), 1);
+}
+
+#[test]
+fn two_that_disagree_do_not_answer_each_other_for_ever() {
+    let mut h = Harness::open(config());
+    let before = h.now;
+    let strange = seg(A, 100_000, 1, b"");
+    for _ in 0..1000 {
+        h.inject(&strange);
+        h.inject(&seg(A, 1, 77_777, b""));
+        h.now += Duration::from_millis(1);
+    }
+    assert_eq!(h.lines(), ["A 1+0 1", "A 1+0 1"], "two in {:?}", h.now.since(before));
+    assert_eq!(h.stack.counters().answers_limited, 1998);
+    // What has data, or a FIN, is answered each time: its sender waits for it.
+    h.inject(&seg(A, 100_000, 1, b"data"));
+    h.inject(&seg(A, 100_000, 1, b"data"));
+    h.expect(&["A 1+0 1", "A 1+0 1"]);
 }

@@ -47,6 +47,18 @@ fn syn_ack_has_the_options_that_the_syn_had() {
 }
 
 #[test]
+fn the_scaled_window_is_told_with_the_reply_and_not_by_itself() {
+    let options = Options { window_scale: Some(7), ..Options::default() };
+    // `open_with` sees to it that nothing follows the handshake.
+    let mut h = Harness::open_with(config(), options);
+    h.app.reply = b"+PONG\r\n".to_vec();
+    h.inject(&seg(A | P, 1, 1, b"PING\r\n"));
+    let reply = h.take();
+    assert_eq!(reply.len(), 1);
+    assert_eq!(u32::from(reply[0].window) << 5, 1 << 20);
+}
+
+#[test]
 fn syn_ack_is_sent_again_and_given_up() {
     let mut h = Harness::new(config());
     h.inject(&seg(S, 0, 0, b""));
