@@ -59,12 +59,14 @@ pub struct Config {
     pub mtu: usize,
     /// Host queues: 1..=128.
     pub queues: usize,
-    /// Flows at once; 160 bytes each, index and timer included.
+    /// Flows at once; 176 bytes each with index, timer and the place for the last data.
     pub flows_max: usize,
     /// Ended connections that are remembered; 64 bytes each, index included. More push out the
     /// oldest.
     pub time_wait_max: usize,
-    /// Frames with unacknowledged last data that are kept for retransmission.
+    /// Frames with unacknowledged last data above which a connection is given up when its peer
+    /// has not taken the last data in the time of `fin_wait_2` (it may keep its window closed and
+    /// live on). Below, and sooner, nothing that the host has handed over is ever given up.
     pub retained_max: usize,
     /// Addresses and ports listened on at once.
     pub listeners_max: usize,

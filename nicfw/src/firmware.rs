@@ -103,7 +103,7 @@ impl<F: Frame> Firmware<F> {
             flows: FlowTable::new(config.flows_max),
             time_wait: TimeWait::new(config.time_wait_max, config.time_wait, cookies.lifetime()),
             listeners: Listeners::new(config.listeners_max),
-            retained: Retained::new(config.retained_max),
+            retained: Retained::new(config.flows_max),
             timers: TimerWheel::new(config.flows_max, TICK),
             steering,
             channel: Channel::new(

@@ -8,8 +8,6 @@ use protocol::channel::{ClosedReason, FlowId, NO_HANDLE};
 use protocol::ethernet::Mac;
 use protocol::tcp::SeqNumber;
 
-use crate::retain::NOT_RETAINED;
-
 /// Names no slot.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
@@ -85,7 +83,7 @@ pub(crate) enum Listed {
 /// ```text
 ///  0 tuple 12 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent | hash
 /// 48 remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-/// 64 snd_una | snd_wnd | iss | rto_ms | retained | prev | next | challenged_ms | mss | retries, reason
+/// 64 snd_una | snd_wnd | iss | rto_ms | closing_ms | prev | next | challenged_ms | mss | retries, reason
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -126,8 +124,8 @@ pub(crate) struct Flow {
     pub(crate) iss: SeqNumber,
     /// Retransmission timeout in milliseconds.
     pub(crate) rto_ms: u32,
-    /// Place of the frame with the unacknowledged data.
-    pub(crate) retained: u32,
+    /// When the end began, in milliseconds.
+    pub(crate) closing_ms: u32,
     pub(crate) prev: u32,
     pub(crate) next: u32,
     /// Time of the last challenge ACK, in milliseconds; 0: none yet.
@@ -169,7 +167,7 @@ impl Flow {
         snd_wnd: 0,
         iss: SeqNumber(0),
         rto_ms: 0,
-        retained: NOT_RETAINED,
+        closing_ms: 0,
         prev: NO_SLOT,
         next: NO_SLOT,
         challenged_ms: 0,

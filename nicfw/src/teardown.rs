@@ -12,7 +12,6 @@ use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
 use crate::packet::{Outgoing, Segment};
-use crate::retain::NOT_RETAINED;
 use crate::time_wait::Kind;
 
 /// What a host hands over with CLOSE.
@@ -76,6 +75,7 @@ impl<F: Frame> Firmware<F> {
         flow.rto_ms = rto / 1000;
         flow.retries = 0;
         flow.challenged_ms = 0;
+        flow.closing_ms = self.now.millis() as u32;
         let to = flow.remote_mac;
         self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
@@ -91,31 +91,16 @@ impl<F: Frame> Firmware<F> {
         // The peer's window is too small, or no frame was left for a copy: keep the original.
         frame.truncate(last.end);
         frame.advance(last.data_at);
-        match self.retained.put(frame) {
-            Ok(place) => {
-                self.flows[slot].retained = place;
-                self.transmit(slot, false, pool);
-            }
-            Err(_) => {
-                self.counters.add(Event::RetainLost);
-                self.reset_flow(slot, None, pool);
-            }
-        }
+        self.retained.put(slot, frame);
+        self.transmit(slot, false, pool);
     }
 
-    /// Keeps a copy of the data. True when the original may go: also when there is no place, so
-    /// that a loss ends the connection. False when only a frame was missing.
+    /// Keeps a copy of the data; false when there is no frame for it.
     fn retain_copy<P: FramePool<Frame = F>>(&mut self, slot: u32, data: &[u8], pool: &mut P) -> bool {
-        if self.retained.is_full() {
-            self.counters.add(Event::RetainFull);
-            return true;
-        }
         let Some(mut copy) = self.allocate(pool) else { return false };
         let Some(out) = copy.append(data.len()) else { return false };
         out.copy_from_slice(data);
-        if let Ok(place) = self.retained.put(copy) {
-            self.flows[slot].retained = place;
-        }
+        self.retained.put(slot, copy);
         true
     }
 
@@ -199,12 +184,12 @@ impl<F: Frame> Firmware<F> {
         let opened = flow.snd_wnd > old_window;
         flow.retries = 0;
         flow.snd_una = ack;
-        let (state, all, retained) = (flow.state, ack == flow.snd_nxt, flow.retained);
+        let (state, all) = (flow.state, ack == flow.snd_nxt);
         if newly > 0 {
-            if let Some(frame) = self.retained.frame_mut(retained) {
+            if let Some(frame) = self.retained.frame_mut(slot) {
                 frame.advance(newly as usize);
                 if frame.bytes().is_empty() {
-                    self.release_retained(slot);
+                    self.retained.drop(slot);
                 }
             }
             if !all {
@@ -296,8 +281,12 @@ impl<F: Frame> Firmware<F> {
             self.counters.add(Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
-        if flow.retained == NOT_RETAINED && flow.snd_nxt.distance_from(flow.snd_una) > 1 {
-            self.counters.add(Event::RetainLost);
+        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.closing_ms);
+        if self.retained.len() > self.config.retained_max
+            && self.retained.frame_mut(slot).is_some()
+            && u64::from(closing_for) >= self.config.fin_wait_2.millis()
+        {
+            self.counters.add(Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
         }
         self.counters.add(Event::Retransmitted);
@@ -320,9 +309,6 @@ impl<F: Frame> Firmware<F> {
     fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
         let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
-        if left > 0 && flow.retained == NOT_RETAINED {
-            return;
-        }
         let mut data_len = left.min(flow.snd_wnd);
         if data_len == 0 && left > 0 && probe {
             data_len = 1;
@@ -332,7 +318,7 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         let Some(mut frame) = self.allocate(pool) else { return };
-        let data = match self.retained.frame_mut(flow.retained) {
+        let data = match self.retained.frame_mut(slot) {
             Some(frame) => &frame.bytes()[..data_len as usize],
             None => &[],
         };
@@ -457,19 +443,12 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn forget(&mut self, slot: u32, kind: Kind) {
         self.unlist(slot);
         self.timers.cancel(slot);
-        self.release_retained(slot);
+        self.retained.drop(slot);
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {
             self.enter(slot, State::Ended);
         } else {
             self.leave(slot);
-        }
-    }
-
-    fn release_retained(&mut self, slot: u32) {
-        let place = core::mem::replace(&mut self.flows[slot].retained, NOT_RETAINED);
-        if place != NOT_RETAINED {
-            self.retained.take(place);
         }
     }
 }

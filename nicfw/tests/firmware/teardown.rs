@@ -367,25 +367,44 @@ fn data_after_the_close_resets() {
 }
 
 #[test]
-fn the_retention_runs_full() {
+fn nothing_handed_over_is_lost_however_much_is_kept() {
     let mut world = World::with(Config { retained_max: 1, ..config() }, listen_body());
-    let first = world.connect(1);
-    let second = world.connect(2);
-    world.host_close(&first, b"kept", 1000, false);
-    world.host_close(&second, b"sent only", 1000, false);
-    assert_eq!(world.wire_segments().len(), 2, "both are sent");
-    assert_eq!(world.count(Event::RetainFull), 1);
-    world.pass(Duration::from_millis(250));
-    let segments = world.wire_segments();
-    assert_eq!(segments.len(), 2);
-    for segment in segments {
-        if segment.client_port == 1 {
-            assert_eq!(segment.data, b"kept");
-        } else {
-            assert_eq!(segment.flags, RST_ACK, "what is not kept cannot be sent again");
-        }
+    for port in 1..=30 {
+        let conn = world.connect(port);
+        world.host_close(&conn, b"kept", 1000, false);
+        assert_eq!(&world.one().data[..], b"kept");
     }
-    assert_eq!(world.count(Event::RetainLost), 1);
+    // All of it is lost, twice.
+    for wait in [250, 500] {
+        world.pass(Duration::from_millis(wait));
+        let again = world.wire_segments();
+        assert_eq!(again.len(), 30);
+        assert!(again.iter().all(|segment| segment.flags.has(FIN_ACK) && segment.data == b"kept"));
+    }
+    world.all_gone();
+    assert_eq!(world.count(Event::TimedOut) + world.count(Event::RetainGivenUp), 30);
+}
+
+#[test]
+fn closed_windows_cannot_hold_more_frames_than_is_allowed() {
+    let mut world = World::with(Config { retained_max: 1, ..config() }, listen_body());
+    let conns: Vec<_> = (1..=3).map(|port| world.connect(port)).collect();
+    for conn in &conns {
+        world.host_close(conn, b"kept", 0, false);
+    }
+    // They live, and answer every probe with a closed window.
+    for _ in 0..600 {
+        world.pass(Duration::from_millis(250));
+        for probe in world.wire_segments() {
+            let port = probe.client_port;
+            if !probe.flags.any(RST) {
+                world.client(&Seg::new(ACK, 106, conns[usize::from(port) - 1].seq).port(port).window(0));
+            }
+        }
+        let min = if world.now < netcore::Instant::from_micros(1_060_000_000) { 3 } else { 1 };
+        assert!(world.flows_in(State::FinWait1) >= min);
+    }
+    assert_eq!((world.flows_in(State::FinWait1), world.count(Event::RetainGivenUp)), (1, 2));
     world.all_gone();
 }
 
