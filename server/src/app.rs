@@ -164,6 +164,17 @@ impl CoreApp {
         Ok(())
     }
 
+    /// Turns a newcomer, who has been counted, away.
+    #[cold]
+    fn refuse(&mut self, Error(text): Error, output: &mut Output) -> Option<Session> {
+        self.engine.connected.fetch_sub(1, Ordering::Relaxed);
+        self.core.stats.rejected_connections.add(1);
+        output.put(b"-");
+        output.put(&text);
+        output.put(b"\r\n");
+        None
+    }
+
     fn protocol_error(&mut self, session: &mut Session, error: ProtocolError, output: &mut Output) -> Next {
         self.core.stats.errors.add(1);
         self.ranges.0.clear();
@@ -209,13 +220,13 @@ impl App for CoreApp {
         if self.engine.connected.fetch_add(1, Ordering::Relaxed)
             >= self.engine.live.maxclients.load(Ordering::Relaxed)
         {
-            self.engine.connected.fetch_sub(1, Ordering::Relaxed);
-            self.core.stats.rejected_connections.add(1);
-            let Error(text) = error::MAX_CLIENTS;
-            output.put(b"-");
-            output.put(&text);
-            output.put(b"\r\n");
-            return None;
+            return self.refuse(error::MAX_CLIENTS, output);
+        }
+        if self.engine.live.protected_mode.load(Ordering::Relaxed)
+            && !self.engine.live.password.load(Ordering::Relaxed)
+            && !remote.ip().to_canonical().is_loopback()
+        {
+            return self.refuse(error::PROTECTED_MODE, output);
         }
         self.core.stats.connections.add(1);
         let client_id = self.engine.new_client_id();

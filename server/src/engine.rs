@@ -61,6 +61,10 @@ pub struct Live {
     pub bulk_len_max: AtomicI64,
     /// `slowlog-log-slower-than` in µs, negative: never.
     pub slower_than_us: AtomicI64,
+    /// `tcp-keepalive` in seconds, 0: never.
+    pub tcp_keepalive_s: AtomicU64,
+    /// `protected-mode`
+    pub protected_mode: AtomicBool,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: AtomicBool,
 }
@@ -136,6 +140,8 @@ impl Engine {
         self.live.password.store(!config.requirepass.is_empty(), Ordering::Relaxed);
         self.live.maxclients.store(config.maxclients, Ordering::Relaxed);
         self.live.timeout_s.store(config.timeout_s, Ordering::Relaxed);
+        self.live.tcp_keepalive_s.store(config.tcp_keepalive_s.into(), Ordering::Relaxed);
+        self.live.protected_mode.store(config.protected_mode, Ordering::Relaxed);
         self.live.bulk_len_max.store(config.proto_max_bulk_len, Ordering::Relaxed);
         self.live.slower_than_us.store(config.slowlog_log_slower_than_us, Ordering::Relaxed);
         self.slowlog.lock().set_len_max(config.slowlog_max_len);

@@ -89,10 +89,11 @@ impl Config {
             }
             config.set_option(name, &values)?;
         }
-        config.network.check().map_err(fail)?;
+        config.check().map_err(fail)?;
         if print {
             let lines = DIRECTIVES
                 .iter()
+                .filter(|directive| directive.is_shown())
                 .map(|directive| format!("{} {}\n", directive.name, quoted(&directive.value(&config))));
             return Ok(Command::Print(lines.collect()));
         }

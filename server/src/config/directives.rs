@@ -1,6 +1,9 @@
 //! The table of directives.
 
+use std::sync::LazyLock;
+
 use super::Config;
+use super::inert::{INERT, Inert, yes_or_no};
 
 /// When a directive can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +23,17 @@ pub struct Directive {
     kind: Kind,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     /// Read and written by these.
     Field(fn(&Config) -> String, fn(&mut Config, &[String]) -> Result<(), String>),
     /// Redis has it, we have not: only these values, which ask for nothing, are accepted; the
-    /// first is the one that is shown.
-    Fixed(&'static [&'static str]),
+    /// first is the one that is shown. The text says what to do instead.
+    Fixed(&'static [&'static str], &'static str),
+    /// Taken and shown, without effect.
+    Inert(&'static Inert),
+    /// Always refused with this text, and not shown: lines that only a file can hold.
+    Refused(&'static str),
 }
 
 const fn field(
@@ -47,11 +55,37 @@ const fn network(
 }
 
 const fn fixed(name: &'static str, values: &'static [&'static str]) -> Directive {
-    Directive { name, when: When::Always, kind: Kind::Fixed(values) }
+    fixed_or(name, values, "")
+}
+
+const fn fixed_or(name: &'static str, values: &'static [&'static str], instead: &'static str) -> Directive {
+    Directive { name, when: When::Always, kind: Kind::Fixed(values, instead) }
+}
+
+/// As [`fixed_or`], for what Redis cannot change while it runs.
+const fn fixed_at_start(
+    name: &'static str,
+    values: &'static [&'static str],
+    instead: &'static str,
+) -> Directive {
+    Directive { name, when: When::Start, kind: Kind::Fixed(values, instead) }
+}
+
+const fn refused(name: &'static str, why: &'static str) -> Directive {
+    Directive { name, when: When::Start, kind: Kind::Refused(why) }
 }
 
 /// All directives.
-pub static DIRECTIVES: &[Directive] = &[
+pub static DIRECTIVES: LazyLock<Vec<Directive>> = LazyLock::new(|| {
+    let inert = |row: &'static Inert, name| Directive { name, when: row.when, kind: Kind::Inert(row) };
+    let mut all: Vec<Directive> = INERT.iter().map(|row| inert(row, row.name)).collect();
+    all.extend(INERT.iter().filter(|row| !row.alias.is_empty()).map(|row| inert(row, row.alias)));
+    all.extend(WORKING.iter().map(|row| Directive { name: row.name, when: row.when, kind: row.kind }));
+    all
+});
+
+/// Those that do something, or refuse to.
+static WORKING: &[Directive] = &[
     field("port", When::Start, |c| c.port.to_string(), |c, v| one(v, 0, 65535).map(|n| c.port = n as u16)),
     field(
         "bind",
@@ -139,46 +173,80 @@ pub static DIRECTIVES: &[Directive] = &[
     network("offload", |c| c.network.show("offload"), |c, v| c.network.set("offload", single(v)?)),
     network("nic", |c| c.network.show("nic"), |c, v| c.network.set("nic", single(v)?)),
     network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
+    field(
+        "tcp-keepalive",
+        When::Always,
+        |c| c.tcp_keepalive_s.to_string(),
+        |c, v| one(v, 0, i64::from(i32::MAX)).map(|n| c.tcp_keepalive_s = n as u32),
+    ),
+    field(
+        "protected-mode",
+        When::Always,
+        |c| if c.protected_mode { "yes" } else { "no" }.into(),
+        |c, v| yes_or_no(v).map(|yes| c.protected_mode = yes),
+    ),
+    // Refused by `Config::check`, so that `--daemonize no` can stand behind a file that says yes.
+    field(
+        "daemonize",
+        When::Start,
+        |c| if c.daemonize { "yes" } else { "no" }.into(),
+        |c, v| yes_or_no(v).map(|yes| c.daemonize = yes),
+    ),
+    field(
+        "client-output-buffer-limit",
+        When::Always,
+        |c| c.output_limits.to_string(),
+        |c, v| c.output_limits.set(v),
+    ),
     // Persistence, replication, clustering, memory limits: not there yet.
-    fixed("save", &[""]),
-    fixed("appendonly", &["no"]),
-    fixed("appendfsync", &["everysec", "no", "always"]),
-    fixed("maxmemory", &["0"]),
-    fixed("maxmemory-policy", &["noeviction"]),
-    fixed("replicaof", &[""]),
-    fixed("slaveof", &[""]),
-    fixed("cluster-enabled", &["no"]),
+    fixed_or("save", &[""], "the data lives in memory only, so remove the line or write: save \"\""),
+    fixed_or("appendonly", &["no"], "the data lives in memory only"),
+    fixed_or(
+        "maxmemory",
+        &["0"],
+        "memory is not limited by this server: limit it outside (systemd MemoryMax=)",
+    ),
+    fixed_or("maxmemory-policy", &["noeviction"], "no keys are evicted"),
+    fixed("maxmemory-clients", &["0"]),
+    fixed_or("client-query-buffer-limit", &["1073741824", "1gb"], "the limit is built in"),
+    fixed_or("replicaof", &["", "no one"], "this server does not replicate"),
+    fixed_or("slaveof", &["", "no one"], "this server does not replicate"),
+    fixed_at_start("cluster-enabled", &["no"], "this server stands alone"),
     fixed("notify-keyspace-events", &[""]),
-    fixed("unixsocket", &[""]),
-    fixed("tls-port", &["0"]),
-    fixed("aclfile", &[""]),
-    fixed("user", &[""]),
-    fixed("protected-mode", &["no"]),
-    fixed("daemonize", &["no"]),
-    fixed("supervised", &["no"]),
-    fixed("pidfile", &[""]),
-    fixed("logfile", &[""]),
-    fixed("syslog-enabled", &["no"]),
-    fixed("always-show-logo", &["no"]),
-    fixed("set-proc-title", &["no"]),
-    fixed("io-threads", &["1"]),
-    fixed("io-threads-do-reads", &["no"]),
+    fixed_at_start("unixsocket", &[""], "clients connect by TCP; remove the line"),
+    fixed_or("bind-source-addr", &[""], "this server opens no connections of its own"),
+    fixed_or("tls-port", &["0"], "put a TLS proxy in front"),
+    fixed_at_start("aclfile", &[""], "there is one user, default; give it a password with requirepass"),
+    fixed_at_start("supervised", &["no", "auto"], "with systemd, use Type=exec and supervised no"),
+    fixed_at_start("syslog-enabled", &["no"], "the log goes to the standard error output"),
     fixed("activedefrag", &["no"]),
     fixed("latency-monitor-threshold", &["0"]),
     fixed("latency-tracking", &["no"]),
-    fixed("enable-debug-command", &["local", "yes", "no"]),
+    fixed_at_start("enable-debug-command", &["local", "yes", "no"], ""),
+    fixed_or("oom-score-adj", &["no"], "set it from outside (systemd OOMScoreAdjust=)"),
+    fixed_at_start("server_cpulist", &[""], "use: cores 0,2-3"),
+    fixed_at_start("bio_cpulist", &[""], "there are no such threads; remove the line"),
+    fixed_at_start("aof_rewrite_cpulist", &[""], "there are no such processes; remove the line"),
+    fixed_at_start("bgsave_cpulist", &[""], "there are no such processes; remove the line"),
     fixed("hash-max-listpack-entries", &["512"]),
     fixed("hash-max-ziplist-entries", &["512"]),
     fixed("hash-max-listpack-value", &["64"]),
     fixed("hash-max-ziplist-value", &["64"]),
     fixed("list-max-listpack-size", &["-2"]),
     fixed("list-max-ziplist-size", &["-2"]),
-    fixed("list-compress-depth", &["0"]),
     fixed("set-max-intset-entries", &["512"]),
+    fixed("set-max-listpack-entries", &["128"]),
+    fixed("set-max-listpack-value", &["64"]),
     fixed("zset-max-listpack-entries", &["128"]),
     fixed("zset-max-ziplist-entries", &["128"]),
     fixed("zset-max-listpack-value", &["64"]),
     fixed("zset-max-ziplist-value", &["64"]),
+    refused("user", "there is one user, default; give it a password with requirepass"),
+    refused("loadmodule", "modules cannot be loaded; remove the line"),
+    refused(
+        "rename-command",
+        "commands keep their names here; protect the server with requirepass and a firewall",
+    ),
 ];
 
 /// The directive called `name`, in any case.
@@ -202,8 +270,14 @@ impl Directive {
     pub fn value(&self, config: &Config) -> String {
         match self.kind {
             Kind::Field(get, _) => get(config),
-            Kind::Fixed(values) => values[0].into(),
+            Kind::Fixed(values, _) => values[0].into(),
+            Kind::Inert(row) => config.inert.get(row.name).map_or(row.default, String::as_str).into(),
+            Kind::Refused(_) => String::new(),
         }
+    }
+    /// Does `CONFIG GET` show it?
+    pub fn is_shown(&self) -> bool {
+        !matches!(self.kind, Kind::Refused(_))
     }
     /// Sets it in `config`.
     ///
@@ -212,26 +286,33 @@ impl Directive {
     pub fn set(&self, config: &mut Config, values: &[String]) -> Result<(), String> {
         match self.kind {
             Kind::Field(_, set) => set(config, values),
-            Kind::Fixed(accepted) => {
+            Kind::Inert(row) => {
+                let value = row.takes.read(values)?;
+                config.inert.insert(row.name, value);
+                Ok(())
+            }
+            Kind::Refused(why) => Err(why.into()),
+            Kind::Fixed(accepted, instead) => {
                 let value = values.join(" ");
                 if accepted.iter().any(|accepted| accepted.eq_ignore_ascii_case(&value)) {
                     return Ok(());
                 }
                 let shown: Vec<String> = accepted.iter().map(|accepted| format!("'{accepted}'")).collect();
-                Err(format!("this is not supported yet: only {} is accepted", shown.join(" or ")))
+                let instead = if instead.is_empty() { String::new() } else { format!(": {instead}") };
+                Err(format!("this is not supported yet: only {} is accepted{instead}", shown.join(" or ")))
             }
         }
     }
 }
 
-fn single(values: &[String]) -> Result<&str, String> {
+pub(super) fn single(values: &[String]) -> Result<&str, String> {
     match values {
         [value] => Ok(value),
         _ => Err("wrong number of arguments".into()),
     }
 }
 
-fn one(values: &[String], min: i64, max: i64) -> Result<i64, String> {
+pub(super) fn one(values: &[String], min: i64, max: i64) -> Result<i64, String> {
     let value = single(values)?;
     let number: i64 = value.parse().map_err(|_| "argument couldn't be parsed into an integer".to_string())?;
     if (min..=max).contains(&number) {
@@ -242,7 +323,7 @@ fn one(values: &[String], min: i64, max: i64) -> Result<i64, String> {
 }
 
 /// A size in bytes: `512mb`, `1k`, `100`.
-fn memory(text: &str) -> Result<i64, String> {
+pub(super) fn memory(text: &str) -> Result<i64, String> {
     let text = text.to_ascii_lowercase();
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

@@ -6,13 +6,18 @@
 
 mod command_line;
 mod directives;
+mod inert;
 mod load;
+mod output_limits;
 #[cfg(test)]
 mod tests;
 
 pub use command_line::Command;
 pub use directives::{DIRECTIVES, Directive, When, find, nearest};
 pub use load::LoadError;
+pub use output_limits::OutputLimits;
+
+use std::collections::BTreeMap;
 
 use crate::network::Network;
 
@@ -41,6 +46,17 @@ pub struct Config {
     pub slowlog_max_len: usize,
     /// `loglevel`: `debug`, `verbose`, `notice` or `warning`.
     pub loglevel: String,
+    /// `tcp-keepalive`, seconds of silence before a client is asked whether it is there; 0: never.
+    pub tcp_keepalive_s: u32,
+    /// `protected-mode`: without a password only clients from the loopback interface are served.
+    /// Off by default, unlike in Redis: on Mayfly's own stack nobody comes from there.
+    pub protected_mode: bool,
+    /// `daemonize`: see [`Config::check`].
+    pub daemonize: bool,
+    /// `client-output-buffer-limit`
+    pub output_limits: OutputLimits,
+    /// Directives without effect that were given a value.
+    pub inert: BTreeMap<&'static str, String>,
     /// Where the server lives in the network: the directives that Redis does not have.
     pub network: Network,
 }
@@ -59,7 +75,36 @@ impl Default for Config {
             slowlog_log_slower_than_us: 10_000,
             slowlog_max_len: 128,
             loglevel: "notice".into(),
+            tcp_keepalive_s: 300,
+            protected_mode: false,
+            daemonize: false,
+            output_limits: OutputLimits::default(),
+            inert: BTreeMap::new(),
             network: Network::default(),
         }
+    }
+}
+
+impl Config {
+    /// Do the settings fit together? Asked once all of them have been read, so that the command
+    /// line can correct a file.
+    ///
+    /// # Errors
+    /// A text that says which ones do not, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        if self.daemonize {
+            return Err(
+                "'daemonize yes': this server stays in the foreground; let systemd start it, or put it into \
+                        the background with &, and write 'daemonize no' or add --daemonize no behind the file"
+                    .into(),
+            );
+        }
+        let own_stack = self.network.device != dpdk::Device::Kernel;
+        if own_stack && self.protected_mode && self.requirepass.is_empty() {
+            return Err("'protected-mode yes' without a password serves only the loopback interface, which the server's \
+                        own TCP stack does not have: set requirepass, or add --protected-mode no"
+                .into());
+        }
+        self.network.check()
     }
 }

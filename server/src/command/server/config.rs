@@ -47,7 +47,8 @@ pub(super) static SUBCOMMANDS: &[Command] = &[
 /// `CONFIG GET parameter [parameter …]`. Map: names and values.
 fn get(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let wanted = |directive: &&Directive| {
-        args.from(2).any(|pattern| glob::matches(pattern, directive.name.as_bytes(), true))
+        directive.is_shown()
+            && args.from(2).any(|pattern| glob::matches(pattern, directive.name.as_bytes(), true))
     };
     let config = cx.engine.config.read();
     let found: Vec<&Directive> = DIRECTIVES.iter().filter(wanted).collect();
@@ -90,7 +91,13 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandRe
             continue;
         }
         let value = String::from_utf8_lossy(args.at(at + 1)).into_owned();
-        directive.set(&mut new, &[value]).map_err(|reason| failed(name, &reason))?;
+        let values = match directive.name {
+            "client-output-buffer-limit" | "oom-score-adj-values" => {
+                value.split_ascii_whitespace().map(str::to_string).collect()
+            }
+            _ => vec![value],
+        };
+        directive.set(&mut new, &values).map_err(|reason| failed(name, &reason))?;
     }
     if let Some(name) = immutable {
         return Err(failed(name, "can't set immutable config"));

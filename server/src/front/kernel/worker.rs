@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{SockRef, TcpKeepalive};
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 use super::connection::{Connection, State, would_wait};
@@ -167,6 +168,7 @@ impl Worker {
     fn add(&mut self, mut stream: mio::net::TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
         let _ = stream.set_nodelay(true);
+        self.keep_alive(&stream);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.generations.push(0);
@@ -185,6 +187,19 @@ impl Worker {
         let next = if connection.session.is_some() { Next::Continue } else { Next::Close };
         self.slots[slot] = Some(connection);
         self.settle(slot, next);
+    }
+
+    /// Has the system ask silent peers whether they are there, as Redis does: after
+    /// `tcp-keepalive` seconds, then three times within as long again.
+    fn keep_alive(&self, stream: &mio::net::TcpStream) {
+        let seconds = self.engine.live.tcp_keepalive_s.load(Ordering::Relaxed);
+        if seconds > 0 {
+            let keepalive = TcpKeepalive::new()
+                .with_time(Duration::from_secs(seconds))
+                .with_interval(Duration::from_secs((seconds / 3).max(1)))
+                .with_retries(3);
+            let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+        }
     }
 
     /// Sends what was written for `slot` and does what the application wants next. False: the
