@@ -61,7 +61,7 @@ pub struct Scenario {
     pub backlog_max: usize,
     /// TIME_WAIT of server and firmware.
     pub time_wait: Duration,
-    /// Frames with last data that the firmware keeps.
+    /// Frames with last data above which the firmware gives up connections that do not take it.
     pub retained_max: usize,
 }
 
@@ -142,9 +142,7 @@ impl Scenario {
 
     /// True when honest connections may be refused or dropped for lack of room.
     pub fn crowds_out(&self) -> bool {
-        let backlog = self.backlog_max < 1000 && self.hostile_per_second > 0;
-        let retention = self.lifecycle && self.retained_max < 1000;
-        backlog || retention
+        self.backlog_max < 1000 && self.hostile_per_second > 0
     }
 }
 
