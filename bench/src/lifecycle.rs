@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use clap::Args;
-use dpdk::{Eal, EalConfig};
+use dpdk::{Eal, EalConfig, Mempool};
 use nicfw::Offload;
 use server::{Engine, config::Config};
 
 use crate::report::{Report, Sample};
 use crate::world::{Connection, Load, one_core, two_cores};
 use crate::{cores, report};
+
+/// Frames of the pool that all sides share, and the room of each in bytes.
+const POOL_FRAMES: u32 = 8191;
+const FRAME_BYTES: u16 = 2048;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,6 +35,12 @@ pub(crate) struct Options {
     /// Only this arrangement: one-core or two-cores
     #[arg(long, value_parser = ["one-core", "two-cores"])]
     arrangement: Option<String>,
+    /// Only this offload level: none or lifecycle
+    #[arg(long, value_parser = ["none", "lifecycle"])]
+    offload: Option<String>,
+    /// Only this kind of connection: short or persistent
+    #[arg(long, value_parser = ["short", "persistent"])]
+    connection: Option<String>,
     /// Also write the figures to this file, as JSON (- for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
@@ -38,11 +48,13 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let eal = Eal::init(&EalConfig::default()).map_err(|error| error.to_string())?;
+    // One pool for all runs: pools last as long as the process.
+    let pool = Mempool::new(eal, POOL_FRAMES, FRAME_BYTES).map_err(|error| error.to_string())?;
     let _lcore = dpdk::register_thread(eal).map_err(|error| error.to_string())?;
     let mut report = Report::default();
     let wanted = |name: &str| options.arrangement.as_deref().is_none_or(|only| only == name);
     for arrangement in ["one-core", "two-cores"].into_iter().filter(|name| wanted(name)) {
-        measure(options, eal, arrangement, &mut report)?;
+        measure(options, eal, &pool, arrangement, &mut report)?;
     }
     report.print();
     if let Some(file) = &options.json {
@@ -54,7 +66,13 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-fn measure(options: &Options, eal: &Eal, arrangement: &'static str, report: &mut Report) -> Result<(), String> {
+fn measure(
+    options: &Options,
+    eal: &Eal,
+    pool: &Mempool,
+    arrangement: &'static str,
+    report: &mut Report,
+) -> Result<(), String> {
     let progress = indicatif::ProgressBar::new((options.rounds * 4) as u64);
     progress.set_style(
         indicatif::ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {msg}")
@@ -67,6 +85,14 @@ fn measure(options: &Options, eal: &Eal, arrangement: &'static str, report: &mut
         }
         for offload in [Offload::None, Offload::Lifecycle] {
             for connection in [Connection::Short, Connection::Persistent] {
+                let asked =
+                    |only: &Option<String>, name: &str| only.as_deref().is_none_or(|only| only == name);
+                if !asked(&options.offload, &offload.to_string())
+                    || !asked(&options.connection, connection.name())
+                {
+                    progress.inc(1);
+                    continue;
+                }
                 let load = Load {
                     offload,
                     connection,
@@ -79,8 +105,8 @@ fn measure(options: &Options, eal: &Eal, arrangement: &'static str, report: &mut
                 let start = server::front::engine_start(1).map_err(|error| error.to_string())?;
                 let engine = Arc::new(Engine::new(Config::default(), start));
                 let outcome = match arrangement {
-                    "one-core" => one_core(eal, &load, &engine),
-                    _ => two_cores(eal, &load, &engine),
+                    "one-core" => one_core(pool, &load, &engine),
+                    _ => two_cores(eal, pool, &load, &engine),
                 }
                 .map_err(|error| format!("{arrangement}, {offload}, {connection:?}: {error}"))?;
                 report.add(Sample { arrangement, offload, connection, outcome });

@@ -81,7 +81,16 @@ impl Report {
         let rows = self.rows();
         println!(
             "{:<10} {:<10} {:<11} {:>12} {:>17} {:>10} {:>8} {:>8}  {:<10} {:>6}",
-            "cores", "offload", "connection", "host cyc/txn", "(min-max)", "txn/s", "NIC cyc", "client", "bottleneck", "errors"
+            "cores",
+            "offload",
+            "connection",
+            "host cyc/txn",
+            "(min-max)",
+            "txn/s",
+            "NIC cyc",
+            "client",
+            "bottleneck",
+            "errors"
         );
         for row in &rows {
             println!(
@@ -101,7 +110,9 @@ impl Report {
         for arrangement in ["one-core", "two-cores"] {
             let host = |offload: &str, connection: &str| {
                 rows.iter()
-                    .find(|r| r.arrangement == arrangement && r.offload == offload && r.connection == connection)
+                    .find(|r| {
+                        r.arrangement == arrangement && r.offload == offload && r.connection == connection
+                    })
                     .map(|r| r.host_cycles_per_txn)
             };
             if let (Some(none), Some(lifecycle), Some(persistent)) =
@@ -161,10 +172,7 @@ fn row(arrangement: &'static str, offload: Offload, connection: Connection, outc
     Row {
         arrangement,
         offload: offload.to_string(),
-        connection: match connection {
-            Connection::Short => "short",
-            Connection::Persistent => "persistent",
-        },
+        connection: connection.name(),
         host_cycles_per_txn: median(&host),
         host_cycles_per_txn_min: host[0],
         host_cycles_per_txn_max: host[host.len() - 1],

@@ -32,6 +32,16 @@ pub(crate) enum Connection {
     Persistent,
 }
 
+impl Connection {
+    /// As the tables and options name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Persistent => "persistent",
+        }
+    }
+}
+
 /// What one run does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
@@ -115,9 +125,8 @@ impl Host {
     }
 }
 
-fn build(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Host), String> {
+fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Host), String> {
     let mut rng = SeededRng::new(0x006d_6179_666c_7979);
-    let pool = Mempool::new(eal, 8191, 2048).map_err(|error| error.to_string())?;
     let capabilities =
         |mac: Mac| Capabilities { mac: mac.0, mtu: MTU, rx_checksum: false, rx_partial_checksum: false };
     let (client_wire, nic_wire) = ring::pair(RING_FRAMES, capabilities(CLIENT_MAC));
@@ -149,15 +158,15 @@ fn build(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Host)
         firmware: Firmware::new(firmware, &mut rng),
         nic_wire,
         nic_host: [nic_host],
-        pool: pool.clone(),
+        pool: *pool,
     };
-    let host = Host { stack, app: CoreApp::new(Arc::clone(engine), 0), ring: host_ring, pool };
+    let host = Host { stack, app: CoreApp::new(Arc::clone(engine), 0), ring: host_ring, pool: *pool };
     Ok((outside, host))
 }
 
 /// Client, firmware and host take turns on this thread.
-pub(crate) fn one_core(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
-    let (mut outside, mut host) = build(eal, load, engine)?;
+pub(crate) fn one_core(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
+    let (mut outside, mut host) = build(pool, load, engine)?;
     let clock = Clock::start();
     let mut cycles = Cycles::default();
     let mut measured = Measured::new(load.transactions);
@@ -172,8 +181,13 @@ pub(crate) fn one_core(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<O
 }
 
 /// Client and firmware on this thread, the host on another.
-pub(crate) fn two_cores(eal: &Eal, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
-    let (mut outside, mut host) = build(eal, load, engine)?;
+pub(crate) fn two_cores(
+    eal: &Eal,
+    pool: &Mempool,
+    load: &Load,
+    engine: &Arc<Engine>,
+) -> Result<Outcome, String> {
+    let (mut outside, mut host) = build(pool, load, engine)?;
     let clock = Clock::start();
     let stop = AtomicBool::new(false);
     let host_cycles = AtomicU64::new(0);

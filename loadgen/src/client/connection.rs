@@ -28,6 +28,9 @@ const WINDOW_SCALE: u8 = 7;
 const INITIAL_SEGMENTS: u32 = 10;
 /// Bytes in flight beyond which the congestion window does not grow.
 const CWND_MAX: u32 = 1 << 20;
+/// Between two answers to empty segments that do not fit: the server may answer in the same way,
+/// and two that disagree would never stop (Linux: `tcp_invalid_ratelimit`).
+const ANSWER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// RFC 9293 §3.3.2, without those that a client of this kind never sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,8 @@ pub(super) struct Connection {
     timed: Option<(SeqNumber, Instant)>,
     rto_at: Instant,
     limit_at: Instant,
+    /// When an empty segment that does not fit may be answered again.
+    answer_at: Instant,
     out: Vec<u8>,
     pub(super) session: Session,
 }
@@ -151,6 +156,7 @@ impl Connection {
             timed: None,
             rto_at: Instant::FAR_FUTURE,
             limit_at: Instant::FAR_FUTURE,
+            answer_at: Instant::ZERO,
             out: Vec::new(),
             session: Session::default(),
         }
@@ -187,6 +193,7 @@ impl Connection {
         self.timed = Some((iss + 1, cx.now));
         self.rto_at = cx.now + Duration::from_micros(self.rto.micros());
         self.limit_at = cx.now + cx.settings.timeout;
+        self.answer_at = Instant::ZERO;
         self.send_syn(cx);
     }
 
@@ -283,8 +290,7 @@ impl Connection {
         {
             if (timestamps.value.wrapping_sub(self.ts_recent) as i32) < 0 {
                 cx.wire.counters.duplicates += 1;
-                self.need_ack = true;
-                return Some(After::Output);
+                return Some(self.answer(seg, cx.now));
             }
             if seq.before_eq(self.last_ack_sent) {
                 self.ts_recent = timestamps.value;
@@ -298,8 +304,7 @@ impl Connection {
             if rst || (seg_len == 0 && seq.before(self.rcv_nxt)) {
                 return Some(After::Keep);
             }
-            self.need_ack = true;
-            return Some(After::Output);
+            return Some(self.answer(seg, cx.now));
         }
         if rst {
             // RFC 5961 §3.2: only the exact number counts, others are asked for again.
@@ -310,15 +315,27 @@ impl Connection {
             if seq == self.rcv_nxt {
                 return Some(After::Failed(ErrorKind::Reset, "the server sent a RST"));
             }
-            self.need_ack = true;
-            return Some(After::Output);
+            return Some(self.answer(seg, cx.now));
         }
         if flags.has(Flags::SYN) {
             // RFC 5961 §4.2
-            self.need_ack = true;
-            return Some(After::Output);
+            return Some(self.answer(seg, cx.now));
         }
         if flags.has(Flags::ACK) { None } else { Some(After::Keep) }
+    }
+
+    /// Acknowledges a segment that does not fit: always when it has data or a FIN, whose sender
+    /// waits for it, otherwise once in [`ANSWER_INTERVAL`].
+    #[cold]
+    fn answer(&mut self, seg: &Incoming<'_>, now: Instant) -> After {
+        if seg.payload.is_empty() && !seg.header.flags.has(Flags::FIN) {
+            if now < self.answer_at {
+                return After::Keep;
+            }
+            self.answer_at = now + ANSWER_INTERVAL;
+        }
+        self.need_ack = true;
+        After::Output
     }
 
     /// `None`: go on.
@@ -331,8 +348,7 @@ impl Connection {
         let ack = seg.header.ack;
         let window = u32::from(seg.header.window) << self.snd_wnd_shift;
         if ack.after(self.snd_max) {
-            self.need_ack = true;
-            return Some(After::Output);
+            return Some(self.answer(seg, cx.now));
         }
         if ack.after(self.snd_una) {
             self.acked(ack, cx);
