@@ -14,9 +14,33 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 
 #include "shim.h"
+
+struct rte_mempool *mayfly_pool_create(const char *name, unsigned int frames, unsigned int cache,
+	uint16_t room, int socket, int dense)
+{
+	struct rte_pktmbuf_pool_private sizes = { .mbuf_data_room_size = room };
+	unsigned int flags = dense ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;
+	struct rte_mempool *pool = rte_mempool_create_empty(name, frames, sizeof(struct rte_mbuf) + room,
+		cache, sizeof(sizes), socket, flags);
+	if (pool == NULL)
+		return NULL;
+	int status = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), NULL);
+	if (status == 0) {
+		rte_pktmbuf_pool_init(pool, &sizes);
+		status = rte_mempool_populate_default(pool);
+	}
+	if (status < 0) {
+		rte_mempool_free(pool);
+		rte_errno = -status;
+		return NULL;
+	}
+	rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+	return pool;
+}
 
 struct rte_mbuf *mayfly_mbuf_alloc(struct rte_mempool *pool)
 {

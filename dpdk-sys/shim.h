@@ -9,6 +9,11 @@
 struct rte_mbuf;
 struct rte_mempool;
 
+/* A pool of `frames` mbufs, each with `room` bytes of headroom and data, or NULL with rte_errno.
+ * As rte_pktmbuf_pool_create, but with `dense` the mbufs lie close together, across the borders of
+ * pages; they then have no physical addresses that a card could use. */
+struct rte_mempool *mayfly_pool_create(const char *name, unsigned int frames, unsigned int cache,
+	uint16_t room, int socket, int dense);
 /* An empty mbuf with its default headroom, or NULL when the pool is exhausted. */
 struct rte_mbuf *mayfly_mbuf_alloc(struct rte_mempool *pool);
 /* Gives an mbuf (with all of its segments) back to its pool. */

@@ -82,6 +82,11 @@ impl Eal {
         self.hugepages
     }
 
+    /// True when DPDK may take PCI devices.
+    pub(crate) fn drives_cards(&self) -> bool {
+        !self.config.pci.is_empty()
+    }
+
     /// DPDK's name and version.
     pub fn version(&self) -> String {
         format!("DPDK {}.{:02}.{}", sys::RTE_VER_YEAR, sys::RTE_VER_MONTH, sys::RTE_VER_MINOR)
@@ -140,10 +145,7 @@ fn arguments_for(config: &EalConfig, hugepages: bool) -> Vec<String> {
         arguments.push(config.memory_mb.to_string());
     }
     if config.pci.is_empty() {
-        arguments.push("--no-pci".into());
-        if hugepages {
-            arguments.push("--iova-mode=va".into());
-        }
+        arguments.extend(["--no-pci", "--iova-mode=va"].map(String::from));
     }
     for address in &config.pci {
         arguments.extend(["-a".to_owned(), address.clone()]);

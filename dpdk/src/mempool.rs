@@ -40,7 +40,7 @@ impl Mempool {
     ///
     /// # Errors
     /// [`Error::Pool`] when DPDK has no memory left for it.
-    pub fn new(_: &Eal, frames: u32, data_bytes: u16) -> Result<Self, Error> {
+    pub fn new(eal: &Eal, frames: u32, data_bytes: u16) -> Result<Self, Error> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let error = |reason: String| Error::Pool { frames, data_bytes, reason };
         if data_bytes > Self::MAX_DATA_BYTES {
@@ -51,9 +51,14 @@ impl Mempool {
         let room = data_bytes + sys::RTE_PKTMBUF_HEADROOM as u16;
         // DPDK wants the cache to be at most two thirds of the pool.
         let cache = CACHE_FRAMES.min(frames / 4);
+        // Without a card nobody needs physical addresses. With them, DPDK would place one frame a
+        // page, half of a pool would lie behind the memory that net_af_xdp registers (frames times
+        // their size), and the kernel would swallow those frames without a word.
+        let dense = i32::from(!eal.drives_cards());
         // SAFETY: the environment runs, since there is an `Eal`; the name is NUL-terminated and copied.
         let raw = unsafe {
-            sys::rte_pktmbuf_pool_create(name.as_ptr(), frames, cache, 0, room, sys::rte_socket_id() as i32)
+            let socket = sys::rte_socket_id() as i32;
+            sys::mayfly_pool_create(name.as_ptr(), frames, cache, room, socket, dense)
         };
         // SAFETY: reads a thread-local variable.
         let raw = NonNull::new(raw).ok_or_else(|| error(reason(unsafe { sys::mayfly_errno() })))?;

@@ -93,6 +93,23 @@ fn a_pool_counts_runs_dry_and_recovers() {
     assert!(pool.take().is_some());
 }
 
+/// net_af_xdp hands the kernel just `frames` times a frame's size of a pool's memory.
+#[test]
+fn the_frames_of_a_pool_lie_close_together() {
+    const FRAMES: usize = 512;
+    let pool = Mempool::new(eal(), FRAMES as u32, 2048).unwrap();
+    let mut addresses: Vec<usize> = Vec::new();
+    let mut held = Vec::new();
+    while let Some(mut frame) = pool.take() {
+        addresses.push(frame.append(1).unwrap().as_ptr() as usize);
+        held.push(frame);
+    }
+    addresses.sort_unstable();
+    let spread = addresses[addresses.len() - 1] - addresses[0];
+    // mbuf (128), headroom (128), data and less than 128 for the pool's own header.
+    assert!(spread <= FRAMES * (128 + 128 + 2048 + 128), "{FRAMES} frames over {spread} bytes");
+}
+
 #[test]
 fn frames_may_be_freed_on_another_registered_thread() {
     let pool = Mempool::new(eal(), 511, 256).expect("a pool");
