@@ -3,11 +3,11 @@
 //! Costs per short connection (request, reply, FIN): three frames in from the wire, two from the
 //! host side, two SipHashes (SYN and first ACK), three look-ups of the index. Flow, index and
 //! TIME_WAIT entries are one to two cache lines each; nothing is allocated or copied, but for the
-//! last data that an active close keeps. First measurements, passive close, 32,000 remembered
-//! connections, one core of a shared machine: 2,150 to 2,340 cycles per connection frame by frame
-//! (`wire_frame`, before `warm_up` existed; four runs). Through `poll` in bursts of 32, harness
-//! included and the machine busier: 3,300 to 4,500 with `warm_up`, 4,300 to 5,000 without, the SYN
-//! 460 to 840 against 1,830 to 2,210 (four alternating runs).
+//! last data that an active close keeps. Measured by `mayfly-bench lifecycle --arrangement
+//! one-core` (100,000 short connections, passive close, tables of the default size, a shared
+//! machine): 1,370 to 1,450 cycles per connection, ports included, against 1,440 to 1,450 before
+//! `warm_up` read the index ahead and headers were parsed in place (alternating runs). A quarter
+//! of what `poll` itself costs is still that first read of the index.
 
 use netcore::{Frame, FramePool, FrameQueue, Instant, Port, TimerWheel};
 use netcore::{cookie::CookieJar, rng::Rng};
@@ -213,18 +213,25 @@ impl<F: Frame> Firmware<F> {
         self.cookies.rotate(self.now);
     }
 
-    /// Reads for a whole burst what each frame will look up, so that the cache misses overlap.
+    /// Reads for a whole burst what each frame will look up, so that the cache misses overlap:
+    /// first the index, where no read waits for another, then what it names.
     #[inline]
     fn warm_up(&self) {
-        let mut seen = 0;
-        for frame in self.received.iter() {
-            if let Some(tuple) = peek_tuple(frame.bytes()) {
-                seen ^= match self.index.find(self.hasher.hash(&tuple), |_| true) {
-                    Some(value) if value & ENDED != 0 => self.time_wait.get(value & !ENDED).hash,
-                    Some(slot) => self.flows[slot].hash,
-                    None => 0,
-                };
-            }
+        const AHEAD: usize = 64;
+        let mut hashes = [0; AHEAD];
+        let (mut count, mut seen) = (0, 0);
+        for tuple in self.received.iter().take(AHEAD).filter_map(|frame| peek_tuple(frame.bytes())) {
+            let hash = self.hasher.hash(&tuple);
+            seen ^= self.index.touch(hash);
+            hashes[count] = hash;
+            count += 1;
+        }
+        for &hash in &hashes[..count] {
+            seen ^= u64::from(match self.index.find(hash, |_| true) {
+                Some(value) if value & ENDED != 0 => self.time_wait.get(value & !ENDED).hash,
+                Some(slot) => self.flows[slot].hash,
+                None => 0,
+            });
         }
         core::hint::black_box(seen);
     }

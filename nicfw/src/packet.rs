@@ -106,7 +106,8 @@ pub(crate) fn peek_tuple(bytes: &[u8]) -> Option<FourTuple> {
 }
 
 /// Headers of an IP packet; `None` when it is not a whole TCP segment.
-#[inline]
+// Always in place: as a call its result goes through memory twice, and waits there.
+#[inline(always)]
 pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ipv4::Header, tcp::Header)>, Malformed> {
     let ip = ipv4::Header::parse(packet)?;
     if ip.protocol != ipv4::PROTOCOL_TCP || ip.fragment {
