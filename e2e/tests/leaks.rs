@@ -10,9 +10,9 @@ use common::{Setup, Site, USUAL, exchange};
 /// Waits until the only connection left is the one that asks.
 fn nothing_left(site: &Site, mbufs_before: u64) -> Result<()> {
     site.wait_for_info("connected_clients", |count| count == 1)?;
-    site.wait_for_info("stack_connections", |count| count <= 1)?;
+    site.wait_for_info("stack_connections_now", |count| count <= 1)?;
     if site.setup.offload == "lifecycle" {
-        site.wait_for_info("firmware_flows", |count| count <= 1)?;
+        site.wait_for_info("firmware_flows_now", |count| count <= 1)?;
     }
     // One connection asking means a handful of frames on their way.
     site.wait_for_info("device_mbufs_in_use", |count| count <= mbufs_before + 64)?;
@@ -38,7 +38,7 @@ fn a_hundred_thousand_short_connections_leave_nothing() -> Result<()> {
             "server",
         ])?;
         nothing_left(&site, mbufs)?;
-        let time_wait = if setup.offload == "lifecycle" { "firmware_time_wait" } else { "stack_time_wait" };
+        let time_wait = if setup.offload == "lifecycle" { "firmware_time_wait_now" } else { "stack_time_wait_now" };
         site.wait_for_info(time_wait, |count| count == 0)?;
     }
     Ok(())

@@ -20,6 +20,7 @@ use crate::dispatch::dispatch;
 use crate::engine::Engine;
 use crate::error::{self, Error};
 use crate::session::Session;
+use crate::waiting;
 
 /// Most bytes of an unfinished request (Redis: `client-query-buffer-limit`).
 const QUERY_BYTES_MAX: usize = 1 << 30;
@@ -94,7 +95,7 @@ impl CoreApp {
         output: &mut Output,
     ) -> Result<usize, ProtocolError> {
         let mut used = 0;
-        while used < input.len() && !session.closing {
+        while used < input.len() && !session.closing && session.waiter.is_none() {
             let limits = Limits {
                 bulk_len_max: self.engine.live.bulk_len_max.load(Ordering::Relaxed),
                 unauthenticated: !session.authenticated && self.engine.live.password.load(Ordering::Relaxed),
@@ -164,6 +165,33 @@ impl CoreApp {
         Ok(())
     }
 
+    /// What is to happen after requests were run. `before`: bytes of output before them.
+    #[inline]
+    fn next_after(
+        &mut self,
+        session: &mut Session,
+        result: Result<(), ProtocolError>,
+        output: &mut Output,
+        before: usize,
+    ) -> Next {
+        session.info.query_bytes.store(session.query.len(), Ordering::Relaxed);
+        let next = match result {
+            Err(error) => self.protocol_error(session, error, output),
+            Ok(()) if session.closing => Next::Close,
+            Ok(()) if session.waiter.is_some() => Next::Wait,
+            Ok(()) if session.query.len() > QUERY_BYTES_MAX => Next::Abort,
+            Ok(()) => Next::Continue,
+        };
+        self.core.stats.output_bytes.add((output.len() - before) as u64);
+        next
+    }
+
+    /// When something is due that no event will tell of: a client has waited long enough.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let deadline_us = self.core.deadlines.next_us()?;
+        Some(waiting::until(deadline_us, self.core.now_us, self.now))
+    }
+
     /// Turns a newcomer, who has been counted, away.
     #[cold]
     fn refuse(&mut self, Error(text): Error, output: &mut Output) -> Option<Session> {
@@ -194,6 +222,9 @@ impl CoreApp {
         }
         let limit_ms = (timeout_s as i64).saturating_mul(1000);
         for client in self.engine.cores[self.core.core].clients.all() {
+            if client.waiter.lock().is_some() {
+                continue;
+            }
             if self.core.now_ms - client.active_ms.load(Ordering::Relaxed) > limit_ms {
                 self.engine.kill(&client);
             }
@@ -252,19 +283,24 @@ impl App for CoreApp {
         } else {
             self.continue_request(session, input, output)
         };
-        session.info.query_bytes.store(session.query.len(), Ordering::Relaxed);
-        let next = match result {
-            Err(error) => self.protocol_error(session, error, output),
-            Ok(()) if session.closing => Next::Close,
-            Ok(()) if session.query.len() > QUERY_BYTES_MAX => Next::Abort,
-            Ok(()) => Next::Continue,
-        };
-        self.core.stats.output_bytes.add((output.len() - before) as u64);
-        next
+        self.next_after(session, result, output, before)
     }
 
-    fn resumed(&mut self, session: &mut Session, _output: &mut Output) -> Next {
-        if session.info.killed.load(Ordering::Acquire) { Next::Close } else { Next::Continue }
+    fn resumed(&mut self, session: &mut Session, output: &mut Output) -> Next {
+        if session.info.killed.load(Ordering::Acquire) {
+            return Next::Close;
+        }
+        let before = output.len();
+        if session.waiter.is_none() {
+            return Next::Continue;
+        }
+        if !waiting::finish(&self.engine, &mut self.core, session, output) {
+            return Next::Wait;
+        }
+        // Requests that came behind the one that waited.
+        let result =
+            if session.query.is_empty() { Ok(()) } else { self.continue_request(session, &[], output) };
+        self.next_after(session, result, output, before)
     }
 
     fn peer_closed(&mut self, _session: &mut Session, _output: &mut Output) -> Next {
@@ -273,6 +309,7 @@ impl App for CoreApp {
 
     fn closed(&mut self, mut session: Session, _reason: EndReason) {
         crate::command::transaction::forget_watches(&self.engine, &mut session);
+        waiting::forget(&self.engine, &mut self.core, &mut session);
         self.engine.cores[self.core.core].clients.remove(session.info.id);
         self.engine.connected.fetch_sub(1, Ordering::Relaxed);
     }
@@ -281,6 +318,9 @@ impl App for CoreApp {
     fn woken(&mut self, into: &mut Vec<ConnectionId>) {
         if self.now >= self.next_idle_check {
             self.find_idle();
+        }
+        if self.core.deadlines.next_us().is_some_and(|deadline_us| deadline_us <= self.core.now_us) {
+            waiting::time_out(&self.engine, &mut self.core);
         }
         self.engine.cores[self.core.core].clients.take_woken(into);
     }

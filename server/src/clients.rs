@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use stack::ConnectionId;
 
 use crate::command::table::TABLE;
+use crate::waiting::Waiter;
 
 /// The part of a client that others may see. Numbers are written by the client's own core.
 pub struct ClientInfo {
@@ -40,6 +41,8 @@ pub struct ClientInfo {
     pub command: AtomicU32,
     /// `CLIENT NO-EVICT`.
     pub no_evict: AtomicBool,
+    /// What it waits for.
+    pub waiter: Mutex<Option<Arc<Waiter>>>,
     /// To be closed as soon as its core looks.
     pub killed: AtomicBool,
     /// `CLIENT SETNAME`, `CLIENT SETINFO`.
@@ -85,6 +88,7 @@ impl ClientInfo {
             query_bytes: AtomicUsize::new(0),
             command: AtomicU32::new(NO_COMMAND),
             no_evict: AtomicBool::new(false),
+            waiter: Mutex::default(),
             killed: AtomicBool::new(false),
             names: Mutex::default(),
         }
@@ -109,7 +113,11 @@ impl ClientInfo {
              redir=-1 resp={}",
             (now_ms - self.created_ms) / 1000,
             (now_ms - load(&self.active_ms)) / 1000,
-            if multi >= 0 { "x" } else { "N" },
+            match () {
+                () if self.waiter.lock().is_some() => "b",
+                () if multi >= 0 => "x",
+                () => "N",
+            },
             self.db.load(Ordering::Relaxed),
             query + size_of::<Self>(),
             self.command_name(),

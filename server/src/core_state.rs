@@ -6,6 +6,7 @@ use netcore::Instant;
 use netcore::rng::SeededRng;
 
 use crate::stats::CoreStats;
+use crate::waiting::Deadlines;
 
 /// One core's own state.
 pub struct CoreState {
@@ -19,6 +20,8 @@ pub struct CoreState {
     pub now_s: u32,
     /// Counters.
     pub stats: Arc<CoreStats>,
+    /// Clients that wait until some time.
+    pub deadlines: Deadlines,
     unix_us_at_zero: i64,
     rng: SeededRng,
 }
@@ -27,8 +30,16 @@ impl CoreState {
     /// `unix_us_at_zero`: Unix time in µs at `Instant::ZERO`; `seed`: any 64 bits, another for
     /// each core.
     pub fn new(core: usize, unix_us_at_zero: i64, seed: u64, stats: Arc<CoreStats>) -> Self {
-        let mut state =
-            Self { core, now_us: 0, now_ms: 0, now_s: 0, stats, unix_us_at_zero, rng: SeededRng::new(seed) };
+        let mut state = Self {
+            core,
+            now_us: 0,
+            now_ms: 0,
+            now_s: 0,
+            stats,
+            deadlines: Deadlines::default(),
+            unix_us_at_zero,
+            rng: SeededRng::new(seed),
+        };
         state.set_now(Instant::ZERO);
         state
     }

@@ -1,20 +1,19 @@
 //! From a parsed request to its reply: lookup, checks, locks, the command, what follows it.
 
-use core::cell::Cell;
 use core::sync::atomic::Ordering;
 
 use stack::Output;
 
 use crate::args::Args;
-use crate::command::context::{Context, Held};
+use crate::command::context::Context;
 use crate::command::table::{Flags, Row, TABLE, subcommand};
 use crate::command::{Command, transaction};
 use crate::core_state::CoreState;
 use crate::engine::Engine;
 use crate::error::{self, Error};
-use crate::keyspace::KeyHash;
 use crate::reply::Reply;
 use crate::session::{ReplyMode, Session};
+use crate::waiting;
 
 /// Runs one request; its reply is appended to `output`.
 #[inline]
@@ -45,6 +44,7 @@ fn dispatch_silently(
     }
     let mut unsent = Output::new();
     run(engine, core, session, args, &mut unsent);
+    session.waits_silently = session.waiter.is_some();
     match session.reply_mode {
         ReplyMode::Skip => session.reply_mode = ReplyMode::On,
         // CLIENT REPLY ON is the one whose answer is sent.
@@ -67,20 +67,15 @@ fn run(engine: &Engine, core: &mut CoreState, session: &mut Session, args: Args<
     if session.multi.is_some() && !command.flags.has(Flags::NOT_QUEUED) {
         return queue(core, session, row, command, args, &mut reply);
     }
-    let mut cx = Context {
-        engine,
-        session,
-        core,
-        held: Held::None,
-        first_key: (0, 0, KeyHash { shard: 0, table: 0 }),
-        met_expired: Cell::new(false),
-        in_exec: false,
-    };
+    let mut cx = Context::new(engine, session, core);
     let timed = !command.flags.has(Flags::FAST) && !command.flags.has(Flags::SKIP_SLOWLOG);
     let started = if timed { engine.start.stopwatch.map(|clock| clock()) } else { None };
     cx.lock_for(command, args);
     call(&mut cx, row, command, args, &mut reply);
     cx.unlock();
+    if !cx.ready.is_empty() {
+        waiting::serve(engine, cx.core, core::mem::take(&mut cx.ready));
+    }
     if let (Some(started), Some(clock)) = (started, engine.start.stopwatch) {
         note_if_slow(&cx, clock().saturating_sub(started), args);
     }

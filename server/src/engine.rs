@@ -92,6 +92,9 @@ pub struct Engine {
     /// Clients connected now.
     pub connected: AtomicUsize,
     unix_us_at_zero: AtomicI64,
+    /// Clients that wait in a command.
+    pub blocked: AtomicUsize,
+    next_ticket: AtomicU64,
     /// Keys removed by [`Engine::expire_some`]; the cores count those that clients met.
     pub expired_keys: AtomicU64,
     /// Where the next expiry pass begins.
@@ -124,6 +127,8 @@ impl Engine {
             start,
             run_id,
             connected: AtomicUsize::new(0),
+            blocked: AtomicUsize::new(0),
+            next_ticket: AtomicU64::new(1),
             expired_keys: AtomicU64::new(0),
             expire_at_shard: AtomicUsize::new(0),
             next_client_id: AtomicU64::new(1),
@@ -197,10 +202,18 @@ impl Engine {
         clients.sort_by_key(|client| client.id);
         clients
     }
+    /// A number above all that were given before, for the order of waiters.
+    pub fn new_ticket(&self) -> u64 {
+        self.next_ticket.fetch_add(1, Ordering::Relaxed)
+    }
+    /// Has its core look at the client.
+    pub fn wake(&self, client: &ClientInfo) {
+        self.cores[client.core].clients.wake(client.connection);
+    }
     /// Has the client closed by its core.
     pub fn kill(&self, client: &ClientInfo) {
         client.killed.store(true, Ordering::Release);
-        self.cores[client.core].clients.wake(client.connection);
+        self.wake(client);
     }
     /// Removes some of the keys whose time is over by `now` (the drivers' clock). The fronts
     /// call this at least every 100 ms and whenever they have nothing else to do. True: there

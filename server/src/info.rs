@@ -87,7 +87,7 @@ fn clients(cx: &mut Context<'_>, out: &mut String) {
         "connected_clients": cx.engine.connected.load(Ordering::Relaxed),
         "cluster_connections": 0,
         "maxclients": cx.engine.live.maxclients.load(Ordering::Relaxed),
-        "blocked_clients": 0,
+        "blocked_clients": cx.engine.blocked.load(Ordering::Relaxed),
         "tracking_clients": 0,
         "clients_in_timeout_table": 0,
     );

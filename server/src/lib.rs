@@ -26,6 +26,7 @@ pub mod reply;
 pub mod session;
 pub mod slowlog;
 pub mod stats;
+pub mod waiting;
 
 pub use app::CoreApp;
 pub use config::Config;

@@ -8,6 +8,7 @@ use crate::args::OwnedArgs;
 use crate::clients::ClientInfo;
 use crate::command::Command;
 use crate::keyspace::shard::Watch;
+use crate::waiting::Waiter;
 
 /// Commands between `MULTI` and `EXEC`.
 #[derive(Default)]
@@ -49,6 +50,10 @@ pub struct Session {
     pub watched: Vec<(u32, Box<[u8]>)>,
     /// What happens to replies.
     pub reply_mode: ReplyMode,
+    /// The command that waits, after which no other is run before it has its reply.
+    pub waiter: Option<Arc<Waiter>>,
+    /// The waiting command's reply is not sent (`CLIENT REPLY`).
+    pub(crate) waits_silently: bool,
     /// Close once the replies so far are sent.
     pub closing: bool,
     /// `CLIENT NO-TOUCH`.
@@ -73,6 +78,8 @@ impl Session {
             watch: None,
             watched: Vec::new(),
             reply_mode: ReplyMode::On,
+            waiter: None,
+            waits_silently: false,
             closing: false,
             no_touch: false,
             query: Vec::new(),

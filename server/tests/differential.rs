@@ -2,18 +2,20 @@
 //!
 //! The commands stand in `differential/*.cmds`, one to a line, quoted as in redis-cli; each file
 //! starts on empty servers and runs once with RESP2 and once with RESP3. Before a command may
-//! stand: `~` the order of the reply's lines does not count; `2>` it is sent by a second client;
-//! `!` only the kind of reply (its first byte) counts. A `#` begins a comment line.
+//! stand: `2>`, `3>`, `4>` it is sent by another client; `~` the order of the reply's lines does
+//! not count; `!` only the kind of reply (its first byte) counts; `&` it waits: its reply comes
+//! later. `<` alone reads and compares one more reply. A `#` begins a comment line.
 //!
 //! Without `redis-server` on the PATH the test has nothing to compare with and says so.
 
 mod support;
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use protocol::resp::inline::{self, WordSink};
-use support::Server;
 use support::redis::Redis;
+use support::{Client, Server};
 
 #[derive(Default)]
 struct Words {
@@ -28,6 +30,31 @@ impl WordSink for Words {
     fn end_word(&mut self) {
         self.done.push(std::mem::take(&mut self.current));
     }
+}
+
+/// Clients that a file can use.
+const CLIENTS: usize = 4;
+
+fn split(line: &str) -> Vec<Vec<u8>> {
+    let mut words = Words::default();
+    inline::split(line.as_bytes(), &mut words).expect("balanced quotes");
+    words.done
+}
+
+/// Sends a command that waits, and returns when the server says that it does. The last of
+/// `clients` looks on.
+fn waits<S: Read + Write>(clients: &mut [Client<S>], client: usize, args: &[&[u8]]) {
+    let before = blocked(&mut clients[CLIENTS]);
+    let sent = support::command(args);
+    clients[client].send(&sent);
+    while blocked(&mut clients[CLIENTS]) == before {}
+}
+
+fn blocked<S: Read + Write>(observer: &mut Client<S>) -> u32 {
+    let info = observer.call(&[b"INFO", b"clients"]);
+    let text = String::from_utf8_lossy(&info);
+    let (_, rest) = text.split_once("blocked_clients:").expect("a field of INFO");
+    rest.split("\r\n").next().and_then(|count| count.parse().ok()).expect("a number")
 }
 
 fn shown(reply: &[u8]) -> String {
@@ -55,9 +82,9 @@ fn replies_are_those_of_redis() {
     for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "cmds")) {
         let text = std::fs::read_to_string(file).expect("readable");
         for version in ["2", "3"] {
-            let mut theirs = [redis.client(), redis.client()];
-            let mut ours = [server.client(), server.client()];
-            for client in 0..2 {
+            let mut theirs: Vec<_> = (0..=CLIENTS).map(|_| redis.client()).collect();
+            let mut ours: Vec<_> = (0..=CLIENTS).map(|_| server.client()).collect();
+            for client in 0..CLIENTS {
                 theirs[client].call(&[b"HELLO", version.as_bytes()]);
                 ours[client].call(&[b"HELLO", version.as_bytes()]);
             }
@@ -68,14 +95,28 @@ fn replies_are_those_of_redis() {
                 if line.is_empty() || line.starts_with('#') {
                     continue;
                 }
-                let (client, line) = line.strip_prefix("2>").map_or((0, line), |line| (1, line.trim()));
+                let (client, line) = match line.split_once('>') {
+                    Some((number @ ("2" | "3" | "4"), line)) => {
+                        (number.parse::<usize>().expect("a digit") - 1, line.trim())
+                    }
+                    _ => (0, line),
+                };
+                if let Some(line) = line.strip_prefix('&') {
+                    let words = split(line);
+                    let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+                    waits(&mut theirs, client, &args);
+                    waits(&mut ours, client, &args);
+                    continue;
+                }
                 let (any_order, line) = line.strip_prefix('~').map_or((false, line), |line| (true, line));
                 let (kind_only, line) = line.strip_prefix('!').map_or((false, line), |line| (true, line));
-                let mut words = Words::default();
-                inline::split(line.as_bytes(), &mut words).expect("balanced quotes");
-                let args: Vec<&[u8]> = words.done.iter().map(Vec::as_slice).collect();
-                let wanted = theirs[client].call(&args);
-                let got = ours[client].call(&args);
+                let words = split(line);
+                let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+                let (wanted, got) = if line == "<" {
+                    (theirs[client].reply(), ours[client].reply())
+                } else {
+                    (theirs[client].call(&args), ours[client].call(&args))
+                };
                 compared += 1;
                 let same = wanted == got
                     || any_order && sorted(&wanted) == sorted(&got)

@@ -12,6 +12,7 @@ use crate::error::{self, Error};
 use crate::keyspace::key::KeyHash;
 use crate::keyspace::{Container, Db, Entry, NEVER, Shard, Value};
 use crate::session::Session;
+use crate::waiting::Waiter;
 
 type Guard<'a> = MutexGuard<'a, Shard>;
 
@@ -42,9 +43,31 @@ pub struct Context<'a> {
     pub(crate) met_expired: Cell<bool>,
     /// In `EXEC`.
     pub(crate) in_exec: bool,
+    /// The command is run again on behalf of a client that waits, and
+    pub(crate) for_waiter: bool,
+    /// has found nothing again.
+    pub(crate) still_waits: bool,
+    /// Changed keys that somebody waits for.
+    pub(crate) ready: Vec<(u32, Box<[u8]>)>,
 }
 
 impl<'a> Context<'a> {
+    /// Nothing is locked yet.
+    #[inline]
+    pub(crate) fn new(engine: &'a Engine, session: &'a mut Session, core: &'a mut CoreState) -> Self {
+        Self {
+            engine,
+            session,
+            core,
+            held: Held::None,
+            first_key: (0, 0, KeyHash { shard: 0, table: 0 }),
+            met_expired: Cell::new(false),
+            in_exec: false,
+            for_waiter: false,
+            still_waits: false,
+            ready: Vec::new(),
+        }
+    }
     /// Unix time in milliseconds, the same during a burst.
     #[inline]
     pub fn now_ms(&self) -> i64 {
@@ -213,8 +236,20 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn modified_in(&mut self, db: u32, key: &[u8]) {
         let hash = self.hash(key);
-        self.shard_mut(hash).touch(db, key);
+        if self.shard_mut(hash).touch(db, key) {
+            self.ready.push((db, key.into()));
+        }
         self.core.stats.changes.add(1);
+    }
+    /// `waiter` waits for `key`.
+    pub(crate) fn add_waiter(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
+        let (db, hash) = (self.session.db, self.hash(key));
+        self.shard_mut(hash).add_waiter(db, key, waiter);
+    }
+    /// And no longer does.
+    pub(crate) fn remove_waiter(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
+        let (db, hash) = (self.session.db, self.hash(key));
+        self.shard_mut(hash).remove_waiter(db, key, waiter);
     }
 
     // ---- whole shards ------------------------------------------------------------------

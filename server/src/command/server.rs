@@ -184,10 +184,15 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Comman
     let first = super::key::check_database(cx, first)?;
     let second = super::key::check_database(cx, second)?;
     let engine = cx.engine;
+    let mut ready = Vec::new();
     cx.each_shard(|_, shard| {
         shard.swap(first, second, |key| engine.hash(key).table);
+        for db in [first, second] {
+            ready.extend(shard.awaited_keys(db).into_iter().map(|key| (db, key)));
+        }
         true
     });
+    cx.ready.append(&mut ready);
     cx.core.stats.changes.add(1);
     reply.ok();
     Ok(())

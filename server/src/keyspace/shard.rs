@@ -13,6 +13,7 @@ use hashbrown::{HashMap, HashTable};
 
 use super::key::Key;
 use super::object::Value;
+use crate::waiting::Queue;
 
 /// The deadline of a key without one.
 pub const NEVER: i64 = i64::MAX;
@@ -219,12 +220,18 @@ pub struct Shard {
     pub dbs: Vec<Db>,
     /// Watched keys (by database and key) and who watches them.
     watchers: HashMap<DbKey, Vec<Arc<Watch>>>,
+    /// Keys that clients wait for, and those clients: see [`crate::waiting`].
+    pub(crate) waiting: HashMap<DbKey, Queue>,
 }
 
 impl Shard {
     /// Empty, with `databases` databases.
     pub fn new(databases: usize) -> Self {
-        Self { dbs: (0..databases).map(|_| Db::default()).collect(), watchers: HashMap::new() }
+        Self {
+            dbs: (0..databases).map(|_| Db::default()).collect(),
+            watchers: HashMap::new(),
+            waiting: HashMap::new(),
+        }
     }
     /// Removes up to `most` keys whose deadline is not after `now_ms`; how many.
     pub fn expire(&mut self, now_ms: i64, most: usize) -> usize {
@@ -263,18 +270,19 @@ impl Shard {
         }
         self.dbs.swap(a as usize, b as usize);
     }
-    /// Somebody has changed `key`.
+    /// Somebody has changed `key`. True: somebody else waits for it to be filled.
     #[inline]
-    pub fn touch(&mut self, db: u32, key: &[u8]) {
-        if !self.watchers.is_empty() {
-            self.trip(db, key);
-        }
+    pub fn touch(&mut self, db: u32, key: &[u8]) -> bool {
+        let heeded = !self.watchers.is_empty() || !self.waiting.is_empty();
+        heeded && self.trip(db, key)
     }
     #[cold]
-    fn trip(&mut self, db: u32, key: &[u8]) {
-        if let Some(watchers) = self.watchers.get(&(db, Box::from(key))) {
+    fn trip(&mut self, db: u32, key: &[u8]) -> bool {
+        let name = (db, Box::from(key));
+        if let Some(watchers) = self.watchers.get(&name) {
             watchers.iter().for_each(|watch| watch.trip());
         }
+        self.waiting.contains_key(&name)
     }
     /// Keys that are watched in database `db`.
     pub fn watched_keys(&self, db: u32) -> Vec<Box<[u8]>> {

@@ -12,6 +12,7 @@ use crate::command::{Context, help_lines};
 use crate::error::{self, CommandResult, Error};
 use crate::reply::Reply;
 use crate::session::ReplyMode;
+use crate::waiting::State;
 
 const SELF: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE);
 const OTHERS: Flags = SELF.and(Flags::ADMIN);
@@ -282,13 +283,19 @@ fn reply_mode(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Co
     Ok(())
 }
 
-/// No command blocks yet, so nobody is ever blocked.
-fn unblock(_: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+/// `CLIENT UNBLOCK client-id [TIMEOUT|ERROR]`. Integer: 1 if the client waited.
+fn unblock(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     if args.len() > 4 || args.len() == 4 && !args.is(3, "TIMEOUT") && !args.is(3, "ERROR") {
         return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
     }
-    args.integer(2)?;
-    reply.integer(0);
+    let id = args.integer(2)?;
+    let client = cx.engine.clients().into_iter().find(|client| client.id as i64 == id);
+    let ended = client.is_some_and(|client| {
+        let waiter = client.waiter.lock().clone();
+        let state = if args.is(3, "ERROR") { State::Unblocked } else { State::TimedOut };
+        waiter.is_some_and(|waiter| waiter.end(cx.engine, state))
+    });
+    reply.integer(ended.into());
     Ok(())
 }
 

@@ -88,7 +88,7 @@ fn pop(cx: &mut Context<'_>, args: Args<'_>, end: End, name: &str, reply: &mut R
 }
 
 /// Takes up to `count` elements and writes them as an array.
-fn take(list: &mut List, end: End, count: usize, reply: &mut Reply<'_>) {
+pub(super) fn take(list: &mut List, end: End, count: usize, reply: &mut Reply<'_>) {
     let count = count.min(list.len());
     reply.array(count);
     for _ in 0..count {
@@ -131,7 +131,7 @@ pub(super) fn rpoplpush(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<
     move_element(cx, args, End::Right, End::Left, reply)
 }
 
-fn move_element(
+pub(super) fn move_element(
     cx: &mut Context<'_>,
     args: Args<'_>,
     from: End,
@@ -157,7 +157,7 @@ fn move_element(
     Ok(())
 }
 
-fn end_of(args: Args<'_>, index: usize) -> Result<End, Error> {
+pub(super) fn end_of(args: Args<'_>, index: usize) -> Result<End, Error> {
     if args.is(index, "LEFT") {
         Ok(End::Left)
     } else if args.is(index, "RIGHT") {

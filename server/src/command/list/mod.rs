@@ -2,6 +2,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/commands/?group=list>
 
+mod blocking;
 mod end;
 mod inner;
 
@@ -10,6 +11,9 @@ use super::table::{Command, Flags, Keys};
 
 const STORE: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const STORE_FAST: Flags = STORE.and(Flags::FAST);
+const BLOCK: Flags = Flags::WRITE.and(Flags::BLOCKING);
+const BLOCK_STORE: Flags = BLOCK.and(Flags::DENYOOM);
+const POLLED: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 const TAKE: Flags = Flags::WRITE.and(Flags::FAST);
 
 /// The group's rows.
@@ -67,6 +71,36 @@ pub static COMMANDS: &[Command] = &[
         "O(1)",
         "source destination",
         "Moves an element from one list's tail to another's head.",
+    ),
+    Command::new("blpop", -3, BLOCK, POLLED, blocking::blpop).doc(
+        "2.0.0",
+        "O(N) with N keys",
+        "key [key ...] timeout",
+        "Takes an element from the head of the first list that has any, or waits for one.",
+    ),
+    Command::new("brpop", -3, BLOCK, POLLED, blocking::brpop).doc(
+        "2.0.0",
+        "O(N) with N keys",
+        "key [key ...] timeout",
+        "Takes an element from the tail of the first list that has any, or waits for one.",
+    ),
+    Command::new("blmpop", -5, BLOCK, Keys::Count { at: 2, dest: false }, blocking::blmpop).doc(
+        "7.0.0",
+        "O(N+M) with N keys and M elements",
+        "timeout numkeys key [key ...] LEFT|RIGHT [COUNT count]",
+        "Takes elements from the first list that has any, or waits for one.",
+    ),
+    Command::new("blmove", 6, BLOCK_STORE, Keys::TWO, blocking::blmove).doc(
+        "6.2.0",
+        "O(1)",
+        "source destination LEFT|RIGHT LEFT|RIGHT timeout",
+        "Moves an element from one list's end to another's, or waits for one.",
+    ),
+    Command::new("brpoplpush", 4, BLOCK_STORE, Keys::TWO, blocking::brpoplpush).doc(
+        "2.2.0",
+        "O(1)",
+        "source destination timeout",
+        "Moves an element from one list's tail to another's head, or waits for one.",
     ),
     Command::new("llen", 2, Flags::READONLY.and(Flags::FAST), Keys::ONE, inner::llen).doc(
         "1.0.0",

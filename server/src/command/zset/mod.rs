@@ -3,6 +3,7 @@
 //! Source: <https://redis.io/docs/latest/commands/?group=sorted-set>
 
 mod algebra;
+mod blocking;
 mod interval;
 mod member;
 mod range;
@@ -21,6 +22,9 @@ const STORE_FAST: Flags = STORE.and(Flags::FAST);
 const TAKE_FAST: Flags = Flags::WRITE.and(Flags::FAST);
 const SOURCES: Keys = Keys::Count { at: 1, dest: false };
 const SOURCES_AND_DESTINATION: Keys = Keys::Count { at: 2, dest: true };
+const BLOCK: Flags = Flags::WRITE.and(Flags::BLOCKING);
+const BLOCK_FAST: Flags = BLOCK.and(Flags::FAST);
+const POLLED: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 const LOG: &str = "O(log(N))";
 const LOG_AND_RESULT: &str = "O(log(N)+M) with M members returned";
 
@@ -37,6 +41,13 @@ pub static COMMANDS: &[Command] = rows! {
     "zincrby" 4 STORE_FAST Keys::ONE, member::zincrby, "1.2.0", LOG, "key increment member", "Adds to a member's score.";
     "zrem" -3 TAKE_FAST Keys::ONE, member::zrem, "1.2.0", "O(M*log(N)) with M members removed",
         "key member [member ...]", "Removes members.";
+    "bzpopmin" -3 BLOCK_FAST POLLED, blocking::bzpopmin, "5.0.0", LOG, "key [key ...] timeout",
+        "Takes the lowest member of the first sorted set that has any, or waits for one.";
+    "bzpopmax" -3 BLOCK_FAST POLLED, blocking::bzpopmax, "5.0.0", LOG, "key [key ...] timeout",
+        "Takes the highest member of the first sorted set that has any, or waits for one.";
+    "bzmpop" -5 BLOCK Keys::Count { at: 2, dest: false }, blocking::bzmpop, "7.0.0", "O(K) + O(M*log(N))",
+        "timeout numkeys key [key ...] MIN|MAX [COUNT count]",
+        "Takes members of the first sorted set that has any, or waits for one.";
     "zscore" 3 READ_FAST Keys::ONE, member::zscore, "1.2.0", "O(1)", "key member", "The score of a member.";
     "zmscore" -3 READ_FAST Keys::ONE, member::zmscore, "6.2.0", "O(N) with N members",
         "key member [member ...]", "The scores of several members.";

@@ -39,7 +39,7 @@ fn pop(cx: &mut Context<'_>, args: Args<'_>, highest: bool, reply: &mut Reply<'_
 }
 
 /// Takes `count` members, at most what is there, and writes them.
-fn take(
+pub(super) fn take(
     cx: &mut Context<'_>,
     key: &[u8],
     highest: bool,

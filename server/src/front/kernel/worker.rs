@@ -90,7 +90,7 @@ impl Worker {
         let mut more_expired = false;
         while !stop.load(Ordering::Relaxed) && !self.engine.shutdown_requested() {
             let busy = more_expired || !self.again.is_empty();
-            match self.poll.poll(&mut events, Some(if busy { Duration::ZERO } else { TICK })) {
+            match self.poll.poll(&mut events, Some(if busy { Duration::ZERO } else { self.nap() })) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
@@ -114,6 +114,14 @@ impl Worker {
         }
         self.end();
         Ok(())
+    }
+
+    /// How long to sleep when nothing happens: until the application has something to do.
+    fn nap(&self) -> Duration {
+        let Some(deadline) = self.app.next_deadline() else { return TICK };
+        let now_us = self.started.elapsed().as_micros() as u64;
+        // Rounded up: the poll counts in whole milliseconds.
+        TICK.min(Duration::from_micros(deadline.micros().saturating_sub(now_us).next_multiple_of(1000)))
     }
 
     fn handle(&mut self, event: &Event) {
@@ -244,6 +252,10 @@ impl Worker {
             let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
             if connection.held_back || connection.waiting {
                 connection.readable = true;
+                if ended && connection.waiting {
+                    // Whom it waits for must hear that it has left.
+                    self.peer_closed(slot);
+                }
                 return;
             }
             match connection.stream.read(&mut self.buffer) {
