@@ -104,6 +104,8 @@ impl Hostile {
             }
             self.talks.retain(|talk| !talk.over());
         } else {
+            // Time may have stepped over its last moment.
+            self.next_at = self.next_at.max(self.config.until);
             self.talks.clear();
         }
         any
