@@ -222,7 +222,7 @@ impl CoreApp {
         }
         let limit_ms = (timeout_s as i64).saturating_mul(1000);
         for client in self.engine.cores[self.core.core].clients.all() {
-            if client.waiter.lock().is_some() {
+            if client.listens() || client.waiter.lock().is_some() {
                 continue;
             }
             if self.core.now_ms - client.active_ms.load(Ordering::Relaxed) > limit_ms {
@@ -230,6 +230,13 @@ impl CoreApp {
             }
         }
     }
+}
+
+/// Sends the messages that have come for a client.
+#[cold]
+fn take_messages(session: &mut Session, output: &mut Output) {
+    let messages = session.info.mailbox.lock().take();
+    messages.iter().for_each(|message| output.put_shared(message));
 }
 
 impl App for CoreApp {
@@ -270,6 +277,9 @@ impl App for CoreApp {
         let before = output.len();
         self.core.stats.input_bytes.add(input.len() as u64);
         session.info.active_ms.store(self.core.now_ms, Ordering::Relaxed);
+        if session.subscriptions.is_some() {
+            take_messages(session, output);
+        }
         let result = if session.query.is_empty() {
             let mut parse = ParseState::default();
             self.run_requests(session, input, &mut parse, output).map(|used| {
@@ -291,7 +301,9 @@ impl App for CoreApp {
             return Next::Close;
         }
         let before = output.len();
+        take_messages(session, output);
         if session.waiter.is_none() {
+            self.core.stats.output_bytes.add((output.len() - before) as u64);
             return Next::Continue;
         }
         if !waiting::finish(&self.engine, &mut self.core, session, output) {
@@ -310,6 +322,9 @@ impl App for CoreApp {
     fn closed(&mut self, mut session: Session, _reason: EndReason) {
         crate::command::transaction::forget_watches(&self.engine, &mut session);
         waiting::forget(&self.engine, &mut self.core, &mut session);
+        if let Some(mut subscriptions) = session.subscriptions.take() {
+            self.engine.pubsub.leave(&mut subscriptions, &session.info);
+        }
         self.engine.cores[self.core.core].clients.remove(session.info.id);
         self.engine.connected.fetch_sub(1, Ordering::Relaxed);
     }

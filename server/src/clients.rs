@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use stack::ConnectionId;
 
 use crate::command::table::TABLE;
+use crate::pubsub::Mailbox;
 use crate::waiting::Waiter;
 
 /// The part of a client that others may see. Numbers are written by the client's own core.
@@ -41,6 +42,10 @@ pub struct ClientInfo {
     pub command: AtomicU32,
     /// `CLIENT NO-EVICT`.
     pub no_evict: AtomicBool,
+    /// How many channels, patterns and shard channels it listens to.
+    pub subscriptions: [AtomicU32; 3],
+    /// Messages from those.
+    pub mailbox: Mutex<Mailbox>,
     /// What it waits for.
     pub waiter: Mutex<Option<Arc<Waiter>>>,
     /// To be closed as soon as its core looks.
@@ -88,6 +93,8 @@ impl ClientInfo {
             query_bytes: AtomicUsize::new(0),
             command: AtomicU32::new(NO_COMMAND),
             no_evict: AtomicBool::new(false),
+            subscriptions: Default::default(),
+            mailbox: Mutex::default(),
             waiter: Mutex::default(),
             killed: AtomicBool::new(false),
             names: Mutex::default(),
@@ -99,6 +106,7 @@ impl ClientInfo {
         let names = self.names.lock().clone();
         let load = |value: &AtomicI64| value.load(Ordering::Relaxed);
         let multi = load(&self.multi);
+        let [sub, psub, ssub] = self.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed));
         let query = self.query_bytes.load(Ordering::Relaxed);
         let _ = write!(
             into,
@@ -108,13 +116,14 @@ impl ClientInfo {
         into.extend_from_slice(&names.name);
         let _ = write!(
             into,
-            " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} qbuf={query} qbuf-free=0 \
+            " age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={query} qbuf-free=0 \
              argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={} user=default \
              redir=-1 resp={}",
             (now_ms - self.created_ms) / 1000,
             (now_ms - load(&self.active_ms)) / 1000,
             match () {
                 () if self.waiter.lock().is_some() => "b",
+                () if sub + psub + ssub > 0 => "P",
                 () if multi >= 0 => "x",
                 () => "N",
             },
@@ -129,6 +138,10 @@ impl ClientInfo {
                 into.extend_from_slice(value);
             }
         }
+    }
+    /// Does it listen to something?
+    pub fn listens(&self) -> bool {
+        self.subscriptions.iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
     fn command_name(&self) -> &'static str {
         let command = self.command.load(Ordering::Relaxed);

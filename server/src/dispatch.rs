@@ -7,7 +7,7 @@ use stack::Output;
 use crate::args::Args;
 use crate::command::context::Context;
 use crate::command::table::{Flags, Row, TABLE, subcommand};
-use crate::command::{Command, transaction};
+use crate::command::{Command, pubsub, transaction};
 use crate::core_state::CoreState;
 use crate::engine::Engine;
 use crate::error::{self, Error};
@@ -63,6 +63,9 @@ fn run(engine: &Engine, core: &mut CoreState, session: &mut Session, args: Args<
     core.stats.commands.add(1);
     if !session.authenticated && !command.flags.has(Flags::NO_AUTH) && !authenticate_later(engine, session) {
         return refuse(core, session, Some(row), &error::NOT_AUTHENTICATED, &mut reply);
+    }
+    if session.subscriptions.is_some() && !session.resp3 && !allowed_while_listening(command) {
+        return refuse(core, session, Some(row), &pubsub::not_while_listening(command), &mut reply);
     }
     if session.multi.is_some() && !command.flags.has(Flags::NOT_QUEUED) {
         return queue(core, session, row, command, args, &mut reply);
@@ -125,6 +128,12 @@ fn command_number(row: &Row, command: &'static Command) -> u32 {
         1 + row.command.subcommands.iter().position(|sub| core::ptr::eq(sub, command)).unwrap_or(0)
     };
     (row.id as u32) << 8 | sub as u32
+}
+
+/// May a client that listens run it in RESP2?
+fn allowed_while_listening(command: &Command) -> bool {
+    const OTHERS: [&str; 3] = ["ping", "quit", "reset"];
+    command.flags.has(Flags::PUBSUB) && command.name.ends_with("subscribe") || OTHERS.contains(&command.name)
 }
 
 /// A client that connected while a password was set and may go on because none is set any more.

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::core_state::CoreState;
 use crate::keyspace::key::KeyHash;
 use crate::keyspace::{KeyHasher, Shard};
+use crate::pubsub::PubSub;
 use crate::slowlog::SlowLog;
 use crate::stats::CoreStats;
 
@@ -63,6 +64,8 @@ pub struct Live {
     pub slower_than_us: AtomicI64,
     /// `tcp-keepalive` in seconds, 0: never.
     pub tcp_keepalive_s: AtomicU64,
+    /// The hard limit of `client-output-buffer-limit pubsub` in bytes, 0: none.
+    pub pubsub_bytes_max: AtomicUsize,
     /// `protected-mode`
     pub protected_mode: AtomicBool,
     /// `DEBUG SET-ACTIVE-EXPIRE`
@@ -92,6 +95,8 @@ pub struct Engine {
     /// Clients connected now.
     pub connected: AtomicUsize,
     unix_us_at_zero: AtomicI64,
+    /// Who listens to what.
+    pub pubsub: PubSub,
     /// Clients that wait in a command.
     pub blocked: AtomicUsize,
     next_ticket: AtomicU64,
@@ -127,6 +132,7 @@ impl Engine {
             start,
             run_id,
             connected: AtomicUsize::new(0),
+            pubsub: PubSub::default(),
             blocked: AtomicUsize::new(0),
             next_ticket: AtomicU64::new(1),
             expired_keys: AtomicU64::new(0),
@@ -146,6 +152,9 @@ impl Engine {
         self.live.maxclients.store(config.maxclients, Ordering::Relaxed);
         self.live.timeout_s.store(config.timeout_s, Ordering::Relaxed);
         self.live.tcp_keepalive_s.store(config.tcp_keepalive_s.into(), Ordering::Relaxed);
+        self.live
+            .pubsub_bytes_max
+            .store(config.output_limits.pubsub().hard_bytes as usize, Ordering::Relaxed);
         self.live.protected_mode.store(config.protected_mode, Ordering::Relaxed);
         self.live.bulk_len_max.store(config.proto_max_bulk_len, Ordering::Relaxed);
         self.live.slower_than_us.store(config.slowlog_log_slower_than_us, Ordering::Relaxed);

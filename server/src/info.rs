@@ -10,6 +10,7 @@ use crate::command::Context;
 use crate::command::connection::REDIS_VERSION;
 use crate::command::table::TABLE;
 use crate::error::CommandResult;
+use crate::pubsub::Kind;
 use crate::reply::Reply;
 use crate::stats::{CommandStats, CoreStats, Counter};
 
@@ -135,8 +136,9 @@ fn stats(cx: &mut Context<'_>, out: &mut String) {
         "evicted_keys": 0,
         "keyspace_hits": total(cx, |stats| &stats.hits),
         "keyspace_misses": total(cx, |stats| &stats.misses),
-        "pubsub_channels": 0,
-        "pubsub_patterns": 0,
+        "pubsub_channels": cx.engine.pubsub.len(Kind::Channel),
+        "pubsub_patterns": cx.engine.pubsub.len(Kind::Pattern),
+        "pubsubshard_channels": cx.engine.pubsub.len(Kind::Shard),
         "total_error_replies": total(cx, |stats| &stats.errors),
     );
 }

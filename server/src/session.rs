@@ -8,6 +8,7 @@ use crate::args::OwnedArgs;
 use crate::clients::ClientInfo;
 use crate::command::Command;
 use crate::keyspace::shard::Watch;
+use crate::pubsub::Subscriptions;
 use crate::waiting::Waiter;
 
 /// Commands between `MULTI` and `EXEC`.
@@ -50,6 +51,8 @@ pub struct Session {
     pub watched: Vec<(u32, Box<[u8]>)>,
     /// What happens to replies.
     pub reply_mode: ReplyMode,
+    /// What it listens to, if anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// The command that waits, after which no other is run before it has its reply.
     pub waiter: Option<Arc<Waiter>>,
     /// The waiting command's reply is not sent (`CLIENT REPLY`).
@@ -78,6 +81,7 @@ impl Session {
             watch: None,
             watched: Vec::new(),
             reply_mode: ReplyMode::On,
+            subscriptions: None,
             waiter: None,
             waits_silently: false,
             closing: false,

@@ -73,8 +73,14 @@ pub static COMMANDS: &[Command] = &[
 ];
 
 /// `PING [message]`. `PONG` or the message.
-fn ping(_: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+fn ping(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     match args.len() {
+        // A client that listens takes it for a message.
+        1 | 2 if cx.session.subscriptions.is_some() && !cx.session.resp3 => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(args.get(1).unwrap_or_default());
+        }
         1 => reply.raw(b"+PONG\r\n"),
         2 => reply.bulk(args.at(1)),
         _ => return Err(Error::arity("ping")),
@@ -199,6 +205,9 @@ fn quit(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResu
 fn reset(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     cx.session.multi = None;
     transaction::forget_watches(cx.engine, cx.session);
+    if let Some(mut subscriptions) = cx.session.subscriptions.take() {
+        cx.engine.pubsub.leave(&mut subscriptions, &cx.session.info);
+    }
     cx.session.db = 0;
     cx.session.resp3 = false;
     cx.session.reply_mode = ReplyMode::On;

@@ -3,7 +3,7 @@
 //! # How to add a command
 //!
 //! 1. Find its group's folder or file: [`string`], [`list`], [`hash`], [`set`], [`zset`],
-//!    [`key`], [`transaction`], [`connection`], [`server`]. A new group gets a module here and a
+//!    [`key`], [`pubsub`], [`transaction`], [`connection`], [`server`]. A new group gets a module here and a
 //!    line in `table::GROUPS`.
 //! 2. Write the function. Its doc is the syntax line, the complexity and the reply:
 //!
@@ -44,6 +44,7 @@ pub mod context;
 pub mod hash;
 pub mod key;
 pub mod list;
+pub mod pubsub;
 pub mod server;
 pub mod set;
 mod span;

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use super::context::Context;
-use super::{connection, hash, key, list, server, set, string, transaction, zset};
+use super::{connection, hash, key, list, pubsub, server, set, string, transaction, zset};
 use crate::args::Args;
 use crate::error::CommandResult;
 use crate::reply::Reply;
@@ -187,6 +187,8 @@ pub enum Group {
     SortedSet,
     /// `bitmap`
     Bitmap,
+    /// `pubsub`
+    PubSub,
     /// `transactions`, category `@transaction`
     Transactions,
     /// `connection`
@@ -206,6 +208,7 @@ impl Group {
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
             Self::Bitmap => "bitmap",
+            Self::PubSub => "pubsub",
             Self::Transactions => "transactions",
             Self::Connection => "connection",
             Self::Server => "server",
@@ -223,6 +226,8 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::Transactions => "transaction",
             Self::Connection => "connection",
+            // Its commands' flag says it.
+            Self::PubSub => return None,
             Self::Server => return None,
         })
     }
@@ -305,6 +310,8 @@ static GROUPS: &[(Group, &[Command])] = &[
     (Group::Hash, hash::COMMANDS),
     (Group::Set, set::COMMANDS),
     (Group::SortedSet, zset::COMMANDS),
+    (Group::PubSub, pubsub::LISTENING),
+    (Group::PubSub, pubsub::LOOKING),
     (Group::Transactions, transaction::COMMANDS),
     (Group::Connection, connection::COMMANDS),
     (Group::Server, server::COMMANDS),

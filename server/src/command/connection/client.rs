@@ -152,16 +152,19 @@ fn info(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResu
     Ok(())
 }
 
-/// Is there a client of this type? All are normal ones. `None`: no such type.
-fn is_normal(kind: &[u8]) -> Option<bool> {
+/// Keeps the clients of a type: those that listen, or the others; there are no replicas.
+fn retain_type(clients: &mut Vec<Arc<ClientInfo>>, kind: &[u8]) -> CommandResult {
     let is = |name: &str| kind.eq_ignore_ascii_case(name.as_bytes());
     if is("normal") {
-        Some(true)
-    } else if ["slave", "replica", "master", "pubsub"].into_iter().any(is) {
-        Some(false)
+        clients.retain(|client| !client.listens());
+    } else if is("pubsub") {
+        clients.retain(|client| client.listens());
+    } else if ["slave", "replica", "master"].into_iter().any(is) {
+        clients.clear();
     } else {
-        None
+        return Err(unknown_type(kind));
     }
+    Ok(())
 }
 
 fn unknown_type(kind: &[u8]) -> Error {
@@ -171,9 +174,7 @@ fn unknown_type(kind: &[u8]) -> Error {
 fn list(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let mut clients = cx.engine.clients();
     if args.len() == 4 && args.is(2, "TYPE") {
-        if !is_normal(args.at(3)).ok_or_else(|| unknown_type(args.at(3)))? {
-            clients.clear();
-        }
+        retain_type(&mut clients, args.at(3))?;
     } else if args.len() > 3 && args.is(2, "ID") {
         let mut wanted = Vec::new();
         for id in args.from(3) {
@@ -216,9 +217,7 @@ fn kill(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandR
                 let id = id.ok_or(Error::new("ERR client-id should be greater than 0"))?;
                 clients.retain(|client| client.id as i64 == id);
             } else if args.is(at, "TYPE") {
-                if !is_normal(value).ok_or_else(|| unknown_type(value))? {
-                    clients.clear();
-                }
+                retain_type(&mut clients, value)?;
             } else if args.is(at, "ADDR") {
                 clients.retain(|client| client.remote.to_string().as_bytes() == value);
             } else if args.is(at, "LADDR") {

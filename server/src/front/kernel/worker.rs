@@ -241,9 +241,23 @@ impl Worker {
             Next::Continue | Next::Abort => {
                 connection.waiting = false;
                 connection.held_back = connection.pending_bytes() > PENDING_BYTES_MAX;
-                !connection.held_back
+                let held_back = connection.held_back;
+                if held_back && self.takes_too_little(slot) {
+                    self.close(slot, EndReason::Aborted);
+                }
+                !held_back
             }
         }
+    }
+
+    /// Messages pile up for a client that listens (`client-output-buffer-limit pubsub`).
+    #[cold]
+    fn takes_too_little(&self, slot: usize) -> bool {
+        let limit = self.engine.live.pubsub_bytes_max.load(Ordering::Relaxed);
+        self.slots[slot].as_ref().is_some_and(|connection| {
+            let listens = connection.session.as_ref().is_some_and(|session| session.subscriptions.is_some());
+            listens && limit > 0 && connection.pending_bytes() > limit
+        })
     }
 
     /// Reads and answers. `ended`: the peer has closed, read to the very end.
