@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
+use crate::wire::{Faults, Wire};
+
 /// Address of the server's own stack, on the server's end of the veth.
 pub const SERVER_ADDRESS: &str = "198.18.0.2";
 /// Address of the client namespace's kernel, on the client's end.
@@ -34,6 +36,9 @@ pub enum Side {
 pub struct Lab {
     server: String,
     client: String,
+    /// A bad wire between the two, and its namespace.
+    wire: Option<Wire>,
+    between: Option<String>,
 }
 
 impl fmt::Display for Lab {
@@ -48,29 +53,48 @@ impl Lab {
     /// # Errors
     /// Not root, `ip` missing, or the kernel refused; the message holds what `ip` said.
     pub fn new() -> Result<Self> {
+        Self::build(None)
+    }
+
+    /// The same with a wire between them that loses and reorders frames.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_faults(faults: Faults) -> Result<Self> {
+        Self::build(Some(faults))
+    }
+
+    fn build(faults: Option<Faults>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         require_root()?;
         let id = format!("mayfly-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let lab = Self { server: format!("{id}-server"), client: format!("{id}-client") };
+        let mut lab = Self {
+            server: format!("{id}-server"),
+            client: format!("{id}-client"),
+            wire: None,
+            between: None,
+        };
         ip(&["netns", "add", &lab.server])?;
         ip(&["netns", "add", &lab.client])?;
-        ip(&[
-            "-n",
-            &lab.server,
-            "link",
-            "add",
-            SERVER_INTERFACE,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            CLIENT_INTERFACE,
-            "netns",
-            &lab.client,
-        ])?;
+        match faults {
+            None => veth(&lab.server, SERVER_INTERFACE, &lab.client, CLIENT_INTERFACE)?,
+            Some(faults) => {
+                let between = format!("{id}-wire");
+                ip(&["netns", "add", &between])?;
+                lab.between = Some(between.clone());
+                veth(&lab.server, SERVER_INTERFACE, &between, "wire-s")?;
+                veth(&lab.client, CLIENT_INTERFACE, &between, "wire-c")?;
+                for interface in ["wire-s", "wire-c"] {
+                    quiet(&between, interface);
+                    ip(&["-n", &between, "link", "set", interface, "up"])?;
+                }
+                // What crosses a real wire is no longer than its MTU.
+                ip(&["-n", &lab.client, "link", "set", CLIENT_INTERFACE, "gso_max_segs", "1"])?;
+                lab.wire = Some(within(&between, || Wire::join("wire-s", "wire-c", faults))?);
+            }
+        }
         for (namespace, interface) in [(&lab.server, SERVER_INTERFACE), (&lab.client, CLIENT_INTERFACE)] {
-            // Router solicitations and the like would only be noise in counters and captures.
-            sysctl(namespace, &format!("net.ipv6.conf.{interface}.disable_ipv6=1")).ok();
+            quiet(namespace, interface);
             ip(&["-n", namespace, "link", "set", "lo", "up"])?;
             ip(&["-n", namespace, "link", "set", interface, "up"])?;
         }
@@ -103,41 +127,14 @@ impl Lab {
     /// # Errors
     /// The namespace could not be entered, or what `inside` returned.
     pub fn within<T: Send>(&self, side: Side, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let path = format!("/run/netns/{}", self.namespace(side));
-        let namespace = std::fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                // SAFETY: the descriptor is open for the length of the call, and only this
-                // thread, which ends here, changes its namespace.
-                let status = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-                if status != 0 {
-                    bail!("cannot enter {path}: {}", std::io::Error::last_os_error());
-                }
-                inside()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-
-    /// Loses, reorders or delays what leaves one side, by `tc netem` (for example
-    /// `["loss", "1%"]`).
-    ///
-    /// # Errors
-    /// The kernel has no netem, or does not take the arguments.
-    pub fn impair(&self, side: Side, netem: &[&str]) -> Result<()> {
-        let interface = match side {
-            Side::Server => SERVER_INTERFACE,
-            Side::Client => CLIENT_INTERFACE,
-        };
-        let mut command = self.command(side, "tc");
-        command.args(["qdisc", "replace", "dev", interface, "root", "netem"]).args(netem);
-        run(&mut command).map(drop)
+        within(self.namespace(side), inside)
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for namespace in [&self.server, &self.client] {
+        self.wire = None;
+        for namespace in [&self.server, &self.client].into_iter().chain(&self.between) {
             if let Err(error) = ip(&["netns", "delete", namespace]) {
                 eprintln!("could not remove namespace {namespace}: {error:#}");
             }
@@ -155,6 +152,33 @@ pub fn require_root() -> Result<()> {
         return Ok(());
     }
     bail!("network namespaces need root: run it as root or with sudo")
+}
+
+fn within<T: Send>(name: &str, inside: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let path = format!("/run/netns/{name}");
+    let namespace = std::fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: the descriptor is open for the length of the call, and only this thread,
+            // which ends here, changes its namespace.
+            let status = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
+            if status != 0 {
+                bail!("cannot enter {path}: {}", std::io::Error::last_os_error());
+            }
+            inside()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn veth(a: &str, interface_a: &str, b: &str, interface_b: &str) -> Result<()> {
+    ip(&["-n", a, "link", "add", interface_a, "type", "veth", "peer", "name", interface_b, "netns", b])
+        .map(drop)
+}
+
+/// Without IPv6: router solicitations and the like would only be noise in counters and captures.
+fn quiet(namespace: &str, interface: &str) {
+    sysctl(namespace, &format!("net.ipv6.conf.{interface}.disable_ipv6=1")).ok();
 }
 
 fn sysctl(namespace: &str, setting: &str) -> Result<Output> {

@@ -1,5 +1,5 @@
 //! What a whole-system test stands on: a laboratory of two network namespaces ([`lab`]),
-//! programs started in it ([`process`]) and where the built programs are ([`programs`]).
+//! programs started in it ([`process`]), a bad wire ([`wire`]) and where the built programs are ([`programs`]).
 //!
 //! `cargo xtask run` uses the same pieces, so that what a person sees is what is tested. The
 //! tests themselves are in `tests/`.
@@ -7,6 +7,8 @@
 pub mod lab;
 pub mod process;
 pub mod programs;
+pub mod wire;
 
 pub use lab::Lab;
 pub use process::Process;
+pub use wire::Faults;

@@ -20,7 +20,7 @@ fn garbage_gets_redis_own_errors() -> Result<()> {
         site.connected(|mut bystander| {
             let cases: [(&[u8], &[u8]); 7] = [
                 (b"*abc\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
-                (b"*1048577\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+                (b"*2147483648\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
                 (b"*1\r\n:3\r\n", b"-ERR Protocol error: expected '$', got ':'\r\n"),
                 (b"*1\r\n$abc\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
                 (b"*1\r\n$536870913\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),

@@ -8,7 +8,8 @@ use std::io::{Read, Write};
 
 use anyhow::{Result, ensure};
 use common::{Setup, Site, USUAL, exchange, start};
-use e2e::lab::Side;
+use e2e::Faults;
+use e2e::lab::{Lab, Side};
 
 fn value(len: usize) -> Vec<u8> {
     let mut x = 0x1234_5678u32;
@@ -24,10 +25,8 @@ fn value(len: usize) -> Vec<u8> {
 fn ten_mebibytes_cross_a_wire_that_loses_and_reorders() -> Result<()> {
     for setup in USUAL {
         eprintln!("{setup:?}");
-        let site = Site::new(setup, &[])?;
-        let bad = ["delay", "1ms", "loss", "1%", "reorder", "99%", "50%"];
-        site.lab.impair(Side::Client, &bad)?;
-        site.lab.impair(Side::Server, &bad)?;
+        let faults = Faults { lost_per_million: 10_000, late_per_million: 10_000, seed: 1 };
+        let site = Site::in_lab(Lab::with_faults(faults)?, setup, &[])?;
         let big = value(10 << 20);
         site.connected(|mut stream| {
             let mut writer = stream.try_clone()?;

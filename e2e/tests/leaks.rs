@@ -38,7 +38,8 @@ fn a_hundred_thousand_short_connections_leave_nothing() -> Result<()> {
             "server",
         ])?;
         nothing_left(&site, mbufs)?;
-        let time_wait = if setup.offload == "lifecycle" { "firmware_time_wait_now" } else { "stack_time_wait_now" };
+        let time_wait =
+            if setup.offload == "lifecycle" { "firmware_time_wait_now" } else { "stack_time_wait_now" };
         site.wait_for_info(time_wait, |count| count == 0)?;
     }
     Ok(())

@@ -46,7 +46,10 @@ pub struct Site {
 
 impl Site {
     pub fn new(setup: Setup, more: &[&str]) -> Result<Self> {
-        let lab = Lab::new()?;
+        Self::in_lab(Lab::new()?, setup, more)
+    }
+
+    pub fn in_lab(lab: Lab, setup: Setup, more: &[&str]) -> Result<Self> {
         let server = start(&lab, setup, more).with_context(|| format!("{setup:?}"))?;
         Ok(Self { lab, server, setup })
     }
