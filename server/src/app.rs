@@ -268,8 +268,8 @@ impl App for CoreApp {
         }
         self.core.stats.connections.add(1);
         let client_id = self.engine.new_client_id();
-        let info = Arc::new(ClientInfo::new(client_id, self.core.core, id, local, remote, self.core.now_ms));
-        self.engine.cores[self.core.core].clients.add(info.clone());
+        let info = ClientInfo::new(client_id, self.core.core, id, local, remote, self.core.now_ms);
+        let info = self.engine.cores[self.core.core].clients.add(info);
         Some(Session::new(info, !self.engine.live.password.load(Ordering::Relaxed)))
     }
 
@@ -324,8 +324,10 @@ impl App for CoreApp {
         waiting::forget(&self.engine, &mut self.core, &mut session);
         if let Some(mut subscriptions) = session.subscriptions.take() {
             self.engine.pubsub.leave(&mut subscriptions, &session.info);
+            // Its memory stays for the slot's next client; what nobody will read does not.
+            drop(session.info.mailbox.lock().take());
         }
-        self.engine.cores[self.core.core].clients.remove(session.info.id);
+        self.engine.cores[self.core.core].clients.remove(&session.info);
         self.engine.connected.fetch_sub(1, Ordering::Relaxed);
     }
 

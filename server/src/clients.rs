@@ -4,7 +4,6 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use stack::ConnectionId;
 
@@ -50,6 +49,8 @@ pub struct ClientInfo {
     pub waiter: Mutex<Option<Arc<Waiter>>>,
     /// To be closed as soon as its core looks.
     pub killed: AtomicBool,
+    /// Has left; its slot in [`CoreClients`] waits for the next one.
+    gone: AtomicBool,
     /// `CLIENT SETNAME`, `CLIENT SETINFO`.
     pub names: Mutex<Names>,
 }
@@ -97,6 +98,7 @@ impl ClientInfo {
             mailbox: Mutex::default(),
             waiter: Mutex::default(),
             killed: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             names: Mutex::default(),
         }
     }
@@ -159,7 +161,9 @@ impl ClientInfo {
 /// One core's clients, and the connections that others want it to look at.
 #[derive(Default)]
 pub struct CoreClients {
-    clients: Mutex<HashMap<u64, Arc<ClientInfo>>>,
+    /// Each at its connection's slot. Who has left stays until the slot's next client takes the
+    /// memory over, so that short-lived connections neither allocate nor hash.
+    clients: Mutex<Vec<Option<Arc<ClientInfo>>>>,
     woken: Mutex<Vec<ConnectionId>>,
     any_woken: AtomicBool,
     /// Called after a connection was put into `woken`, to interrupt a sleep.
@@ -168,16 +172,33 @@ pub struct CoreClients {
 
 impl CoreClients {
     /// A client has connected.
-    pub fn add(&self, client: Arc<ClientInfo>) {
-        self.clients.lock().insert(client.id, client);
+    pub fn add(&self, client: ClientInfo) -> Arc<ClientInfo> {
+        let mut clients = self.clients.lock();
+        let slot = client.connection.slot as usize;
+        if slot >= clients.len() {
+            clients.resize_with(slot + 1, || None);
+        }
+        let info = match clients[slot].take() {
+            None => Arc::new(client),
+            Some(mut info) => match Arc::get_mut(&mut info) {
+                Some(memory) => {
+                    *memory = client;
+                    info
+                }
+                None => Arc::new(client),
+            },
+        };
+        clients[slot] = Some(Arc::clone(&info));
+        info
     }
     /// A client is gone.
-    pub fn remove(&self, id: u64) {
-        self.clients.lock().remove(&id);
+    pub fn remove(&self, client: &ClientInfo) {
+        client.gone.store(true, Ordering::Release);
     }
     /// All clients now.
     pub fn all(&self) -> Vec<Arc<ClientInfo>> {
-        self.clients.lock().values().cloned().collect()
+        let here = |client: &&Arc<ClientInfo>| !client.gone.load(Ordering::Acquire);
+        self.clients.lock().iter().flatten().filter(here).cloned().collect()
     }
     /// Asks the core to look at a connection of its.
     pub fn wake(&self, connection: ConnectionId) {

@@ -287,7 +287,7 @@ impl World {
     /// The keyspace survives, as after a restart from disk; the clients of that core do not.
     fn restart_host(&mut self, core: usize) {
         for client in self.engine.clients().into_iter().filter(|client| client.core == core) {
-            self.engine.cores[core].clients.remove(client.id);
+            self.engine.cores[core].clients.remove(&client);
             self.engine.connected.fetch_sub(1, Ordering::Relaxed);
         }
         self.machine.restart_host(core, CoreApp::new(Arc::clone(&self.engine), core));
