@@ -30,3 +30,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 extern "C" fn _start() -> ! {
     loop {}
 }
+
+/// The compiled `alloc` refers to it for unwinding, which this program never does.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
