@@ -75,6 +75,22 @@ pub struct Live {
 /// Adds a section of its own to `INFO`.
 pub type InfoProvider = Arc<dyn Fn(&mut String) + Send + Sync>;
 
+/// How much memory the process has, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryUse {
+    /// Its own, without files and what it shares.
+    pub used: u64,
+    /// All that lies in the machine's memory.
+    pub resident: u64,
+    /// The most that ever did.
+    pub resident_peak: u64,
+    /// What the machine has.
+    pub system: u64,
+}
+
+/// Asks the operating system.
+pub type MemorySource = fn() -> Option<MemoryUse>;
+
 /// The engine.
 pub struct Engine {
     shards: Box<[Slot]>,
@@ -107,6 +123,7 @@ pub struct Engine {
     next_client_id: AtomicU64,
     shutdown: AtomicBool,
     info_provider: RwLock<Option<InfoProvider>>,
+    memory_source: RwLock<Option<MemorySource>>,
 }
 
 impl Engine {
@@ -140,6 +157,7 @@ impl Engine {
             next_client_id: AtomicU64::new(1),
             shutdown: AtomicBool::new(false),
             info_provider: RwLock::new(None),
+            memory_source: RwLock::new(None),
             config: RwLock::new(config),
         };
         engine.apply_config();
@@ -155,6 +173,7 @@ impl Engine {
         self.live
             .pubsub_bytes_max
             .store(config.output_limits.pubsub().hard_bytes as usize, Ordering::Relaxed);
+        self.hasher.limits.set(&config.limits);
         self.live.protected_mode.store(config.protected_mode, Ordering::Relaxed);
         self.live.bulk_len_max.store(config.proto_max_bulk_len, Ordering::Relaxed);
         self.live.slower_than_us.store(config.slowlog_log_slower_than_us, Ordering::Relaxed);
@@ -257,6 +276,15 @@ impl Engine {
     /// Adds a section to `INFO`: `provider` appends `# Name\r\nfield:value\r\n…`.
     pub fn set_info_provider(&self, provider: InfoProvider) {
         *self.info_provider.write() = Some(provider);
+    }
+    /// Where `INFO memory` gets its numbers from.
+    pub fn set_memory_source(&self, source: MemorySource) {
+        *self.memory_source.write() = Some(source);
+    }
+    /// How much memory the process has, if a front can tell.
+    pub fn memory_use(&self) -> Option<MemoryUse> {
+        let source = *self.memory_source.read();
+        source.and_then(|source| source())
     }
     /// What was given to [`Engine::set_info_provider`].
     pub fn info_provider(&self) -> Option<InfoProvider> {

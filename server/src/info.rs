@@ -94,9 +94,32 @@ fn clients(cx: &mut Context<'_>, out: &mut String) {
     );
 }
 
-/// Memory is not accounted for yet; only settings are shown.
-fn memory(_: &mut Context<'_>, out: &mut String) {
+/// `512B`, `1.50K`, `2.00M`, as Redis writes sizes.
+fn human(bytes: u64) -> String {
+    let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+    match units.into_iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => format!("{:.2}{unit}", bytes as f64 / (1u64 << shift) as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// The operating system counts, not the allocator: `used_memory` is the process's own resident
+/// memory, with what the allocator keeps in reserve.
+fn memory(cx: &mut Context<'_>, out: &mut String) {
     out.push_str("# Memory\r\n");
+    if let Some(memory) = cx.engine.memory_use() {
+        lines!(out,
+            "used_memory": memory.used,
+            "used_memory_human": human(memory.used),
+            "used_memory_rss": memory.resident,
+            "used_memory_rss_human": human(memory.resident),
+            "used_memory_peak": memory.resident_peak,
+            "used_memory_peak_human": human(memory.resident_peak),
+            "total_system_memory": memory.system,
+            "total_system_memory_human": human(memory.system),
+            "mem_fragmentation_ratio": format!("{:.2}", memory.resident as f64 / memory.used.max(1) as f64),
+        );
+    }
     lines!(out,
         "maxmemory": 0,
         "maxmemory_human": "0B",

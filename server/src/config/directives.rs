@@ -75,6 +75,18 @@ const fn refused(name: &'static str, why: &'static str) -> Directive {
     Directive { name, when: When::Start, kind: Kind::Refused(why) }
 }
 
+/// A row for a limit of [`crate::keyspace::limits`].
+macro_rules! limit {
+    ($name:literal, $field:ident) => {
+        field(
+            $name,
+            When::Always,
+            |c| c.limits.$field.to_string(),
+            |c, v| one(v, 0, i64::MAX).map(|n| c.limits.$field = n as usize),
+        )
+    };
+}
+
 /// All directives.
 pub static DIRECTIVES: LazyLock<Vec<Directive>> = LazyLock::new(|| {
     let inert = |row: &'static Inert, name| Directive { name, when: row.when, kind: Kind::Inert(row) };
@@ -228,19 +240,19 @@ static WORKING: &[Directive] = &[
     fixed_at_start("bio_cpulist", &[""], "there are no such threads; remove the line"),
     fixed_at_start("aof_rewrite_cpulist", &[""], "there are no such processes; remove the line"),
     fixed_at_start("bgsave_cpulist", &[""], "there are no such processes; remove the line"),
-    fixed("hash-max-listpack-entries", &["512"]),
-    fixed("hash-max-ziplist-entries", &["512"]),
-    fixed("hash-max-listpack-value", &["64"]),
-    fixed("hash-max-ziplist-value", &["64"]),
     fixed("list-max-listpack-size", &["-2"]),
     fixed("list-max-ziplist-size", &["-2"]),
-    fixed("set-max-intset-entries", &["512"]),
-    fixed("set-max-listpack-entries", &["128"]),
-    fixed("set-max-listpack-value", &["64"]),
-    fixed("zset-max-listpack-entries", &["128"]),
-    fixed("zset-max-ziplist-entries", &["128"]),
-    fixed("zset-max-listpack-value", &["64"]),
-    fixed("zset-max-ziplist-value", &["64"]),
+    limit!("hash-max-listpack-entries", hash_entries),
+    limit!("hash-max-ziplist-entries", hash_entries),
+    limit!("hash-max-listpack-value", hash_value_bytes),
+    limit!("hash-max-ziplist-value", hash_value_bytes),
+    limit!("set-max-intset-entries", intset_entries),
+    limit!("set-max-listpack-entries", set_entries),
+    limit!("set-max-listpack-value", set_value_bytes),
+    limit!("zset-max-listpack-entries", zset_entries),
+    limit!("zset-max-ziplist-entries", zset_entries),
+    limit!("zset-max-listpack-value", zset_value_bytes),
+    limit!("zset-max-ziplist-value", zset_value_bytes),
     refused("user", "there is one user, default; give it a password with requirepass"),
     refused("loadmodule", "modules cannot be loaded; remove the line"),
     refused(

@@ -19,6 +19,7 @@ pub use output_limits::OutputLimits;
 
 use std::collections::BTreeMap;
 
+use crate::keyspace::LimitValues;
 use crate::network::Network;
 
 /// The settings in force.
@@ -55,6 +56,8 @@ pub struct Config {
     pub daemonize: bool,
     /// `client-output-buffer-limit`
     pub output_limits: OutputLimits,
+    /// `hash-max-listpack-entries` and its like.
+    pub limits: LimitValues,
     /// Directives without effect that were given a value.
     pub inert: BTreeMap<&'static str, String>,
     /// Where the server lives in the network: the directives that Redis does not have.
@@ -79,6 +82,7 @@ impl Default for Config {
             protected_mode: false,
             daemonize: false,
             output_limits: OutputLimits::default(),
+            limits: LimitValues::default(),
             inert: BTreeMap::new(),
             network: Network::default(),
         }

@@ -113,6 +113,7 @@ impl Kernel {
     pub fn run(self, engine: &Arc<Engine>, stop: &AtomicBool) -> Result<(), Error> {
         let started = std::time::Instant::now();
         engine.set_clock(super::unix_us());
+        engine.set_memory_source(super::memory::memory_use);
         let mut workers = Vec::new();
         for core in 0..engine.cores.len() {
             workers.push(Worker::new(engine.clone(), core, &self.listeners, started)?);

@@ -5,6 +5,7 @@
 
 pub mod dpdk;
 pub mod kernel;
+mod memory;
 mod pace;
 
 use std::sync::LazyLock;

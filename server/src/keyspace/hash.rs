@@ -4,11 +4,6 @@ use super::dict::{Dict, Member, key_heap_bytes};
 use super::key::KeyHasher;
 use super::string::Str;
 
-/// Most fields of a listpack (`hash-max-listpack-entries`).
-const LISTPACK_ENTRIES_MAX: usize = 512;
-/// Longest field and value in a listpack, in bytes (`hash-max-listpack-value`).
-const LISTPACK_VALUE_MAX: usize = 64;
-
 /// A hash.
 #[derive(Clone, Debug, Default)]
 pub struct Hash {
@@ -35,12 +30,13 @@ impl Hash {
     /// Sets `field`. True: it was not there before.
     #[inline]
     pub fn set(&mut self, hasher: &KeyHasher, field: &[u8], value: Str) -> bool {
-        self.hashtable |= field.len() > LISTPACK_VALUE_MAX || value.len() > LISTPACK_VALUE_MAX;
+        self.hashtable |= field.len() > hasher.limits.hash_value_bytes.now()
+            || value.len() > hasher.limits.hash_value_bytes.now();
         if let Some(position) = self.fields.find(hasher, field) {
             *self.fields.value_mut(position) = value;
             return false;
         }
-        self.hashtable |= self.fields.len() >= LISTPACK_ENTRIES_MAX;
+        self.hashtable |= self.fields.len() >= hasher.limits.hash_entries.now();
         self.fields.push_new(hasher, field, value);
         true
     }

@@ -5,6 +5,8 @@ use core::hash::Hasher;
 use foldhash::SharedSeed;
 use foldhash::quality::FoldHasher;
 
+use super::limits::Limits;
+
 /// Longest key that is stored without an allocation of its own, in bytes.
 pub const INLINE_LEN_MAX: usize = 22;
 
@@ -57,6 +59,8 @@ pub struct KeyHash {
 pub struct KeyHasher {
     seed: u64,
     shared: SharedSeed,
+    /// When collections change their encoding; here because every growing one has this at hand.
+    pub limits: Limits,
 }
 
 impl KeyHasher {
@@ -64,7 +68,7 @@ impl KeyHasher {
     pub fn new(secret: [u8; 16]) -> Self {
         let (low, high) = secret.split_at(8);
         let word = |half: &[u8]| half.iter().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-        Self { seed: word(low), shared: SharedSeed::from_u64(word(high)) }
+        Self { seed: word(low), shared: SharedSeed::from_u64(word(high)), limits: Limits::default() }
     }
     /// The hash of `key`.
     #[inline]

@@ -8,6 +8,7 @@
 pub mod dict;
 pub mod hash;
 pub mod key;
+pub mod limits;
 pub mod list;
 pub mod object;
 pub mod order;
@@ -17,5 +18,6 @@ pub mod string;
 pub mod zset;
 
 pub use key::{KeyHash, KeyHasher};
+pub use limits::LimitValues;
 pub use object::{Container, Value};
 pub use shard::{Db, Entry, NEVER, Shard};

@@ -6,13 +6,6 @@ use super::dict::{Dict, key_heap_bytes};
 use super::key::KeyHasher;
 use super::string::StrBytes;
 
-/// Most members of an intset (`set-max-intset-entries`).
-const INTSET_ENTRIES_MAX: usize = 512;
-/// Most members of a listpack (`set-max-listpack-entries`).
-const LISTPACK_ENTRIES_MAX: usize = 128;
-/// Longest member of a listpack, in bytes (`set-max-listpack-value`).
-const LISTPACK_VALUE_MAX: usize = 64;
-
 /// A set.
 #[derive(Clone, Debug)]
 pub struct Set(Form);
@@ -74,12 +67,12 @@ impl Set {
     /// `count` members will be added, `first` among them: takes the form for that many.
     pub fn expect(&mut self, hasher: &KeyHasher, first: &[u8], count: usize) {
         if self.is_empty() {
-            let integers = parse_i64(first).is_some() && count <= INTSET_ENTRIES_MAX;
+            let integers = parse_i64(first).is_some() && count <= hasher.limits.intset_entries.now();
             self.0 = if integers { Form::Integers(Vec::new()) } else { Form::Listpack(Dict::default()) };
         }
         match self.0 {
-            Form::Integers(_) if count > INTSET_ENTRIES_MAX => self.make_table(hasher),
-            Form::Listpack(_) if count > LISTPACK_ENTRIES_MAX => self.make_table(hasher),
+            Form::Integers(_) if count > hasher.limits.intset_entries.now() => self.make_table(hasher),
+            Form::Listpack(_) if count > hasher.limits.set_entries.now() => self.make_table(hasher),
             _ => {}
         }
     }
@@ -90,7 +83,7 @@ impl Set {
             if let Some(number) = parse_i64(member) {
                 let Err(position) = numbers.binary_search(&number) else { return false };
                 numbers.insert(position, number);
-                if numbers.len() > INTSET_ENTRIES_MAX {
+                if numbers.len() > hasher.limits.intset_entries.now() {
                     self.make_table(hasher);
                 }
                 return true;
@@ -98,7 +91,8 @@ impl Set {
             self.make_listpack(hasher);
         }
         if matches!(self.0, Form::Listpack(_))
-            && (self.len() >= LISTPACK_ENTRIES_MAX || member.len() > LISTPACK_VALUE_MAX)
+            && (self.len() >= hasher.limits.set_entries.now()
+                || member.len() > hasher.limits.set_value_bytes.now())
             && !self.contains(hasher, member)
         {
             self.make_table(hasher);

@@ -4,11 +4,6 @@ use super::dict::{Dict, key_heap_bytes};
 use super::key::{Key, KeyHasher};
 use super::order::Sequence;
 
-/// Most members of a listpack (`zset-max-listpack-entries`).
-const LISTPACK_ENTRIES_MAX: usize = 128;
-/// Longest member of a listpack, in bytes (`zset-max-listpack-value`).
-const LISTPACK_VALUE_MAX: usize = 64;
-
 /// A sorted set. Scores are never NaN.
 #[derive(Clone, Debug, Default)]
 pub struct ZSet {
@@ -76,7 +71,7 @@ impl ZSet {
     /// Sets the score of `member` (not NaN). `Some(true)`: it is new; `Some(false)`: the score
     /// has changed; `None`: nothing has.
     pub fn set(&mut self, hasher: &KeyHasher, member: &[u8], score: f64) -> Option<bool> {
-        self.skiplist |= member.len() > LISTPACK_VALUE_MAX;
+        self.skiplist |= member.len() > hasher.limits.zset_value_bytes.now();
         if let Some(position) = self.scores.find(hasher, member) {
             let score = self.kept(score);
             let before = self.scores.at(position).value;
@@ -89,7 +84,7 @@ impl ZSet {
             self.place(position, score, member);
             return Some(false);
         }
-        self.skiplist |= self.len() >= LISTPACK_ENTRIES_MAX;
+        self.skiplist |= self.len() >= hasher.limits.zset_entries.now();
         let score = self.kept(score);
         self.scores.push_new(hasher, member, score);
         self.place(self.scores.len() - 1, score, member);
