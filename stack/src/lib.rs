@@ -19,6 +19,7 @@ mod channel;
 mod config;
 mod counters;
 mod env;
+mod glance;
 mod input;
 mod ip;
 mod listen;
