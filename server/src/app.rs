@@ -26,8 +26,6 @@ use crate::waiting;
 const QUERY_BYTES_MAX: usize = 1 << 30;
 /// An empty query buffer larger than this is given back.
 const QUERY_BYTES_KEPT: usize = 16 * 1024;
-/// Bytes of a line that are looked at for the key that a request is going to need.
-const LOOK_MAX: usize = 32;
 /// How often idle clients are looked for, in µs.
 const IDLE_CHECK_US: u64 = 1_000_000;
 
@@ -250,11 +248,6 @@ impl App for CoreApp {
         self.core.set_now(now);
     }
 
-    #[inline]
-    fn expect<'a>(&mut self, inputs: impl Iterator<Item = &'a [u8]>) {
-        self.engine.look_ahead(inputs.filter_map(first_key));
-    }
-
     fn connected(
         &mut self,
         id: ConnectionId,
@@ -347,43 +340,5 @@ impl App for CoreApp {
             waiting::time_out(&self.engine, &mut self.core);
         }
         self.engine.cores[self.core.core].clients.take_woken(into);
-    }
-}
-
-/// The key of most requests: the second argument of an array. Nothing is checked.
-#[inline]
-fn first_key(input: &[u8]) -> Option<&[u8]> {
-    let mut rest = input.strip_prefix(b"*")?;
-    for _ in 0..3 {
-        rest = &rest[1 + rest.iter().take(LOOK_MAX).position(|&byte| byte == b'\n')?..];
-    }
-    let digits = rest.strip_prefix(b"$")?;
-    let len_end = digits.iter().take(4).position(|&byte| byte == b'\r')?;
-    let len = digits[..len_end].iter().fold(0, |len, digit| len * 10 + usize::from(digit & 15));
-    digits.get(len_end + 2..len_end + 2 + len)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_key;
-
-    #[test]
-    fn the_first_key_is_found_at_a_glance() {
-        let key = |input: &[u8]| first_key(input).map(<[u8]>::to_vec);
-        assert_eq!(key(b"*2\r\n$3\r\nGET\r\n$5\r\nk\r\n12\r\n"), Some(b"k\r\n12".to_vec()));
-        assert_eq!(key(b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n"), Some(Vec::new()));
-        let bad: [&[u8]; 8] = [
-            b"",
-            b"*",
-            b"GET k\r\n",
-            b"*1\r\n$4\r\nPING\r\n",
-            b"*2\r\n$3\r\nGET\r\n$",
-            b"*2\r\n$3\r\nGET\r\n$5\r\nk",
-            b"*2\r\n$3\r\nGET\r\n$99999999999999999999\r\nk",
-            b"\n\n\n\n\n$1\r",
-        ];
-        for input in bad {
-            assert_eq!(key(input), None, "{input:?}");
-        }
     }
 }

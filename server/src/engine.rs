@@ -220,26 +220,6 @@ impl Engine {
     pub fn lock(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index].0.lock()
     }
-    /// Reads what commands on these keys are going to look up, so that waits for memory overlap.
-    /// First all locks, then all reads: a lock would end the overlap.
-    #[inline]
-    pub fn look_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        const AHEAD: usize = 32;
-        let mut held = [const { None }; AHEAD];
-        let mut count = 0;
-        for key in keys.take(AHEAD) {
-            let hash = self.hash(key);
-            if let Some(shard) = self.shards[self.shard_of(hash)].0.try_lock() {
-                held[count] = Some((shard, hash.table, key));
-                count += 1;
-            }
-        }
-        let mut seen = 0;
-        for (shard, hash, key) in held[..count].iter().flatten() {
-            seen ^= shard.read_ahead(*hash, key);
-        }
-        core::hint::black_box(seen);
-    }
     /// A number for a new client.
     pub fn new_client_id(&self) -> u64 {
         self.next_client_id.fetch_add(1, Ordering::Relaxed)

@@ -58,14 +58,6 @@ pub trait App {
     /// A burst begins. `now`: the driver's clock; all calls until the next `begin` happen "now".
     fn begin(&mut self, now: Instant);
 
-    /// A burst has come: `received` follows, one connection at a time, for most of `inputs`. What
-    /// they will need may be read now, so that waits for memory overlap; nothing may change, for
-    /// these bytes are not checked yet.
-    #[inline]
-    fn expect<'a>(&mut self, inputs: impl Iterator<Item = &'a [u8]>) {
-        let _ = inputs;
-    }
-
     /// A connection was accepted. Output written here is sent first (a server that speaks first,
     /// or a refusal). `None` refuses: what was written is sent and the connection closed.
     fn connected(

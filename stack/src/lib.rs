@@ -19,7 +19,6 @@ mod channel;
 mod config;
 mod counters;
 mod env;
-mod glance;
 mod input;
 mod ip;
 mod listen;

@@ -18,7 +18,6 @@ use crate::channel::{self, ChannelState};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::env::{Control, Env};
-use crate::glance;
 use crate::input::{self, After, Segment};
 use crate::ip::{arp, icmp};
 use crate::listen::{Announced, ListenError, Listeners};
@@ -121,9 +120,6 @@ impl<F: Frame, A: App> Stack<F, A> {
         app.begin(now);
         let mut work = Work { frames_received: port.receive(&mut self.received, BURST), ..Work::default() };
         self.env.counters.frames_received += work.frames_received as u64;
-        if work.frames_received > 1 {
-            app.expect(self.received.iter().filter_map(|frame| glance::payload(frame.bytes())));
-        }
         while let Some(frame) = self.received.pop() {
             self.frame_arrived(app, frame);
         }

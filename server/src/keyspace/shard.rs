@@ -13,7 +13,6 @@ use hashbrown::{HashMap, HashTable};
 
 use super::key::Key;
 use super::object::Value;
-use super::string::Str;
 use crate::waiting::Queue;
 
 /// The deadline of a key without one.
@@ -232,16 +231,6 @@ impl Shard {
             dbs: (0..databases).map(|_| Db::default()).collect(),
             watchers: HashMap::new(),
             waiting: HashMap::new(),
-        }
-    }
-    /// Reads the entry of `key` in the first database and the start of its value, to have them in
-    /// the cache; returns something that depends on both.
-    #[inline]
-    pub fn read_ahead(&self, hash: u32, key: &[u8]) -> u8 {
-        match self.dbs.first().and_then(|db| db.find(hash, key)) {
-            Some(Entry { value: Value::String(Str::Heap(bytes)), .. }) => bytes.first().copied().unwrap_or(0),
-            Some(entry) => entry.hash as u8,
-            None => 0,
         }
     }
     /// Removes up to `most` keys whose deadline is not after `now_ms`; how many.

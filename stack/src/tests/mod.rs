@@ -5,6 +5,6 @@ mod channel;
 mod closing;
 mod data;
 mod handshake;
-pub(crate) mod harness;
+mod harness;
 mod ip;
 mod lossy;
