@@ -5,6 +5,7 @@
 mod expire;
 mod object;
 mod scan;
+mod sort;
 
 use super::Context;
 use super::table::{Command, Flags, Keys};
@@ -67,6 +68,33 @@ pub static COMMANDS: &[Command] = &[
         "O(N) with the size of the value",
         "source destination [DB destination-db] [REPLACE]",
         "Copies a key's value to another key.",
+    ),
+    Command::new(
+        "sort",
+        -2,
+        WRITE.and(Flags::DENYOOM).and(Flags::DANGEROUS).and(Flags::LOCK_ALL),
+        Keys::Find(sort::keys),
+        sort::sort,
+    )
+    .doc(
+        "1.0.0",
+        "O(N+M*log(M)) with N elements and M returned",
+        "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA] [STORE destination]",
+        "Elements in an order, or what they point at.",
+    ),
+    // One key stands where it is expected, but BY and GET look at any: all of them are locked.
+    Command::new(
+        "sort_ro",
+        -2,
+        READ.and(Flags::DANGEROUS).and(Flags::LOCK_ALL),
+        Keys::Find(|args, show| if args.len() > 1 { show(1) }),
+        sort::sort_ro,
+    )
+    .doc(
+        "7.0.0",
+        "O(N+M*log(M)) with N elements and M returned",
+        "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA]",
+        "As SORT, without STORE.",
     ),
     Command::new("move", 3, WRITE_FAST, Keys::ONE, move_key).doc(
         "1.0.0",
