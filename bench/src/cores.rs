@@ -40,7 +40,7 @@ fn wait_for(ball: &AtomicU64, value: u64) {
     while ball.load(Ordering::Acquire) != value {
         std::hint::spin_loop();
         spins += 1;
-        if spins % 4096 == 0 {
+        if spins.is_multiple_of(4096) {
             // The two may share one core for a while.
             std::thread::yield_now();
         }

@@ -1,5 +1,6 @@
 //! `mayfly-server`: a Redis-protocol server on its own TCP stack.
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,8 @@ fn start() -> Result<(), Box<dyn std::error::Error>> {
     let config = match Config::from_command_line(std::env::args_os().skip(1))? {
         Command::Serve(config) => *config,
         Command::Print(text) => {
-            println!("{}", text.trim_end());
+            // Whoever reads may have seen enough.
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
             return Ok(());
         }
     };
@@ -37,7 +39,15 @@ fn start() -> Result<(), Box<dyn std::error::Error>> {
         "warning" => Level::WARN,
         _ => Level::INFO,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_max_level(level).init();
+    let log = tracing_subscriber::fmt().with_target(false).with_max_level(level);
+    if config.logfile.is_empty() {
+        log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    } else {
+        let open = std::fs::OpenOptions::new().create(true).append(true).open(&config.logfile);
+        let file = open.map_err(|error| format!("logfile {}: {error}", config.logfile))?;
+        log.with_writer(file).with_ansi(false).init();
+    }
+    let _pid_file = PidFile::write(&config.pidfile)?;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst))?;
@@ -63,4 +73,26 @@ fn start() -> Result<(), Box<dyn std::error::Error>> {
     }
     tracing::info!("Bye");
     Ok(())
+}
+
+/// The file that holds our process id while we run.
+struct PidFile(String);
+
+impl PidFile {
+    /// Writes it, unless the path is empty.
+    fn write(path: &str) -> Result<Self, String> {
+        if !path.is_empty() {
+            std::fs::write(path, format!("{}\n", std::process::id()))
+                .map_err(|error| format!("pidfile {path}: {error}"))?;
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
 }

@@ -165,6 +165,18 @@ static WORKING: &[Directive] = &[
         |c, v| one(v, 0, i64::from(u32::MAX)).map(|n| c.slowlog_max_len = n as usize),
     ),
     field(
+        "logfile",
+        When::Start,
+        |c| c.logfile.clone(),
+        |c, v| single(v).map(|file| c.logfile = file.into()),
+    ),
+    field(
+        "pidfile",
+        When::Start,
+        |c| c.pidfile.clone(),
+        |c, v| single(v).map(|file| c.pidfile = file.into()),
+    ),
+    field(
         "loglevel",
         When::Start,
         |c| c.loglevel.clone(),

@@ -63,8 +63,6 @@ pub(super) static INERT: &[Inert] = &[
     start("io-threads", "1", Number(1, 128)),
     start("io-threads-do-reads", "no", Bool),
     row("max-new-connections-per-cycle", "10", Number(1, 1000)),
-    start("pidfile", "", Text),
-    start("logfile", "", Text),
     start("syslog-ident", "redis", Text),
     start("syslog-facility", "local0", Text),
     start("always-show-logo", "no", Bool),

@@ -47,6 +47,10 @@ pub struct Config {
     pub slowlog_max_len: usize,
     /// `loglevel`: `debug`, `verbose`, `notice` or `warning`.
     pub loglevel: String,
+    /// `logfile`; empty: standard error.
+    pub logfile: String,
+    /// `pidfile`; empty: none.
+    pub pidfile: String,
     /// `tcp-keepalive`, seconds of silence before a client is asked whether it is there; 0: never.
     pub tcp_keepalive_s: u32,
     /// `protected-mode`: without a password only clients from the loopback interface are served.
@@ -78,6 +82,8 @@ impl Default for Config {
             slowlog_log_slower_than_us: 10_000,
             slowlog_max_len: 128,
             loglevel: "notice".into(),
+            logfile: String::new(),
+            pidfile: String::new(),
             tcp_keepalive_s: 300,
             protected_mode: false,
             daemonize: false,

@@ -167,6 +167,7 @@ pub fn run(
     }
     let clock = Clock::start();
     engine.set_clock(super::unix_us());
+    engine.set_memory_source(super::memory::memory_use);
     let published = Arc::new(Published::new(network.cores.len().max(1)));
     let shown = Arc::clone(&published);
     let settings = network.clone();
@@ -189,12 +190,13 @@ pub fn run(
         firmware: Firmware::new(firmware_config, &mut rng),
         wire: device,
         hosts: nic_ends,
-        pool: pool.clone(),
+        pool,
         published: &published,
         next_publish: Instant::ZERO,
     });
 
-    let place = Place { address, prefix_len, gateway: network.gateway, port };
+    let keepalive = engine.live.tcp_keepalive_s.load(Ordering::Relaxed);
+    let place = Place { address, prefix_len, gateway: network.gateway, port, keepalive };
     let mut hosts = Vec::new();
     for (index, end) in host_ends.into_iter().enumerate() {
         let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
@@ -206,7 +208,7 @@ pub fn run(
             stack,
             app,
             ring: end,
-            pool: pool.clone(),
+            pool,
             nic: inline,
             published: &published,
             engine,
@@ -248,6 +250,8 @@ struct Place {
     prefix_len: u8,
     gateway: Option<Ipv4Addr>,
     port: u16,
+    /// Idle seconds before a peer is asked whether it lives; 0: never.
+    keepalive: u64,
 }
 
 fn make_stack(
@@ -258,6 +262,7 @@ fn make_stack(
 ) -> Result<Stack<Mbuf, CoreApp>> {
     let mut config = stack::Config::new(Mac(capabilities.mac), place.address, place.prefix_len);
     config.gateway = place.gateway;
+    config.keepalive = (place.keepalive > 0).then(|| Duration::from_secs(place.keepalive));
     config.mtu = capabilities.mtu;
     config.time_wait = Duration::from_secs(network.time_wait_s);
     config.offload = match network.offload {
