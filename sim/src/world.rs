@@ -462,7 +462,7 @@ fn read_counter(engine: &Arc<Engine>, counter: usize, now: Instant) -> Result<u6
     let mut app = CoreApp::new(Arc::clone(engine), 0);
     app.begin(now);
     let here = SocketAddr::V4(SocketAddrV4::new(SERVER, PORT));
-    let id = ConnectionId { slot: u32::MAX, generation: u32::MAX };
+    let id = ConnectionId { slot: 60_000, generation: u32::MAX };
     let mut output = Output::new();
     let mut session = app.connected(id, here, here, &mut output).ok_or("the engine takes no client")?;
     app.received(&mut session, format!("GET {}\r\n", counting::key(counter)).as_bytes(), &mut output);

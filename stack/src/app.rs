@@ -14,7 +14,7 @@ use netcore::Instant;
 /// as it lives: a slot and the generation of its use, so that a stale name finds nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
-    /// Index into the driver's connections.
+    /// Index into the driver's connections: small numbers, used again and again.
     pub slot: u32,
     /// Counts the uses of that slot.
     pub generation: u32,
