@@ -26,8 +26,8 @@ pub(crate) struct Options {
     /// Connections open at a time
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Different keys
-    #[arg(long, default_value_t = 10_000)]
+    /// Different keys; few enough for the keyspace to stay in the cache, since connections are measured
+    #[arg(long, default_value_t = 1000)]
     keys: u64,
     /// Bytes of a value
     #[arg(long, default_value_t = 64)]
