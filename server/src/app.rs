@@ -192,10 +192,9 @@ impl CoreApp {
         Some(waiting::until(deadline_us, self.core.now_us, self.now))
     }
 
-    /// Turns a newcomer, who has been counted, away.
+    /// Turns a newcomer away.
     #[cold]
     fn refuse(&mut self, Error(text): Error, output: &mut Output) -> Option<Session> {
-        self.engine.connected.fetch_sub(1, Ordering::Relaxed);
         self.core.stats.rejected_connections.add(1);
         output.put(b"-");
         output.put(&text);
@@ -255,9 +254,7 @@ impl App for CoreApp {
         remote: SocketAddr,
         output: &mut Output,
     ) -> Option<Session> {
-        if self.engine.connected.fetch_add(1, Ordering::Relaxed)
-            >= self.engine.live.maxclients.load(Ordering::Relaxed)
-        {
+        if self.engine.connected() >= self.engine.live.maxclients.load(Ordering::Relaxed) {
             return self.refuse(error::MAX_CLIENTS, output);
         }
         if self.engine.live.protected_mode.load(Ordering::Relaxed)
@@ -328,7 +325,6 @@ impl App for CoreApp {
             drop(session.info.mailbox.lock().take());
         }
         self.engine.cores[self.core.core].clients.remove(&session.info);
-        self.engine.connected.fetch_sub(1, Ordering::Relaxed);
     }
 
     #[inline]

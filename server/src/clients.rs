@@ -164,6 +164,8 @@ pub struct CoreClients {
     /// Each at its connection's slot. Who has left stays until the slot's next client takes the
     /// memory over, so that short-lived connections neither allocate nor hash.
     clients: Mutex<Vec<Option<Arc<ClientInfo>>>>,
+    /// How many are connected. Written by the core alone.
+    count: AtomicUsize,
     woken: Mutex<Vec<ConnectionId>>,
     any_woken: AtomicBool,
     /// Called after a connection was put into `woken`, to interrupt a sleep.
@@ -171,8 +173,9 @@ pub struct CoreClients {
 }
 
 impl CoreClients {
-    /// A client has connected.
+    /// A client has connected. Only the owning core may call this.
     pub fn add(&self, client: ClientInfo) -> Arc<ClientInfo> {
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let mut clients = self.clients.lock();
         let slot = client.connection.slot as usize;
         if slot >= clients.len() {
@@ -191,9 +194,14 @@ impl CoreClients {
         clients[slot] = Some(Arc::clone(&info));
         info
     }
-    /// A client is gone.
+    /// A client is gone. Only the owning core may call this.
     pub fn remove(&self, client: &ClientInfo) {
+        self.count.store(self.count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
         client.gone.store(true, Ordering::Release);
+    }
+    /// How many are connected now.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
     /// All clients now.
     pub fn all(&self) -> Vec<Arc<ClientInfo>> {

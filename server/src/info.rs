@@ -85,7 +85,7 @@ fn server(cx: &mut Context<'_>, out: &mut String) {
 fn clients(cx: &mut Context<'_>, out: &mut String) {
     out.push_str("# Clients\r\n");
     lines!(out,
-        "connected_clients": cx.engine.connected.load(Ordering::Relaxed),
+        "connected_clients": cx.engine.connected(),
         "cluster_connections": 0,
         "maxclients": cx.engine.live.maxclients.load(Ordering::Relaxed),
         "blocked_clients": cx.engine.blocked.load(Ordering::Relaxed),

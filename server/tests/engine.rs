@@ -182,7 +182,7 @@ fn a_client_that_leaves_leaves_nothing_behind() {
         world.app.closed(client, EndReason::Reset);
     }
     assert!(world.engine.clients().is_empty());
-    assert_eq!(world.engine.connected.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(world.engine.connected(), 0);
     for index in 0..world.engine.shard_count() {
         assert!(world.engine.lock(index).watched_keys(0).is_empty());
     }

@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use loadgen::{ClientConfig, Clients, ErrorKind};
 use netcore::rng::SeededRng;
@@ -288,7 +287,6 @@ impl World {
     fn restart_host(&mut self, core: usize) {
         for client in self.engine.clients().into_iter().filter(|client| client.core == core) {
             self.engine.cores[core].clients.remove(&client);
-            self.engine.connected.fetch_sub(1, Ordering::Relaxed);
         }
         self.machine.restart_host(core, CoreApp::new(Arc::clone(&self.engine), core));
     }
@@ -405,7 +403,7 @@ impl World {
                 }
             }
         }
-        let sessions = self.engine.connected.load(Ordering::Relaxed);
+        let sessions = self.engine.connected();
         if sessions > 0 || !self.engine.clients().is_empty() {
             left.push(format!("engine: {sessions} sessions, {} in its list", self.engine.clients().len()));
         }
