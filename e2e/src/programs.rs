@@ -24,7 +24,7 @@ pub fn ours(name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     bail!(
-        "{} does not exist: run `cargo xtask test`, or `cargo build --release --bins` first",
+        "{} does not exist: run `cargo xtask test`, or `cargo build --release --workspace --bins` first",
         path.display()
     )
 }
