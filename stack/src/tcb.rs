@@ -1,7 +1,7 @@
 //! The state of a connection.
 //!
 //! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] is made on demand when it does. Beside them stand the send queue's
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them stand the send queue's
 //! short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
