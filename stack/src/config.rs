@@ -15,6 +15,16 @@ pub enum Offload {
     Lifecycle,
 }
 
+/// How the congestion window moves once something was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// CUBIC (RFC 9438), with HyStart++ (RFC 9406) in the first slow start.
+    #[default]
+    Cubic,
+    /// NewReno (RFC 5681).
+    NewReno,
+}
+
 /// Configuration of a [`crate::Stack`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +50,8 @@ pub struct Config {
     pub receive_window: u32,
     /// Half-open connections at once; further SYNs are dropped, and come again.
     pub backlog_max: usize,
+    /// Congestion control of every connection.
+    pub congestion: CongestionControl,
     /// Frames that wait for the port.
     pub tx_queue_frames: usize,
     /// How long a closed connection's name stays taken (RFC 9293 §3.4.2 says 2 MSL; 60 s, as
@@ -79,6 +91,7 @@ impl Config {
             rx_partial_checksum: false,
             receive_window: 1 << 20,
             backlog_max: 4096,
+            congestion: CongestionControl::default(),
             tx_queue_frames: 1024,
             time_wait: Duration::from_secs(60),
             time_wait_max: 65_536,

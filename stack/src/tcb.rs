@@ -28,7 +28,8 @@ use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 use crate::app::ConnectionId;
 use crate::config::Config;
 use crate::reassembly::Reassembly;
-use crate::recovery::congestion::Congestion;
+use crate::recovery::Recovery;
+use crate::recovery::congestion::Window;
 use crate::recovery::scoreboard::Scoreboard;
 use crate::send_queue::SendQueue;
 use crate::state::{Gauges, State};
@@ -169,7 +170,7 @@ pub(crate) struct Tcb {
     pub(crate) ts_recent: u32,
     /// Our TSval is the millisecond clock plus this.
     pub(crate) ts_offset: u32,
-    pub(crate) congestion: Congestion,
+    pub(crate) window: Window,
 
     pub(crate) path: Path,
     /// Payload bytes of a full segment, timestamps taken off (RFC 6691).
@@ -211,6 +212,8 @@ pub(crate) struct Connection<S> {
     pub(crate) tcb: Tcb,
     pub(crate) queue: SendQueue,
     pub(crate) full: Option<Box<Full>>,
+    /// What the sender has learned of the path.
+    pub(crate) recovery: Option<Box<Recovery>>,
     pub(crate) session: Option<S>,
     /// When the timer of this slot fires; it is moved forward lazily.
     pub(crate) armed: Instant,
@@ -252,7 +255,7 @@ impl Tcb {
             rcv_acked: SeqNumber(0),
             ts_recent: 0,
             ts_offset: opening.ts_offset,
-            congestion: Congestion::new(config.mss()),
+            window: Window::new(config.mss()),
             path: opening.path,
             mss: config.mss(),
             snd_scale: 0,
@@ -275,7 +278,7 @@ impl Tcb {
     pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config) {
         let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
         self.mss = peer_mss.max(64).min(config.mss()) - options;
-        self.congestion = Congestion::new(self.mss);
+        self.window = Window::new(self.mss);
     }
 
     /// Bytes in flight, SYN and FIN counted.
@@ -324,6 +327,7 @@ impl<S> Connection<S> {
             tcb: Tcb::new(&opening, 0, config),
             queue: SendQueue::default(),
             full: None,
+            recovery: None,
             session: None,
             armed: Instant::FAR_FUTURE,
             snd_wnd_max: 0,
@@ -343,6 +347,11 @@ impl<S> Connection<S> {
 
     pub(crate) fn full(&mut self) -> &mut Full {
         self.full.get_or_insert_default()
+    }
+
+    pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
+        let snd_nxt = self.tcb.snd_nxt;
+        self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, snd_nxt)))
     }
 
     /// Bytes that were queued and never sent.
@@ -384,6 +393,6 @@ mod tests {
         assert_eq!(size_of::<Tcb>(), 128);
         assert_eq!(core::mem::offset_of!(Tcb, path), 64, "the first line ends before the path");
         assert_eq!(size_of::<Connection<()>>(), 256);
-        assert_eq!(size_of::<Connection<[u64; 5]>>(), 256, "a session of 40 bytes fits beside it");
+        assert_eq!(size_of::<Connection<[u64; 5]>>(), 320, "a session of 40 bytes fits beside it");
     }
 }

@@ -64,7 +64,7 @@ fn retransmission<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>)
         if tcb.retries >= env.config.retransmissions_max {
             return After::End(EndReason::TimedOut);
         }
-        recovery::timed_out(connection);
+        recovery::timed_out(env, connection);
     }
     env.counters.retransmission_timeouts += 1;
     let tcb = &mut connection.tcb;

@@ -93,37 +93,30 @@ pub(super) fn advance<F, S>(env: &Env<F>, connection: &mut Connection<S>, segmen
     connection.queue.consume(data);
     let tcb = &mut connection.tcb;
     tcb.snd_una = ack;
-    measure(env.now, tcb, segment);
+    let rtt = measure(env.now, tcb, segment);
     tcb.retries = 0;
-    if tcb.phase != Phase::Open || connection.full.is_some() || tcb.dup_acks > 0 {
-        let open = tcb.phase == Phase::Open;
-        recovery::advanced(connection, acked);
-        if open {
-            grow(connection, acked);
-        }
-    } else {
-        grow(connection, acked);
+    let open = tcb.phase == Phase::Open;
+    if !open || connection.full.is_some() || tcb.dup_acks > 0 {
+        recovery::advanced(env, connection, acked);
+    }
+    if open {
+        recovery::grow(env, connection, acked, rtt);
     }
     let tcb = &mut connection.tcb;
     // RFC 6298 §5.2, §5.3
     tcb.rtx_deadline = if tcb.snd_una == tcb.snd_nxt { Instant::FAR_FUTURE } else { env.now + tcb.rtt.rto() };
 }
 
-#[inline]
-fn grow<S>(connection: &mut Connection<S>, acked: u32) {
-    let tcb = &mut connection.tcb;
-    let limited = tcb.flags.has(tcb::Flags::CWND_LIMITED);
-    tcb.congestion.acknowledged(acked, tcb.mss, limited);
-}
-
 /// Takes a round-trip time: of the timed segment, or by the echoed timestamp when that one had
 /// to be sent again (RFC 7323 §4).
 #[inline]
-fn measure(now: Instant, tcb: &mut tcb::Tcb, segment: &Segment) {
+fn measure(now: Instant, tcb: &mut tcb::Tcb, segment: &Segment) -> Option<Duration> {
     if tcb.flags.has(tcb::Flags::TIMING) {
         if segment.header.ack.after_eq(tcb.timed_seq) {
-            tcb.rtt.sample(now.since(tcb.timed_at));
+            let rtt = now.since(tcb.timed_at);
+            tcb.rtt.sample(rtt);
             tcb.flags.clear(tcb::Flags::TIMING);
+            return Some(rtt);
         }
     } else if let Some(timestamps) = segment.options.timestamps
         && tcb.flags.has(tcb::Flags::TIMESTAMPS)
@@ -134,6 +127,7 @@ fn measure(now: Instant, tcb: &mut tcb::Tcb, segment: &Segment) {
             tcb.rtt.sample(Duration::from_millis(u64::from(age_ms)));
         }
     }
+    None
 }
 
 /// SND.WND follows the newest segment (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2).
@@ -200,7 +194,7 @@ fn note_duplicate<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, segmen
         return;
     }
     env.counters.duplicate_acks += 1;
-    if recovery::duplicate(connection) {
+    if recovery::duplicate(env, connection) {
         env.counters.fast_retransmits += 1;
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>
         tcb.flags.clear(Flags::TIMING);
     }
     if tcb.retries > 0 {
-        tcb.congestion.handshake_lost(tcb.mss);
+        tcb.window.handshake_lost(tcb.mss);
     }
     tcb.retries = 0;
     tcb.rtx_deadline = Instant::FAR_FUTURE;

@@ -122,9 +122,7 @@ fn resend<F: Frame, S>(
     while let Some((start, most)) = recovery::next_resend(connection) {
         let len = most.min(u32::from(connection.tcb.mss));
         // RFC 6675 §5 (C): while cwnd - pipe leaves room for a segment.
-        if recovery::pipe(connection) + len > connection.tcb.congestion.window()
-            || connection.tcb.snd_wnd == 0
-        {
+        if recovery::pipe(connection) + len > connection.tcb.window.cwnd || connection.tcb.snd_wnd == 0 {
             break;
         }
         resend_one(env, slot, connection, pool, start, most)?;
@@ -170,8 +168,7 @@ fn new_data<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let idle_for = env.now.since(connection.tcb.timed_at);
     if connection.tcb.flight() == 0 && idle_for > connection.tcb.rtt.rto() {
-        let mss = connection.tcb.mss;
-        connection.tcb.congestion.idle(mss);
+        recovery::idle(connection);
     }
     connection.tcb.flags.clear(Flags::CWND_LIMITED);
     loop {
