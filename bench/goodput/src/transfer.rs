@@ -118,12 +118,13 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Sample> {
                 expect(&mut stream, b"+OK\r\n")?;
             }
             let before = sender(&lab, plan)?;
-            let stream = connect()?;
-            check_congestion_control(&lab, plan)?;
+            let mut stream = connect()?;
             match plan.direction {
-                Direction::Get => get_until(stream, &mut course)?,
-                Direction::Set => set_until(stream, &mut course)?,
+                Direction::Get => get_until(&mut stream, &mut course)?,
+                Direction::Set => set_until(&mut stream, &mut course)?,
             }
+            check_congestion_control(&lab, plan)?;
+            stream.shutdown(Shutdown::Both).ok();
             Ok((before, sender(&lab, plan)?))
         })
         .with_context(|| format!("{}; the server printed:\n{}", plan.server, server.output()))?;
@@ -251,7 +252,7 @@ fn read_some(stream: &mut TcpStream, into: &mut [u8]) -> Result<usize> {
     }
 }
 
-fn get_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
+fn get_until(stream: &mut TcpStream, course: &mut Course) -> Result<()> {
     let mut reply = format!("${VALUE_LEN}\r\n").into_bytes();
     reply.extend(pattern(VALUE_LEN));
     reply.extend(b"\r\n");
@@ -262,7 +263,7 @@ fn get_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
     let mut at = 0;
     course.begin = Instant::now();
     loop {
-        let len = read_some(&mut stream, &mut buffer)?;
+        let len = read_some(stream, &mut buffer)?;
         if !course.note(len) {
             return Ok(());
         }
@@ -280,16 +281,16 @@ fn get_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
     }
 }
 
-fn set_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
+fn set_until(stream: &mut TcpStream, course: &mut Course) -> Result<()> {
     let request = set(&pattern(SET_LEN));
     stream.set_read_timeout(Some(STEP))?;
     let mut writer = stream.try_clone()?;
     course.begin = Instant::now();
     std::thread::scope(|scope| {
-        // It ends when the connection is shut down below.
+        // It ends when nothing more may be written.
         scope.spawn(move || while writer.write_all(&request).is_ok() {});
-        let counted = count_ok(&mut stream, course);
-        stream.shutdown(Shutdown::Both).context("shutting down")?;
+        let counted = count_ok(stream, course);
+        stream.shutdown(Shutdown::Write).context("shutting down")?;
         counted
     })
 }
