@@ -63,6 +63,10 @@ pub struct Config {
     pub delayed_ack: Duration,
     /// Retransmissions of the same data before the peer counts as gone (R2 of RFC 9293 §3.8.3).
     pub retransmissions_max: u8,
+    /// How long sent data may stay unacknowledged, through retransmissions, before the peer
+    /// counts as gone (the user timeout, R2 of RFC 9293 §3.8.3 as a time); `None`: only the
+    /// count decides.
+    pub user_timeout: Option<Duration>,
     /// Retransmissions of a SYN or SYN-ACK.
     pub syn_retransmissions_max: u8,
     /// How long to wait in FIN_WAIT_2 for a peer that does not close.
@@ -97,6 +101,7 @@ impl Config {
             time_wait_max: 65_536,
             delayed_ack: Duration::from_millis(40),
             retransmissions_max: 15,
+            user_timeout: None,
             syn_retransmissions_max: 6,
             fin_wait_2: Duration::from_secs(60),
             keepalive: None,

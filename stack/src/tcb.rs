@@ -1,7 +1,7 @@
 //! The state of a connection.
 //!
 //! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] is made on demand when it does. Beside them stand the send queue's
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them stand the send queue's
 //! short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
@@ -30,7 +30,6 @@ use crate::config::Config;
 use crate::reassembly::Reassembly;
 use crate::recovery::Recovery;
 use crate::recovery::congestion::Window;
-use crate::recovery::scoreboard::Scoreboard;
 use crate::send_queue::SendQueue;
 use crate::state::{Gauges, State};
 
@@ -82,12 +81,26 @@ pub(crate) enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Nothing is known to be lost.
+    /// Nothing is missing.
     Open,
-    /// Fast recovery (RFC 6582, RFC 6675).
+    /// The peer holds something behind a gap, or acknowledges twice: perhaps a loss.
+    Disorder,
+    /// Fast recovery (RFC 6582, RFC 6675, RFC 8985).
     Fast,
     /// After a retransmission timeout.
     Loss,
+}
+
+/// What the retransmission deadline stands for (RFC 8985 §8: one at a time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Timer {
+    /// The retransmission timeout, or a zero-window probe.
+    Retransmission,
+    /// A tail loss probe.
+    LossProbe,
+    /// The end of the reordering window.
+    Reordering,
 }
 
 /// Yes-or-no facts of a connection.
@@ -113,8 +126,8 @@ impl Flags {
     pub(crate) const WAITING: u16 = 1 << 7;
     /// A SYN or SYN-ACK is to be sent.
     pub(crate) const SYN_DUE: u16 = 1 << 8;
-    /// A segment is being timed.
-    pub(crate) const TIMING: u16 = 1 << 9;
+    /// A tail loss probe is due.
+    pub(crate) const LOSS_PROBE: u16 = 1 << 9;
     /// Retransmit the first unacknowledged segment whatever the window.
     pub(crate) const RESEND: u16 = 1 << 10;
     /// A zero-window probe is due.
@@ -177,33 +190,29 @@ pub(crate) struct Tcb {
     pub(crate) mss: u16,
     pub(crate) snd_scale: u8,
     pub(crate) rcv_scale: u8,
-    /// Retransmission or zero-window probe.
+    /// When `timer` expires.
     pub(crate) rtx_deadline: Instant,
     pub(crate) ack_deadline: Instant,
     /// Keepalive, FIN_WAIT_2, or the next ARP request.
     pub(crate) idle_deadline: Instant,
-    /// When the newest timed segment was sent.
-    pub(crate) timed_at: Instant,
-    /// The number that acknowledges it.
-    pub(crate) timed_seq: SeqNumber,
+    /// When new data, or the SYN, was last sent. All that is in flight was sent then, unless
+    /// the log of [`Recovery`] says otherwise.
+    pub(crate) sent_at: Instant,
     pub(crate) rtt: RttEstimator,
+    pub(crate) timer: Timer,
+    /// Doublings of the timeout: its expiries since a round trip was measured, or those of the
+    /// handshake.
     pub(crate) retries: u8,
-    pub(crate) dup_acks: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
 }
 
-/// What a connection needs only when something is lost, reordered or held back.
+/// What a connection needs only when something arrives out of order or is held back.
 #[derive(Debug, Default)]
 pub(crate) struct Full {
     pub(crate) reassembly: Reassembly,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
-    pub(crate) scoreboard: Scoreboard,
-    /// SND.NXT when recovery began: it ends when this is acknowledged.
-    pub(crate) recover: SeqNumber,
-    /// Retransmission has come this far.
-    pub(crate) resend_nxt: SeqNumber,
 }
 
 /// A slot of the connection table.
@@ -263,11 +272,10 @@ impl Tcb {
             rtx_deadline: Instant::FAR_FUTURE,
             ack_deadline: Instant::FAR_FUTURE,
             idle_deadline: Instant::FAR_FUTURE,
-            timed_at: Instant::ZERO,
-            timed_seq: SeqNumber(0),
+            sent_at: Instant::ZERO,
             rtt: RttEstimator::new(),
+            timer: Timer::Retransmission,
             retries: 0,
-            dup_acks: 0,
             unanswered: 0,
         }
     }
@@ -350,8 +358,7 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
-        let snd_nxt = self.tcb.snd_nxt;
-        self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, snd_nxt)))
+        self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, &self.tcb)))
     }
 
     /// Bytes that were queued and never sent.
@@ -367,8 +374,6 @@ impl<S> Connection<S> {
     #[inline]
     pub(crate) fn settle(&mut self) {
         if let Some(full) = &self.full
-            && self.tcb.phase == Phase::Open
-            && full.scoreboard.is_empty()
             && full.reassembly.is_empty()
             && full.held.is_empty()
         {

@@ -39,7 +39,7 @@ pub(crate) enum Congestion {
 }
 
 /// RFC 6928 §2: min(10*MSS, max(2*MSS, 14600)).
-fn initial_window(mss: u16) -> u32 {
+pub(super) fn initial_window(mss: u16) -> u32 {
     let mss = u32::from(mss);
     (10 * mss).min((2 * mss).max(14_600))
 }
