@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +21,9 @@ const GETS: usize = 16;
 const SET_LEN: usize = 32 * 1024;
 /// Width of the steps in which a run's course is kept.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
+
+/// Somebody wants it to end: what was made is taken down in order.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Who serves, and on whose TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +132,7 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Sample> {
             Ok((before, sender(&lab, plan)?))
         })
         .with_context(|| format!("{}; the server printed:\n{}", plan.server, server.output()))?;
+    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
     let wire = lab.wire().context("the laboratory has a wire")?.report();
     Ok(Sample {
         mbit_per_s: course.total as f64 * 8.0 / 1e6 / plan.duration.as_secs_f64(),
@@ -175,7 +180,7 @@ fn check_congestion_control(lab: &Lab, plan: &Plan<'_>) -> Result<()> {
         (Direction::Get, Server::None | Server::Lifecycle) => return Ok(()),
     };
     let mut ss = lab.command(side, "ss");
-    let output = e2e::lab::run(ss.args(["-tinH"]))?;
+    let output = e2e::lab::run(ss.args(["-tinH", "state", "connected"]))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let mut connections = said.lines().filter(|line| line.contains("cwnd:")).peekable();
     ensure!(connections.peek().is_some(), "ss shows no connection: {said}");
@@ -214,7 +219,7 @@ impl Course {
             *step += bytes as u64;
             self.total += bytes as u64;
         }
-        since < self.duration
+        since < self.duration && !INTERRUPTED.load(Ordering::Relaxed)
     }
 }
 
