@@ -11,6 +11,7 @@ mod transfer;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     e2e::lab::require_root()?;
+    ctrlc::set_handler(|| transfer::INTERRUPTED.store(true, Ordering::Relaxed))?;
     let conditions: Vec<_> = CONDITIONS.iter().filter(|one| one.name.contains(&options.only)).collect();
     ensure!(!conditions.is_empty(), "--only {:?} leaves no condition", options.only);
     let directions = options.direction.map_or_else(|| Direction::ALL.to_vec(), |one| vec![one]);

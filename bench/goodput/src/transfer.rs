@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -20,6 +21,9 @@ const GETS: usize = 16;
 const SET_LEN: usize = 32 * 1024;
 /// Width of the steps in which a run's course is kept.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
+
+/// Somebody wants it to end: what was made is taken down in order.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Who serves, and on whose TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,15 +122,17 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Sample> {
                 expect(&mut stream, b"+OK\r\n")?;
             }
             let before = sender(&lab, plan)?;
-            let stream = connect()?;
-            check_congestion_control(&lab, plan)?;
+            let mut stream = connect()?;
             match plan.direction {
-                Direction::Get => get_until(stream, &mut course)?,
-                Direction::Set => set_until(stream, &mut course)?,
+                Direction::Get => get_until(&mut stream, &mut course)?,
+                Direction::Set => set_until(&mut stream, &mut course)?,
             }
+            check_congestion_control(&lab, plan)?;
+            stream.shutdown(Shutdown::Both).ok();
             Ok((before, sender(&lab, plan)?))
         })
         .with_context(|| format!("{}; the server printed:\n{}", plan.server, server.output()))?;
+    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
     let wire = lab.wire().context("the laboratory has a wire")?.report();
     Ok(Sample {
         mbit_per_s: course.total as f64 * 8.0 / 1e6 / plan.duration.as_secs_f64(),
@@ -174,7 +180,7 @@ fn check_congestion_control(lab: &Lab, plan: &Plan<'_>) -> Result<()> {
         (Direction::Get, Server::None | Server::Lifecycle) => return Ok(()),
     };
     let mut ss = lab.command(side, "ss");
-    let output = e2e::lab::run(ss.args(["-tinH"]))?;
+    let output = e2e::lab::run(ss.args(["-tinH", "state", "connected"]))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let mut connections = said.lines().filter(|line| line.contains("cwnd:")).peekable();
     ensure!(connections.peek().is_some(), "ss shows no connection: {said}");
@@ -213,7 +219,7 @@ impl Course {
             *step += bytes as u64;
             self.total += bytes as u64;
         }
-        since < self.duration
+        since < self.duration && !INTERRUPTED.load(Ordering::Relaxed)
     }
 }
 
@@ -251,7 +257,7 @@ fn read_some(stream: &mut TcpStream, into: &mut [u8]) -> Result<usize> {
     }
 }
 
-fn get_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
+fn get_until(stream: &mut TcpStream, course: &mut Course) -> Result<()> {
     let mut reply = format!("${VALUE_LEN}\r\n").into_bytes();
     reply.extend(pattern(VALUE_LEN));
     reply.extend(b"\r\n");
@@ -262,7 +268,7 @@ fn get_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
     let mut at = 0;
     course.begin = Instant::now();
     loop {
-        let len = read_some(&mut stream, &mut buffer)?;
+        let len = read_some(stream, &mut buffer)?;
         if !course.note(len) {
             return Ok(());
         }
@@ -280,16 +286,16 @@ fn get_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
     }
 }
 
-fn set_until(mut stream: TcpStream, course: &mut Course) -> Result<()> {
+fn set_until(stream: &mut TcpStream, course: &mut Course) -> Result<()> {
     let request = set(&pattern(SET_LEN));
     stream.set_read_timeout(Some(STEP))?;
     let mut writer = stream.try_clone()?;
     course.begin = Instant::now();
     std::thread::scope(|scope| {
-        // It ends when the connection is shut down below.
+        // It ends when nothing more may be written.
         scope.spawn(move || while writer.write_all(&request).is_ok() {});
-        let counted = count_ok(&mut stream, course);
-        stream.shutdown(Shutdown::Both).context("shutting down")?;
+        let counted = count_ok(stream, course);
+        stream.shutdown(Shutdown::Write).context("shutting down")?;
         counted
     })
 }
