@@ -54,6 +54,7 @@ counters! {
     ack_of_unsent: "Segments that acknowledge what was never sent",
     ack_missing: "Segments without ACK",
     out_of_order: "Segments kept until the gap before them is filled",
+    duplicates_received: "Segments with data that had arrived before",
     out_of_order_dropped: "Segments out of order that found no room",
     duplicate_acks: "Duplicate acknowledgments received",
     retransmissions: "Segments sent again",

@@ -211,6 +211,8 @@ pub(crate) struct Tcb {
 #[derive(Debug, Default)]
 pub(crate) struct Full {
     pub(crate) reassembly: Reassembly,
+    /// What has arrived twice and was not reported yet.
+    pub(crate) duplicate: Option<(SeqNumber, SeqNumber)>,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
 }
@@ -357,6 +359,17 @@ impl<S> Connection<S> {
         self.full.get_or_insert_default()
     }
 
+    /// `left..right` arrived although it was here already: the next acknowledgment says so.
+    ///
+    /// RFC 2883 §4: each is reported once, in the first SACK block.
+    #[cold]
+    pub(crate) fn note_duplicate(&mut self, left: SeqNumber, right: SeqNumber) {
+        if self.tcb.flags.has(Flags::SACK) {
+            self.full().duplicate = Some((left, right));
+            self.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+        }
+    }
+
     pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
         self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, &self.tcb)))
     }
@@ -375,6 +388,7 @@ impl<S> Connection<S> {
     pub(crate) fn settle(&mut self) {
         if let Some(full) = &self.full
             && full.reassembly.is_empty()
+            && full.duplicate.is_none()
             && full.held.is_empty()
         {
             self.full = None;

@@ -211,11 +211,16 @@ fn usual_options<S>(now: Instant, connection: &Connection<S>) -> Options {
 
 /// RFC 2018 §4: what lies beyond RCV.NXT is told with every acknowledgment.
 #[cold]
-fn add_sack<S>(connection: &Connection<S>, options: &mut Options) {
-    let Some(full) = &connection.full else { return };
+fn add_sack<S>(connection: &mut Connection<S>, options: &mut Options) {
+    let Some(full) = &mut connection.full else { return };
     if connection.tcb.flags.has(Flags::SACK) {
         let most = if options.timestamps.is_some() { 3 } else { 4 };
-        options.sack_count = full.reassembly.sack_blocks(&mut options.sack[..most]) as u8;
+        let first = usize::from(full.duplicate.is_some());
+        if let Some(block) = full.duplicate.take() {
+            options.sack[0] = block;
+        }
+        let count = first + full.reassembly.sack_blocks(&mut options.sack[first..most]);
+        options.sack_count = count as u8;
     }
 }
 
