@@ -52,6 +52,9 @@ pub struct Config {
     pub backlog_max: usize,
     /// Congestion control of every connection.
     pub congestion: CongestionControl,
+    /// Whether a small segment waits while something is unacknowledged (RFC 896). Off, as Redis
+    /// has it by TCP_NODELAY: a reply would wait for the client's delayed acknowledgment.
+    pub nagle: bool,
     /// Frames that wait for the port.
     pub tx_queue_frames: usize,
     /// How long a closed connection's name stays taken (RFC 9293 §3.4.2 says 2 MSL; 60 s, as
@@ -96,6 +99,7 @@ impl Config {
             receive_window: 1 << 20,
             backlog_max: 4096,
             congestion: CongestionControl::default(),
+            nagle: false,
             tx_queue_frames: 1024,
             time_wait: Duration::from_secs(60),
             time_wait_max: 65_536,

@@ -248,6 +248,14 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
                 _ => return Err(format!("set congestion: \"{value}\" is neither cubic nor new_reno")),
             };
         }
+        "nagle" => {
+            config.stack.nagle = match value {
+                "on" => true,
+                "off" => false,
+                _ => return Err(format!("set nagle: \"{value}\" is neither on nor off")),
+            };
+        }
+        "user_timeout" => config.stack.user_timeout = Some(time()?),
         "backlog_max" => config.stack.backlog_max = number()? as usize,
         "connections_max" => config.stack.connections_max = number()? as usize,
         "retransmissions_max" => {
