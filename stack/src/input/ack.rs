@@ -179,8 +179,9 @@ fn without_advance<F, S>(
         && header.seq == tcb.rcv_nxt;
     let quiet = connection.recovery.as_ref().is_none_or(|recovery| recovery.is_quiet());
     let told = sack && (segment.options.sack_count > 0 || !quiet);
-    let in_flight = tcb.flight() > 0 || !quiet;
-    if ((duplicate && !sack) || told) && in_flight && tcb.state.is_synchronized() {
+    // A report of a duplicate may come when everything is acknowledged.
+    let known = tcb.flight() > 0 || connection.recovery.is_some();
+    if ((duplicate && !sack) || told) && known && tcb.state.is_synchronized() {
         say(env, connection, segment, 0, duplicate);
     }
 }

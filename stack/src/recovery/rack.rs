@@ -61,6 +61,11 @@ impl Rack {
         }
     }
 
+    /// A new flight begins at `snd_una`: nothing beyond it was delivered.
+    pub(super) fn begin(&mut self, snd_una: SeqNumber) {
+        self.fack = snd_una;
+    }
+
     /// Steps 1 to 3: `run` was delivered. `by_original`: the timestamp echo says that it was not
     /// the retransmission that arrived.
     pub(super) fn delivered(&mut self, run: &Run, now: Instant, by_original: bool) {
