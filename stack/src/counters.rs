@@ -67,6 +67,8 @@ counters! {
     duplicates_reported: "Acknowledgments that report something received twice (RFC 2883)",
     zero_window_probes: "Zero-window probes sent",
     keepalive_probes: "Keepalive probes sent",
+    congestion_marks: "Segments that a router has marked (ECN, RFC 3168)",
+    congestion_echoes: "Times that the peer told of congestion marks, and the window shrank",
     urgent_ignored: "Segments with urgent data, taken as ordinary bytes",
     resets_sent: "RST segments sent",
     resets_received: "RST segments taken",

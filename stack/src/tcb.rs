@@ -1,8 +1,8 @@
 //! The state of a connection.
 //!
 //! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them stand the send queue's
-//! short run, whose memory the slot keeps, and the application's session.
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them
+//! stand the send queue's short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
 //!  send:     SND.UNA ... SND.NXT ... SND.UNA+SND.WND        receive: RCV.NXT ... rcv_right
@@ -27,6 +27,7 @@ use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 
 use crate::app::ConnectionId;
 use crate::config::Config;
+use crate::ecn::Ecn;
 use crate::reassembly::Reassembly;
 use crate::recovery::Recovery;
 use crate::recovery::congestion::Window;
@@ -205,6 +206,7 @@ pub(crate) struct Tcb {
     pub(crate) retries: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
+    pub(crate) ecn: Ecn,
 }
 
 /// What a connection needs only when something arrives out of order or is held back.
@@ -279,6 +281,7 @@ impl Tcb {
             timer: Timer::Retransmission,
             retries: 0,
             unanswered: 0,
+            ecn: Ecn::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use protocol::tcp::Flags;
 
 use super::{After, Segment, Step, established, reset};
 use crate::app::{App, EndReason};
+use crate::ecn;
 use crate::env::{Bare, Env};
 use crate::recovery;
 use crate::state::State;
@@ -38,6 +39,9 @@ pub(super) fn check<F: Frame, A: App>(
         }
         // An old acknowledgment says nothing, but its data may be new.
         return Ok(());
+    }
+    if connection.tcb.ecn.is_agreed() {
+        ecn::echoed(env, connection, segment);
     }
     if header.ack.after(connection.tcb.snd_una) {
         advance(env, connection, segment);

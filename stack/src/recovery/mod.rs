@@ -63,6 +63,8 @@ pub(crate) struct Recovery {
     timeouts: u8,
     /// Since when nothing was acknowledged; has a meaning when there were timeouts.
     stalled_since: Instant,
+    /// The last reduction for a congestion mark counts until this is acknowledged.
+    marked: Option<SeqNumber>,
     /// Without SACK: bytes that duplicate acknowledgments say have left the network.
     left: u32,
     /// How long to wait until more counts as lost.
@@ -107,6 +109,7 @@ impl Recovery {
             dup_acks: 0,
             timeouts: 0,
             stalled_since: Instant::ZERO,
+            marked: None,
             left: 0,
             reorder_wait: None,
         }
@@ -193,6 +196,31 @@ pub(crate) fn resent<S>(
     }
 }
 
+/// The peer echoes a congestion mark: the window shrinks as for a loss, once a round trip.
+/// Returns whether this is the first echo of a round trip.
+///
+/// Source: RFC 3168 §6.1.2, RFC 9438 §4.6.
+#[cold]
+pub(crate) fn congestion_echoed<S>(connection: &mut Connection<S>, config: &Config) -> bool {
+    connection.recovery(config);
+    let tcb = &mut connection.tcb;
+    let Some(recovery) = &mut connection.recovery else { return false };
+    if recovery.marked.is_some_and(|marked| tcb.snd_una.before(marked)) {
+        return false;
+    }
+    recovery.marked = Some(tcb.snd_nxt);
+    match tcb.phase {
+        Phase::Open | Phase::Disorder => {
+            let flight = tcb.snd_nxt.distance_from(tcb.snd_una);
+            recovery.congestion.reduce(&mut tcb.window, flight, tcb.mss);
+            tcb.window.cwnd = tcb.window.ssthresh;
+        }
+        // The window of this round trip was lowered already.
+        Phase::Fast | Phase::Loss => {}
+    }
+    true
+}
+
 /// What is in flight is looked at closely from now on, together with the last `acked` bytes.
 fn begin_log<S>(connection: &mut Connection<S>, config: &Config, acked: u32) {
     connection.recovery(config);
@@ -213,6 +241,6 @@ mod tests {
     fn sizes_are_pinned() {
         // Only connections with more than one round in flight, or with losses, have it; behind it
         // the log keeps at most 256 bytes while nothing is in flight.
-        assert_eq!(size_of::<Recovery>(), 376);
+        assert_eq!(size_of::<Recovery>(), 384);
     }
 }

@@ -4,11 +4,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use netcore::Duration;
-use protocol::tcp::{Options, SeqNumber, Timestamps};
+use protocol::ipv4;
+use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
 
-use super::harness::{A, Harness, Seg, config, seg};
+use super::harness::{A, Harness, S, Seg, config, seg};
 use crate::Next;
 
+const E: Flags = Flags::ECE;
+const C: Flags = Flags::CWR;
 /// The peer's clock stands still.
 const PEER_TS: u32 = 500;
 
@@ -108,6 +111,55 @@ fn after_reordering_was_seen_three_segments_are_no_loss_yet() {
     h.expect(&[]);
     h.pass(ms(2));
     assert_eq!(starts(&h.take()), [2001]);
+}
+
+/// Injects a segment that a router has marked.
+fn inject_marked(h: &mut Harness, seg: &Seg) {
+    let mut frame = h.encode(seg);
+    let ip = ipv4::Header::parse(&frame[14..]).unwrap();
+    ipv4::Header { tos: 0b11, ..ip }.emit(&mut frame[14..]);
+    h.put_frame(&frame);
+    h.poll();
+}
+
+#[test]
+fn congestion_marks_are_echoed_until_the_peer_has_reduced() {
+    // RFC 3168 §6.1.3
+    let mut h = Harness::new(config());
+    h.inject(&seg(S | E | C, 0, 0, b""));
+    let answer = h.take();
+    assert_eq!(answer[0].flags, S | A | E);
+    h.iss = answer[0].seq;
+    h.inject(&seg(A, 1, 1, b""));
+    inject_marked(&mut h, &seg(A, 1, 1, b"abc"));
+    assert_eq!(h.take()[0].flags, A | E, "at once");
+    h.inject(&seg(A, 4, 1, b"def"));
+    h.pass(ms(50));
+    assert_eq!(h.take()[0].flags, A | E, "until the peer answers");
+    h.inject(&seg(A | C, 7, 1, b"ghi"));
+    h.pass(ms(50));
+    assert_eq!(h.take()[0].flags, A);
+    assert_eq!((h.stack.counters().congestion_marks, h.app.seen.len()), (1, 9));
+}
+
+#[test]
+fn only_new_data_can_be_marked() {
+    // RFC 3168 §6.1.4, §6.1.5
+    let mut h = Harness::new(config());
+    h.inject(&seg(S | E | C, 0, 0, b"").options(Options { mss: Some(1000), ..Options::default() }));
+    h.iss = h.take()[0].seq;
+    h.inject(&seg(A, 1, 1, b""));
+    let field = |h: &mut Harness| -> Vec<u8> { h.take_frames().iter().map(|frame| frame[15] & 3).collect() };
+    h.write(&[b'z'; 2000], Next::Continue);
+    assert_eq!(field(&mut h), [0b10, 0b10]);
+    h.pass(ms(203));
+    assert_eq!(field(&mut h), [0], "sent again");
+    h.inject(&seg(A, 1, 2001, b"x"));
+    h.pass(ms(50));
+    assert_eq!(field(&mut h), [0], "an acknowledgment");
+    let mut without = Harness::open(config());
+    without.write(b"hello", Next::Continue);
+    assert_eq!(field(&mut without), [0], "nothing was agreed on");
 }
 
 #[test]
