@@ -34,8 +34,13 @@ pub(crate) fn fired<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S
     if connection.tcb.rtx_deadline <= env.now && !matches!(after, After::End(_)) {
         after = match connection.tcb.timer {
             Timer::Retransmission => retransmission(env, connection),
-            // A closed window is probed in its own way.
-            Timer::LossProbe if connection.tcb.snd_wnd == 0 => retransmission(env, connection),
+            Timer::LossProbe if connection.tcb.snd_wnd == 0 => {
+                // RFC 9293 §3.8.6.1 SHLD-29: a closed window is probed after the timeout.
+                let tcb = &mut connection.tcb;
+                tcb.timer = Timer::Retransmission;
+                tcb.rtx_deadline = env.now + tcb.rto();
+                after
+            }
             Timer::LossProbe => {
                 recovery::probe_due(env, connection);
                 After::Output
