@@ -227,6 +227,21 @@ impl FragmentHeader {
     }
 }
 
+/// Makes the headers of a first fragment, behind which now stands the whole payload, those of a
+/// packet that was never in pieces, all but for one thing: the fragment header is still there. It
+/// begins at the returned byte, and the caller closes the gap. `None`: there is no such header.
+pub fn make_whole(packet: &mut [u8]) -> Option<usize> {
+    let (mut next_at, mut at) = (6, HEADER_LEN);
+    while *packet.get(next_at)? != NEXT_FRAGMENT {
+        let len = (usize::from(*packet.get(at + 1)?) + 1) * 8;
+        (next_at, at) = (at, at + len);
+    }
+    packet[next_at] = *packet.get(at)?;
+    let payload_len = packet.len().checked_sub(HEADER_LEN + FRAGMENT_HEADER_LEN)? as u16;
+    packet[4..6].copy_from_slice(&payload_len.to_be_bytes());
+    Some(at)
+}
+
 /// The link-local address of a hardware address (RFC 4291 §2.5.6, appendix A).
 pub fn link_local(mac: crate::ethernet::Mac) -> Address {
     let [a, b, c, d, e, f] = mac.0;

@@ -2,20 +2,20 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 use netcore::isn::IsnGenerator;
 use netcore::port::BURST;
 use netcore::{Frame, FramePool, FrameQueue, Instant, TimerWheel};
 use protocol::channel::FlowId;
 use protocol::ethernet::Mac;
+use protocol::ip::Address;
 use protocol::tcp::{Flags, SeqNumber, Timestamps};
 
 use crate::app::{ConnectionId, EndReason, Output};
 use crate::channel::Driver;
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::ip::arp::Neighbours;
+use crate::ip::neighbour::Neighbours;
 use crate::state::Gauges;
 use crate::tcb::{Connection, Key, Path};
 use crate::time_wait::TimeWait;
@@ -53,11 +53,13 @@ pub(crate) struct Env<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     Bare(Bare),
-    ArpRequest(Ipv4Addr),
+    /// Ask for the hardware address of a neighbour.
+    Solicit(Address),
     Abort { flow: FlowId, handle: u32, snd_nxt: SeqNumber, rcv_nxt: SeqNumber },
     Hello { reply: bool },
-    Listen(u16),
-    Unlisten(u16),
+    /// Of our address with this number, this port.
+    Listen(u16, u16),
+    Unlisten(u16, u16),
 }
 
 /// A segment without data.
@@ -74,13 +76,14 @@ pub(crate) struct Bare {
 
 impl<F: Frame> Env<F> {
     pub(crate) fn new(config: Config, rng: &mut impl netcore::rng::Rng) -> Self {
+        let config = config.complete();
         Self {
             now: Instant::ZERO,
             counters: Counters::default(),
             gauges: Gauges::default(),
             wheel: TimerWheel::new(config.connections_max, netcore::Duration::from_millis(1)),
             isn: IsnGenerator::new(rng),
-            neighbours: Neighbours::new(config.arp_entries_max),
+            neighbours: Neighbours::new(config.neighbours_max),
             time_wait: TimeWait::new(config.time_wait, config.time_wait_max, rng),
             channel: Driver::new(config.offload, rng),
             dirty: VecDeque::new(),

@@ -1,5 +1,7 @@
 //! The end of the handshake, whichever way it went.
 
+use core::net::SocketAddr;
+
 use netcore::{Frame, Instant};
 use protocol::tcp::DEFAULT_MSS;
 
@@ -65,7 +67,7 @@ pub(crate) fn establish<F: Frame, A: App>(
     *(if active { &mut env.counters.connections_opened } else { &mut env.counters.connections_accepted }) +=
         1;
     let key = connection.tcb.key;
-    let local = core::net::SocketAddrV4::new(env.config.address, key.local_port()).into();
+    let local = SocketAddr::new(env.config.address(key.local()).to_ip_addr(), key.local_port());
     debug_assert!(env.output.is_empty());
     let session = app.connected(connection.id(slot), local, key.remote(), &mut env.output);
     connection.queue.append(&mut env.output);
