@@ -315,8 +315,11 @@ impl<F: Frame> Firmware<F> {
         frame.truncate(last.end);
         frame.advance(last.packet_at - ethernet::HEADER_LEN);
         let version = flow.tuple.local_addr.version();
-        let link =
-            ethernet::Header { dst: flow.remote_mac, src: self.config.mac, ether_type: ip::ether_type(version) };
+        let link = ethernet::Header {
+            dst: flow.remote_mac,
+            src: self.config.mac,
+            ether_type: ip::ether_type(version),
+        };
         link.emit(frame.bytes_mut());
         self.counters.add(Event::SegmentToWire);
         self.put_on_wire(frame);

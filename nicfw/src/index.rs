@@ -23,7 +23,8 @@ impl TupleHasher {
 
     #[inline]
     pub(crate) fn hash(&self, tuple: &FourTuple) -> u32 {
-        let ([local_high, local], [remote_high, remote]) = (tuple.local_addr.words(), tuple.remote_addr.words());
+        let ([local_high, local], [remote_high, remote]) =
+            (tuple.local_addr.words(), tuple.remote_addr.words());
         let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
         let near = fold(local ^ self.0[0], local_high ^ self.0[1]);
         let far = fold(remote ^ self.0[1], remote_high ^ self.0[0] ^ 0x9e37_79b9_7f4a_7c15);

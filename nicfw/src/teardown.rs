@@ -85,7 +85,8 @@ impl<F: Frame> Firmware<F> {
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
-            let link = ethernet::Header { dst: to, src: self.config.mac, ether_type: ip::ether_type(version) };
+            let link =
+                ethernet::Header { dst: to, src: self.config.mac, ether_type: ip::ether_type(version) };
             link.emit(frame.bytes_mut());
             return self.put_on_wire(frame);
         }

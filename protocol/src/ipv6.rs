@@ -92,6 +92,13 @@ pub fn parse(bytes: &[u8]) -> Result<ip::Header, Malformed> {
     Ok(header)
 }
 
+/// Source and destination of a packet that [`parse`] refused.
+pub fn ends(bytes: &[u8]) -> Option<(Address, Address)> {
+    let b = bytes.first_chunk::<HEADER_LEN>()?;
+    let address = |at: usize| Address::from(core::array::from_fn::<u8, 16, _>(|n| b[at + n]));
+    Some((address(8), address(24)))
+}
+
 /// What to answer to a packet that [`parse`] refused for its extension headers, if anything.
 #[cold]
 pub fn parameter_problem(bytes: &[u8]) -> Option<ParameterProblem> {

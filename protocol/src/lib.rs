@@ -13,6 +13,8 @@ pub mod channel;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
+pub mod icmp_error;
+pub mod icmpv6;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;

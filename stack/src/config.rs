@@ -168,8 +168,14 @@ impl Config {
     /// The MSS that we announce (RFC 9293 §3.7.1 MUST-16, MUST-67: MTU without IP and TCP headers).
     #[inline]
     pub(crate) fn mss(&self, version: Version) -> u16 {
+        Self::mss_of(self.mtu, version)
+    }
+
+    /// Payload of a segment without options in a packet of `mtu` bytes.
+    #[inline]
+    pub(crate) fn mss_of(mtu: usize, version: Version) -> u16 {
         let headers = ip::header_len(version) + protocol::tcp::HEADER_LEN;
-        self.mtu.saturating_sub(headers).clamp(64, 65_495) as u16
+        mtu.saturating_sub(headers).clamp(64, 65_495) as u16
     }
 
     /// The least shift with which the receive window fits its field (RFC 7323 §2.2).

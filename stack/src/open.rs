@@ -25,7 +25,12 @@ impl<F: Frame, A: App> Stack<F, A> {
     ///
     /// # Errors
     /// [`ConnectError`], each with the value that was in the way.
-    pub fn connect(&mut self, remote: SocketAddr, now: Instant) -> Result<ConnectionId, ConnectError> {
+    pub fn connect(
+        &mut self,
+        remote: impl Into<SocketAddr>,
+        now: Instant,
+    ) -> Result<ConnectionId, ConnectError> {
+        let remote = remote.into();
         let addr = Address::from(remote.ip());
         let Some(local) = self.env.config.source_for(addr) else { return Err(ConnectError::NoRoute(addr)) };
         let key = Key::new(local, 0, addr, remote.port());
@@ -51,9 +56,10 @@ impl<F: Frame, A: App> Stack<F, A> {
     pub fn connect_from(
         &mut self,
         local_port: u16,
-        remote: SocketAddr,
+        remote: impl Into<SocketAddr>,
         now: Instant,
     ) -> Result<ConnectionId, ConnectError> {
+        let remote = remote.into();
         let addr = Address::from(remote.ip());
         let env = &mut self.env;
         // RFC 9293 §3.9.2.3 MUST-46: no open towards a group.

@@ -293,11 +293,14 @@ impl Tcb {
     }
 
     /// Takes the peer's MSS (as the option gave it) and starts the congestion window from it.
+    /// `path_mtu`: what is known of the way there, in bytes.
     ///
     /// RFC 9293 §3.7.1 MUST-5, MUST-16; RFC 6691: options come out of the segment.
-    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config) {
+    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<usize>) {
+        let version = self.key.version();
+        let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
         let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
-        self.mss = peer_mss.max(64).min(config.mss(self.key.version())) - options;
+        self.mss = peer_mss.max(64).min(config.mss(version)).min(path_mss) - options;
         self.congestion = Congestion::new(self.mss);
     }
 

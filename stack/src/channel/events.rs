@@ -279,7 +279,8 @@ fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &
     if established.rtt_us > 0 {
         tcb.rtt.sample(netcore::Duration::from_micros(u64::from(established.rtt_us)));
     }
-    tcb.set_mss(established.mss, &env.config);
+    let path_mtu = env.path_mtus.find(tcb.key.remote_addr(), env.now);
+    tcb.set_mss(established.mss, &env.config, path_mtu);
     connection.set_snd_wnd(established.snd_wnd);
 }
 

@@ -82,6 +82,9 @@ pub(crate) fn control<F: Frame>(
             send(env, pool, head, (flow, handle), Abort::LEN, |out| body.emit(out))
         }
         Control::Bare(ref bare) => segment::bare(env, pool, bare),
+        Control::Advertise { local, to, mac, solicited } => {
+            crate::ip::advertise(env, pool, (local, to, mac, solicited))
+        }
         Control::Solicit(addr) => {
             if crate::ip::neighbour::solicit(env, pool, addr) {
                 Ok(())
