@@ -38,7 +38,7 @@ mod timers;
 
 pub use app::{App, ConnectionId, EndReason, Next, Output};
 pub use channel::ChannelState;
-pub use config::{ADDRESSES_MAX, Config, Network, Offload};
+pub use config::{ADDRESSES_MAX, Config, CongestionControl, Network, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;
