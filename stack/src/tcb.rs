@@ -9,7 +9,7 @@
 //!            in flight | may be sent | not yet                       may arrive | outside
 //! ```
 //!
-//! Costs per connection: 152 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
+//! Costs per connection: 144 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
 //! timer. A request on an open connection reads three lines here and one in the table; at
 //! `lifecycle` none in the table. Measured at `none` with one frame per round and an echo as the
 //! application, in cycles: about 600 per request, 2800 per short connection of five frames.
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn sizes_are_pinned() {
-        assert_eq!(size_of::<Tcb>(), 152);
+        assert_eq!(size_of::<Tcb>(), 144);
         assert_eq!(core::mem::offset_of!(Tcb, path), 56, "what every segment reads is in the first line");
         assert!(core::mem::offset_of!(Tcb, key) <= 128);
         assert_eq!(size_of::<Connection<()>>(), 320);
