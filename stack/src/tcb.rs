@@ -1,8 +1,8 @@
 //! The state of a connection.
 //!
 //! Three cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them stand the send queue's
-//! short run, whose memory the slot keeps, and the application's session.
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them
+//! stand the send queue's short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
 //!  send:     SND.UNA ... SND.NXT ... SND.UNA+SND.WND        receive: RCV.NXT ... rcv_right
@@ -28,6 +28,7 @@ use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 
 use crate::app::ConnectionId;
 use crate::config::Config;
+use crate::ecn::Ecn;
 use crate::reassembly::Reassembly;
 use crate::recovery::Recovery;
 use crate::recovery::congestion::Window;
@@ -228,12 +229,15 @@ pub(crate) struct Tcb {
     pub(crate) unanswered: u8,
 
     pub(crate) key: Key,
+    pub(crate) ecn: Ecn,
 }
 
 /// What a connection needs only when something arrives out of order or is held back.
 #[derive(Debug, Default)]
 pub(crate) struct Full {
     pub(crate) reassembly: Reassembly,
+    /// What has arrived twice and was not reported yet.
+    pub(crate) duplicate: Option<(SeqNumber, SeqNumber)>,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
 }
@@ -301,6 +305,7 @@ impl Tcb {
             retries: 0,
             unanswered: 0,
             key: opening.key,
+            ecn: Ecn::default(),
         }
     }
 
@@ -384,6 +389,17 @@ impl<S> Connection<S> {
         self.full.get_or_insert_default()
     }
 
+    /// `left..right` arrived although it was here already: the next acknowledgment says so.
+    ///
+    /// RFC 2883 §4: each is reported once, in the first SACK block.
+    #[cold]
+    pub(crate) fn note_duplicate(&mut self, left: SeqNumber, right: SeqNumber) {
+        if self.tcb.flags.has(Flags::SACK) {
+            self.full().duplicate = Some((left, right));
+            self.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+        }
+    }
+
     pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
         self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, &self.tcb)))
     }
@@ -402,6 +418,7 @@ impl<S> Connection<S> {
     pub(crate) fn settle(&mut self) {
         if let Some(full) = &self.full
             && full.reassembly.is_empty()
+            && full.duplicate.is_none()
             && full.held.is_empty()
         {
             self.full = None;
@@ -425,7 +442,7 @@ mod tests {
         assert_eq!(size_of::<Tcb>(), 144);
         assert_eq!(core::mem::offset_of!(Tcb, path), 56, "what every segment reads is in the first line");
         assert!(core::mem::offset_of!(Tcb, key) <= 128);
-        assert_eq!(size_of::<Connection<()>>(), 320);
+        assert_eq!(size_of::<Connection<()>>(), 256);
         assert_eq!(size_of::<Connection<[u64; 5]>>(), 320, "a session of 40 bytes fits beside it");
     }
 }
