@@ -45,7 +45,7 @@ pub(super) fn strip_options(frame: &mut [u8], kinds: &[u8]) {
         }
         at += len;
     }
-    fill_checksum(ip.src, ip.dst, segment);
+    fill_checksum(ip.src.into(), ip.dst.into(), segment);
 }
 
 const NONE: Faults = Faults { drop: 0, reorder: 0, duplicate: 0, corrupt: 0 };
