@@ -90,7 +90,7 @@ impl Attacker {
             header_len: tcp_len,
         }
         .emit(&options, out);
-        fill_checksum(src, dst, out);
+        fill_checksum(src.into(), dst.into(), out);
         self.socket.send(&frame).context("sending a forged segment")
     }
 
