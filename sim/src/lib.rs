@@ -19,6 +19,7 @@ pub mod packet;
 pub mod pcap;
 pub mod scenario;
 pub mod script;
+pub mod series;
 pub mod trace;
 pub mod wire;
 pub mod world;
