@@ -382,7 +382,8 @@ impl World {
 
     /// What nobody holds can be told from few numbers; [`Self::nothing_left`] looks closely.
     fn is_empty(&self) -> bool {
-        self.machine_pool.out() + self.client_pool.out() + self.engine.connected() + self.wire.in_flight() == 0
+        self.machine_pool.out() + self.client_pool.out() + self.engine.connected() + self.wire.in_flight()
+            == 0
     }
 
     /// Nobody holds anything any more.

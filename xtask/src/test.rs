@@ -9,7 +9,7 @@ use clap::Args;
 use crate::{build, setup, step};
 
 /// Seeds of the simulator in every test run.
-const SEEDS: &str = "300";
+const SEEDS: &str = "2000";
 
 #[derive(Args)]
 pub(crate) struct Options {
