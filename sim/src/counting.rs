@@ -9,12 +9,16 @@ use std::rc::Rc;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant, Port};
 use protocol::ethernet::Mac;
-use stack::{App, ConnectionId, EndReason, Next, Output, Stack};
+use stack::{App, ConnectionId, EndReason, Next, Output, Stack, State};
 
+use crate::belief::Belief;
 use crate::frame::{Pool, SimFrame};
 
 /// Counters in the keyspace.
 pub const COUNTERS: usize = 4;
+
+/// What Redis says when `maxclients` is reached.
+pub(crate) const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached";
 
 /// The key of a counter.
 pub fn key(counter: usize) -> String {
@@ -39,6 +43,7 @@ struct Shared {
     failure: Option<String>,
     open: usize,
     errors: u64,
+    turned_away: u64,
 }
 
 /// How a connection behaves.
@@ -121,9 +126,26 @@ impl CountingClients {
         &self.stack
     }
 
+    /// What each connection believes whose handshake is over.
+    pub fn beliefs(&self) -> impl Iterator<Item = Belief> {
+        let local = self.stack.config().address;
+        let open = self.stack.views().filter(|view| view.state != State::SynSent);
+        open.map(move |view| Belief {
+            client: (local, view.local_port).into(),
+            snd_una: view.snd_una,
+            snd_max: view.snd_nxt,
+            rcv_nxt: view.rcv_nxt,
+        })
+    }
+
     /// The first wrong reply.
     pub fn failure(&self) -> Option<String> {
         self.app.shared.borrow().failure.clone()
+    }
+
+    /// Connections that were told that there are too many clients.
+    pub fn turned_away(&self) -> u64 {
+        self.app.shared.borrow().turned_away
     }
 
     /// Connections that ended otherwise than in order.
@@ -178,6 +200,8 @@ pub struct CountingSession {
     reply: Vec<u8>,
     quit_sent: bool,
     aborting: bool,
+    /// No reply has come yet.
+    untouched: bool,
 }
 
 impl CountingApp {
@@ -273,6 +297,7 @@ impl App for CountingApp {
             reply: Vec::new(),
             quit_sent: false,
             aborting: false,
+            untouched: true,
         };
         self.shared.borrow_mut().open += 1;
         self.ask(&mut session, output);
@@ -283,6 +308,13 @@ impl App for CountingApp {
         session.reply.extend_from_slice(input);
         while let Some(end) = session.reply.windows(2).position(|two| two == b"\r\n") {
             let line: Vec<u8> = session.reply.drain(..end + 2).take(end).collect();
+            if line == TURNED_AWAY && session.untouched {
+                // None of its requests was run.
+                session.outstanding = 0;
+                self.shared.borrow_mut().turned_away += 1;
+                return Next::Close;
+            }
+            session.untouched = false;
             if let Err(error) = self.reply(session, &line) {
                 return self.fail(error);
             }

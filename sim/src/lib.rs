@@ -9,12 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod belief;
 pub mod counting;
 pub mod decode;
 pub mod fault;
 pub mod frame;
 pub mod hostile;
 pub mod machine;
+pub mod odd;
 pub mod packet;
 pub mod pcap;
 pub mod scenario;

@@ -90,7 +90,7 @@ pub fn play_all(seeds: Range<u64>, threads: usize, mut take: impl FnMut(u64, Out
 }
 
 fn draw_number(next: &AtomicU64, end: u64) -> Option<u64> {
-    next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| (seed < end).then_some(seed + 1)).ok()
+    next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| (seed < end).then(|| seed + 1)).ok()
 }
 
 #[cfg(test)]

@@ -65,9 +65,13 @@ impl Trace {
         inner.write_pcap(now, bytes);
         if inner.lines.is_some() {
             let mut line = format!("{from:>9} > {}", inner.decoder.wire_frame(bytes));
-            for (yes, word) in
-                [(fate.lost, "lost"), (fate.corrupted, "damaged"), (fate.reordered, "overtaken")]
-            {
+            for (yes, word) in [
+                (fate.lost, "lost"),
+                (fate.corrupted, "damaged"),
+                (fate.reordered, "overtaken"),
+                (fate.misdirected, "misdirected"),
+                (fate.too_long, "too long"),
+            ] {
                 if yes {
                     line.push_str(&format!("  [{word}]"));
                 }
@@ -156,7 +160,7 @@ struct Remembered {
     bytes: Option<Vec<u8>>,
 }
 
-fn mix(hash: u64, word: u64) -> u64 {
+pub(crate) fn mix(hash: u64, word: u64) -> u64 {
     (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
