@@ -201,7 +201,7 @@ impl State {
         let faults = &self.faults;
         let end = &mut self.ends[from];
         let turn = if end.in_burst { faults.burst_end } else { faults.burst };
-        end.in_burst ^= self.rng.chance(turn);
+        end.in_burst = faults.burst > 0 && end.in_burst ^ self.rng.chance(turn);
         let direction = if from == SERVER_END { Direction::FromServer } else { Direction::ToServer };
         let held_up = self.rng.chance(faults.holdup).then(|| self.rng.below(faults.holdup_max.micros() + 1));
         let mut fate = Fate {
