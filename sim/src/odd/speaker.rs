@@ -132,6 +132,9 @@ impl Speaker {
             return;
         }
         self.last = true;
+        if self.tcp.end().is_some() {
+            return;
+        }
         if self.ending == Ending::Quit {
             self.say(b"*1\r\n$4\r\nQUIT\r\n", vec![Expected::Bytes(b"+OK\r\n".to_vec())], now);
             self.awaits_close = true;
@@ -182,9 +185,10 @@ impl Speaker {
     pub(super) fn poll(&mut self, wire: &mut WirePort, now: Instant) -> Result<bool, String> {
         if self.tcp.end().is_some() {
             (self.write_at, self.read_at) = (None, None);
-            // The last bytes may have come with the end.
+            // The last bytes may have come with the end; who has left does not hear them.
             let bytes = self.tcp.read(now);
-            return self.hear(&bytes).map(|()| !bytes.is_empty());
+            let listens = self.tcp.end() != Some(End::Aborted);
+            return if listens { self.hear(&bytes).map(|()| !bytes.is_empty()) } else { Ok(false) };
         }
         let mut any = false;
         if self.write_at.is_some_and(|at| at <= now) {
