@@ -225,6 +225,7 @@ impl World {
                 solos: scenario.odd_solos,
                 plays: scenario.odd_plays,
                 ports: scenario.odd_ports,
+                breaks: !scenario.is_certain(),
                 mtu: scenario.client_mtu,
             };
             self.odd = Some(OddClients::new(config, port, seeded(5)));

@@ -44,6 +44,8 @@ pub struct OddConfig {
     pub plays: usize,
     /// Local ports.
     pub ports: u16,
+    /// Connections may break: then an actor of a play may miss another, and hear something else.
+    pub breaks: bool,
     /// Largest IP packet that they send.
     pub mtu: usize,
 }
@@ -256,6 +258,8 @@ impl OddClients {
             return false;
         }
         group.open_at = None;
+        // A second attempt draws the same.
+        let before = group.rng.clone();
         for ending in group.endings() {
             let mut rng = SeededRng::new(group.rng.next_u64());
             let manners = Manners::draw(&mut rng, self.config.mtu);
@@ -263,6 +267,7 @@ impl OddClients {
             let Some((port, iss)) = self.ports.take(manners.timestamps, &mut rng, now) else {
                 // All ports are in use or at rest: later.
                 group.open_at = Some(now + Duration::from_millis(100));
+                group.rng = before;
                 for speaker in group.speakers.drain(..) {
                     self.ports.give_back(&speaker.tcp, now);
                 }
@@ -278,13 +283,17 @@ impl OddClients {
     /// Lets the connections of a group write, read and send.
     fn speak(&mut self, at: usize, now: Instant) -> bool {
         let mut any = false;
+        let in_doubt = self.config.breaks && matches!(self.groups[at].part, Part::Play(_));
         for (actor, speaker) in self.groups[at].speakers.iter_mut().enumerate() {
             match speaker.poll(&mut self.wire, now) {
                 Ok(moved) => any |= moved,
                 Err(error) => {
                     let text = format!("odd client {at}.{actor} (port {}): {error}", speaker.tcp.port);
-                    self.failure.get_or_insert(text);
-                    speaker.tcp.abort(&mut self.wire, now);
+                    if !in_doubt {
+                        self.failure.get_or_insert(text);
+                    }
+                    speaker.cut_short(error);
+                    speaker.give_up(&mut self.wire, now);
                 }
             }
         }

@@ -308,6 +308,11 @@ impl Speaker {
         self.last = true;
     }
 
+    /// It cannot go on as foretold, because of this.
+    pub(super) fn cut_short(&mut self, why: String) {
+        self.cut_short.get_or_insert(why);
+    }
+
     /// Leaves at once.
     pub(super) fn give_up(&mut self, wire: &mut WirePort, now: Instant) {
         if self.tcp.end().is_none() {
