@@ -13,6 +13,8 @@ use netcore::port::Capabilities;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, Instant, Port};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ipv4;
+use protocol::tcp::{self, Flags};
 
 use crate::fault::{Direction, Faults};
 use crate::frame::{Pool, SimFrame};
@@ -172,7 +174,13 @@ impl State {
         let mut dst = header.dst;
         if fate.misdirected {
             changed = bytes.to_vec();
-            let bit = self.rng.below(8 * ethernet::HEADER_LEN as u64) as usize;
+            // The source of what calls for no answer stays: nobody would ever find out that our
+            // answers go astray, since nothing is repeated.
+            let spared = if calls_for_answer(bytes) { 0..0 } else { 48..96 };
+            let mut bit = self.rng.below(8 * ethernet::HEADER_LEN as u64) as usize;
+            while spared.contains(&bit) {
+                bit = self.rng.below(8 * ethernet::HEADER_LEN as u64) as usize;
+            }
             changed[bit / 8] ^= 1 << (bit % 8);
             bytes = &changed;
             let Ok(header) = ethernet::Header::parse(bytes) else { return };
@@ -189,7 +197,7 @@ impl State {
     fn send_back(&mut self, from: usize, left_at: Instant, bytes: &[u8]) {
         let Some(mtu) = self.faults.path_mtu else { return };
         let packet = &bytes[ethernet::HEADER_LEN..];
-        let Ok(ip) = protocol::ipv4::Header::parse(packet) else { return };
+        let Ok(ip) = ipv4::Header::parse(packet) else { return };
         let route =
             Route { src_mac: ROUTER_MAC, dst_mac: Mac(self.ends[from].mac), src: ROUTER, dst: ip.src };
         let message = packet::fragmentation_needed(packet, mtu, &route);
@@ -261,6 +269,19 @@ impl State {
         }
         self.serial += 1;
         end.arrivals.insert((at, self.serial), copy);
+    }
+}
+
+/// False for a TCP segment that is a mere acknowledgment.
+fn calls_for_answer(frame: &[u8]) -> bool {
+    let packet = &frame[ethernet::HEADER_LEN..];
+    let Ok(ip) = ipv4::Header::parse(packet) else { return true };
+    let segment = &packet[ip.header_len..ip.total_len];
+    match tcp::Header::parse(segment) {
+        Ok(tcp) if ip.protocol == ipv4::PROTOCOL_TCP => {
+            segment.len() > tcp.header_len || tcp.flags.any(Flags::SYN | Flags::FIN)
+        }
+        Ok(_) | Err(_) => true,
     }
 }
 

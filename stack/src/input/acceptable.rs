@@ -27,6 +27,10 @@ pub(super) fn repeated_syn<S>(connection: &mut Connection<S>, segment: &mut Segm
     if !again {
         return Ok(());
     }
+    if let (Path::Wire(mac), Some(src_mac)) = (&mut tcb.path, segment.src_mac) {
+        // Our SYN-ACK may have gone astray: the peer may have moved (or its SYN was damaged).
+        *mac = src_mac;
+    }
     if !header.flags.has(Flags::ACK) {
         tcb.flags.set(tcb::Flags::SYN_DUE);
         return Err(After::Output);
