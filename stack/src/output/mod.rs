@@ -207,12 +207,13 @@ fn new_data<F: Frame, S>(
             return Ok(());
         }
         let probe = connection.tcb.flags.has(Flags::PROBE);
-        let len = match window::allows(connection, unsent, probe) {
+        let len = match window::allows(&env.config, connection, unsent, probe) {
             window::Allowed::Send(len) => len,
             window::Allowed::CongestionLimited => {
                 connection.tcb.flags.set(Flags::CWND_LIMITED);
                 return Ok(());
             }
+            window::Allowed::Small => return Ok(()),
             window::Allowed::WindowLimited => {
                 let tcb = &mut connection.tcb;
                 // RFC 9293 §3.8.6.1 MUST-36, SHLD-29: probe, first after the timeout.
@@ -292,7 +293,7 @@ fn acknowledge<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let tcb = &mut connection.tcb;
     let waiting = tcb.rcv_nxt.distance_from(tcb.rcv_acked);
-    let second_segment = waiting >= 2 * u32::from(env.config.mss().min(tcb.mss));
+    let second_segment = waiting >= 2 * u32::from(tcb.mss.min(env.config.mss(tcb.key.version())));
     if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(&env.config, connection) {
         return segment::data(env, slot, connection, pool, Data::NONE);
     }
