@@ -119,7 +119,8 @@ fn check_flow<W: Port<Frame = SimFrame>, A: App>(
     let Some(flow) = machine.firmware().view_of(id) else {
         return Err(format!("{name}: the firmware does not know the flow"));
     };
-    let ends = (SocketAddr::from((flow.tuple.remote_addr, flow.tuple.remote_port)), flow.tuple.local_port);
+    let ends =
+        (SocketAddr::new(flow.tuple.remote_addr.to_ip_addr(), flow.tuple.remote_port), flow.tuple.local_port);
     let said = (flow.state, usize::from(flow.queue), ends, flow.snd_nxt, flow.rcv_nxt);
     let wanted =
         (nicfw::State::Established, core, (view.remote, view.local_port), view.snd_nxt, view.rcv_acked);

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use netcore::rng::SeededRng;
@@ -65,6 +65,7 @@ enum Style {
 pub struct CountingClients {
     stack: Stack<SimFrame, CountingApp>,
     app: CountingApp,
+    address: IpAddr,
     target: SocketAddrV4,
     connections: usize,
     left: u64,
@@ -80,9 +81,10 @@ impl CountingClients {
         total: u64,
         mut rng: SeededRng,
     ) -> Self {
+        let address = config.networks[0].address.to_ip_addr();
         let stack = Stack::new(config, &mut rng);
         let app = CountingApp { shared: Rc::default(), rng, now: Instant::ZERO, alarms: BTreeMap::new() };
-        Self { stack, app, target, connections, left: total, retry_at: Instant::ZERO }
+        Self { stack, app, address, target, connections, left: total, retry_at: Instant::ZERO }
     }
 
     /// One round; true when something moved.
@@ -128,7 +130,7 @@ impl CountingClients {
 
     /// What each connection believes whose handshake is over.
     pub fn beliefs(&self) -> impl Iterator<Item = Belief> {
-        let local = self.stack.config().address;
+        let local = self.address;
         let open = self.stack.views().filter(|view| view.state != State::SynSent);
         open.map(move |view| Belief {
             client: (local, view.local_port).into(),

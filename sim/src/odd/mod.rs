@@ -193,7 +193,7 @@ impl OddClients {
         }
         let segment = &bytes[ip.header_len..ip.total_len];
         // What the wire has damaged is dropped here as everywhere.
-        if !wire_tcp::verify_checksum(ip.src, ip.dst, segment, false) {
+        if !wire_tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, false) {
             return;
         }
         let Ok(tcp) = wire_tcp::Header::parse(segment) else { return };

@@ -460,7 +460,7 @@ fn a_peer_whose_network_moved_is_answered_where_it_repeats_from() {
     h.inject(&seg(A | P, 1, 1, b"PING"));
     h.take();
     // It repeats what we have, since our acknowledgment went to where it is no longer.
-    let mut again = |h: &mut Harness, ack: u32, expected: Mac| {
+    let again = |h: &mut Harness, ack: u32, expected: Mac| {
         let mut frame = h.encode(&seg(A | P, 1, ack, b"PING"));
         frame[6..12].copy_from_slice(&MOVED.0);
         h.put_frame(&frame);
