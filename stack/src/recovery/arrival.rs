@@ -98,8 +98,7 @@ pub(crate) fn acknowledged<F, S>(env: &mut Env<F>, connection: &mut Connection<S
         Phase::Loss => {
             if ack.acked > 0 {
                 // RFC 5681 §3.1: the loss window is in use by definition.
-                tcb.flags.set(Flags::CWND_LIMITED);
-                growth::grow(env, connection, news.delivered, news.rtt);
+                growth::grow_by(env, connection, news.delivered, news.rtt);
             }
         }
     }
