@@ -1,10 +1,11 @@
-//! What a person types: `cargo xtask run`, `test`, `bench`, `sim`, `setup`.
+//! What a person types: `cargo xtask run`, `test`, `check`, `bench`, `sim`, `setup`.
 //!
 //! This program must build before DPDK is installed, so it links nothing of the workspace but
 //! the laboratory of `e2e`; everything else it starts as programs.
 
 mod bench;
 mod build;
+mod check;
 mod run;
 mod setup;
 mod table;
@@ -28,6 +29,8 @@ enum Task {
     Run(run::Options),
     /// Runs every test: format, lints, unit tests, simulator, whole-system tests
     Test(test::Options),
+    /// Checks citations of RFCs, the documents made from them, and leftovers
+    Check(check::Options),
     /// Measures; `lifecycle` compares host cycles per transaction with and without offload
     Bench(bench::Options),
     /// Runs the deterministic simulator over many seeds
@@ -39,6 +42,7 @@ fn main() {
         Task::Setup => setup::ensure(),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Check(options) => check::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Sim(options) => test::sim(&options),
     };
