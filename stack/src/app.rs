@@ -47,6 +47,19 @@ pub enum EndReason {
     Aborted,
 }
 
+/// What happens to a connection that goes on all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The same data was sent several times without an answer (R1 of RFC 9293 §3.8.3).
+    NoAnswer,
+    /// The peer calls some of its data urgent: the last byte of it lies within the next `ahead`
+    /// bytes that the application gets. Comes again whenever that end moves on.
+    Urgent {
+        /// Bytes; more than none.
+        ahead: u32,
+    },
+}
+
 /// An application on top of a transport.
 ///
 /// The driver calls, per connection and in this order: `connected` once, then any number of
@@ -78,6 +91,12 @@ pub trait App {
     /// The peer has closed its sending side; no more input will come. Output may still be sent.
     /// Most applications answer [`Next::Close`].
     fn peer_closed(&mut self, session: &mut Self::Session, output: &mut Output) -> Next;
+
+    /// Something is wrong or remarkable, but nothing has ended. Only a driver that sees the
+    /// network calls this.
+    ///
+    /// RFC 9293 §3.9.1.8 SHLD-20: an application that does not want to know leaves this as it is.
+    fn reported(&mut self, _session: &mut Self::Session, _report: Report) {}
 
     /// The connection is gone.
     fn closed(&mut self, session: Self::Session, reason: EndReason);

@@ -49,13 +49,15 @@ pub struct Config {
     pub time_wait_max: usize,
     /// How long an acknowledgment may wait for data to travel with (RFC 9293 §3.8.6.3: < 0.5 s).
     pub delayed_ack: Duration,
-    /// Retransmissions of the same data before the peer counts as gone (R2 of RFC 9293 §3.8.3).
+    /// Retransmissions of the same data before the peer counts as gone (R2 of RFC 9293 §3.8.3);
+    /// [`crate::Stack::set_retransmissions_max`] sets it for one connection.
     pub retransmissions_max: u8,
     /// Retransmissions of a SYN or SYN-ACK.
     pub syn_retransmissions_max: u8,
     /// How long to wait in FIN_WAIT_2 for a peer that does not close.
     pub fin_wait_2: Duration,
-    /// Probe a silent connection after this long. RFC 9293 §3.8.4 MUST-25: off by default.
+    /// Probe a silent connection after this long; [`crate::Stack::set_keepalive`] switches it for
+    /// one connection.
     pub keepalive: Option<Duration>,
     /// Unanswered keepalive probes before the peer counts as gone.
     pub keepalive_probes: u8,
@@ -63,6 +65,11 @@ pub struct Config {
     pub arp_entries_max: usize,
     /// Challenge acknowledgments per second (RFC 5961 §7).
     pub challenge_acks_per_second: u32,
+    /// Time to live of the packets that we send.
+    pub ttl: u8,
+    /// Differentiated services field of the packets that we send (RFC 2474), its two lowest bits
+    /// being 0; [`crate::Stack::set_diffserv`] sets it for one connection.
+    pub diffserv: u8,
 }
 
 impl Config {
@@ -83,13 +90,19 @@ impl Config {
             time_wait: Duration::from_secs(60),
             time_wait_max: 65_536,
             delayed_ack: Duration::from_millis(40),
+            // RFC 9293 §3.8.3 SHLD-11: with the shortest timeout there is, more than 100 s.
             retransmissions_max: 15,
-            syn_retransmissions_max: 6,
+            // RFC 9293 §3.8.3 MUST-23: 1 + 2 + 4 + … + 60 s; the last is sent after 123 s and waits
+            // until 183 s, so that three minutes are covered.
+            syn_retransmissions_max: 7,
             fin_wait_2: Duration::from_secs(60),
+            // RFC 9293 §3.8.4 MUST-25: off unless asked for.
             keepalive: None,
             keepalive_probes: 9,
             arp_entries_max: 1024,
             challenge_acks_per_second: 1000,
+            ttl: protocol::ipv4::DEFAULT_TTL,
+            diffserv: 0,
         }
     }
 

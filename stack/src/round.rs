@@ -181,6 +181,14 @@ impl<F: Frame, A: App> Stack<F, A> {
         true
     }
 
+    /// Bytes up to the end of the peer's urgent data that the application has still to get; 0
+    /// when there are none.
+    ///
+    /// RFC 9293 §3.8.5 MUST-33: asked for at any time.
+    pub fn urgent_ahead(&mut self, id: ConnectionId) -> u32 {
+        self.connections.by_id(id).map_or(0, |connection| input::urgent_ahead(connection))
+    }
+
     /// Resets a connection. Returns whether it was there.
     pub fn abort(&mut self, app: &mut A, id: ConnectionId) -> bool {
         if self.connections.by_id(id).is_none() {
@@ -364,7 +372,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             if connection.tcb.state == State::Closed {
                 continue;
             }
-            let after = timers::fired(&mut self.env, connection);
+            let after = timers::fired(&mut self.env, connection, app);
             self.env.arm(slot, connection);
             self.follow(app, slot, after);
         }
@@ -389,13 +397,15 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// Sends what is due; false when frames or room ran out.
     fn flush(&mut self, app: &mut A, pool: &mut impl FramePool<Frame = F>) -> bool {
-        while let Some(control) = self.env.controls.pop_front() {
-            if channel::send::control(&mut self.env, &self.listeners, pool, &control).is_err() {
-                self.env.controls.push_front(control);
-                return false;
+        loop {
+            // First what has no connection (any more), and what ends below.
+            while let Some(control) = self.env.controls.pop_front() {
+                if channel::send::control(&mut self.env, &self.listeners, pool, &control).is_err() {
+                    self.env.controls.push_front(control);
+                    return false;
+                }
             }
-        }
-        while let Some(slot) = self.env.dirty.pop_front() {
+            let Some(slot) = self.env.dirty.pop_front() else { return true };
             let connection = self.connections.slot(slot);
             connection.tcb.flags.clear(Flags::DIRTY);
             match output::transmit(&mut self.env, slot, connection, pool) {
@@ -406,21 +416,29 @@ impl<F: Frame, A: App> Stack<F, A> {
                     return false;
                 }
                 Sent::HandedOver => self.end_without_telling(app, slot, EndReason::Closed),
+                Sent::Unread => {
+                    self.env.counters.connections_unread += 1;
+                    self.follow(app, slot, After::End(EndReason::Aborted));
+                }
             }
         }
-        true
     }
 
     fn neighbour_found(&mut self) {
         // Rare: an active open waits for ARP. Its number is small, the table's walk is not hot.
         for slot in 0..self.connections.slots() {
             let Some(connection) = self.connections.at(slot) else { continue };
-            if connection.tcb.path != Path::Unresolved {
+            let doubts = timers::doubts_route(connection);
+            if connection.tcb.path != Path::Unresolved && !doubts {
                 continue;
             }
             let hop = timers::next_hop(&self.env, connection.tcb.key.remote_addr());
             if let Some(mac) = self.env.neighbours.find(hop, self.env.now) {
                 connection.tcb.path = Path::Wire(mac);
+                if doubts {
+                    // Its timer goes on; only the way is another.
+                    continue;
+                }
                 connection.tcb.unanswered = 0;
                 connection.tcb.idle_deadline = Instant::FAR_FUTURE;
                 self.env.mark(slot, connection);

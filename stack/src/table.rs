@@ -7,6 +7,7 @@ use netcore::rng::Rng;
 
 use crate::app::ConnectionId;
 use crate::config::Config;
+use crate::settings::Settings;
 use crate::state::{Gauges, State};
 use crate::tcb::{Connection, Key, Opening, Path, Tcb};
 
@@ -74,6 +75,7 @@ impl<S> Connections<S> {
         connection.tcb = Tcb::new(opening, connection.tcb.generation, config);
         connection.snd_wnd_max = 0;
         connection.answered_ms = None;
+        connection.settings = Settings::new(config);
         gauges.changed(State::Closed, opening.state);
         Some(slot)
     }

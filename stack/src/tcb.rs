@@ -31,6 +31,7 @@ use crate::reassembly::Reassembly;
 use crate::recovery::congestion::Congestion;
 use crate::recovery::scoreboard::Scoreboard;
 use crate::send_queue::SendQueue;
+use crate::settings::Settings;
 use crate::state::{Gauges, State};
 
 /// A connection's name: the four-tuple without our address, of which a stack has one.
@@ -203,6 +204,10 @@ pub(crate) struct Full {
     pub(crate) recover: SeqNumber,
     /// Retransmission has come this far.
     pub(crate) resend_nxt: SeqNumber,
+    /// RCV.UP, while it is ahead of RCV.NXT.
+    pub(crate) urgent: Option<SeqNumber>,
+    /// Input was thrown away after the application closed: the peer is told by RST.
+    pub(crate) unread: bool,
 }
 
 /// A slot of the connection table.
@@ -220,6 +225,7 @@ pub(crate) struct Connection<S> {
     pub(crate) ts_recent_s: u32,
     /// When an empty segment that does not fit was last answered, in milliseconds.
     pub(crate) answered_ms: Option<NonZeroU32>,
+    pub(crate) settings: Settings,
 }
 
 /// Everything that is known of a connection when its TCB is made.
@@ -271,7 +277,8 @@ impl Tcb {
 
     /// Takes the peer's MSS (as the option gave it) and starts the congestion window from it.
     ///
-    /// RFC 9293 §3.7.1 MUST-5, MUST-16; RFC 6691: options come out of the segment.
+    /// RFC 9293 §3.7.1 MUST-16: no more than the peer takes and than our packets hold; options
+    /// come out of the segment (RFC 6691 §2). Less than 64 bytes counts as 64: it is an attack.
     pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config) {
         let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
         self.mss = peer_mss.max(64).min(config.mss()) - options;
@@ -329,6 +336,7 @@ impl<S> Connection<S> {
             snd_wnd_max: 0,
             ts_recent_s: 0,
             answered_ms: None,
+            settings: Settings::new(config),
         }
     }
 
@@ -362,6 +370,8 @@ impl<S> Connection<S> {
             && full.scoreboard.is_empty()
             && full.reassembly.is_empty()
             && full.held.is_empty()
+            && !full.unread
+            && full.urgent.is_none_or(|urgent| urgent.before_eq(self.tcb.rcv_nxt))
         {
             self.full = None;
         }

@@ -22,6 +22,10 @@ pub(super) fn take<F: Frame, A: App>(
     if connection.tcb.flags.has(Flags::FIN_SENT) {
         return Err(refuse(env, connection, segment));
     }
+    if connection.tcb.flags.has(Flags::CLOSING) && segment.header.seq == connection.tcb.rcv_nxt {
+        // RFC 9293 §3.6.1 SHLD-3: what was written goes out first, then a RST instead of the FIN.
+        connection.full().unread = true;
+    }
     if segment.header.seq != connection.tcb.rcv_nxt {
         keep(env, connection, segment, payload);
         return Ok(());

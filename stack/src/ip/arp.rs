@@ -49,6 +49,13 @@ impl Neighbours {
         self.known.get(&addr).filter(|(_, until)| *until > now).map(|(mac, _)| *mac)
     }
 
+    /// Forgets an address that does not seem to answer any more (RFC 1122 §3.3.1.4).
+    pub(crate) fn forget(&mut self, addr: Ipv4Addr) {
+        if self.known.remove(&addr).is_some() {
+            self.oldest_first.retain(|known| *known != addr);
+        }
+    }
+
     /// Notes an address; true when an older one had to go.
     fn learn(&mut self, addr: Ipv4Addr, mac: Mac, now: Instant) -> bool {
         let until = now + ENTRY_LIFE;

@@ -44,7 +44,9 @@ pub(crate) fn arrived<F: Frame>(env: &mut Env<F>, mut frame: F, ip: &Header, src
             let out = frame.bytes_mut();
             icmp::make_echo_reply(&mut out[ethernet::HEADER_LEN + HEADER_LEN..]);
             let len = end - start;
-            Header::outgoing(local, remote, PROTOCOL_ICMP, len).emit(&mut out[ethernet::HEADER_LEN..]);
+            let ttl = env.config.ttl;
+            Header { ttl, ..Header::outgoing(local, remote, PROTOCOL_ICMP, len) }
+                .emit(&mut out[ethernet::HEADER_LEN..]);
             ethernet::Header { dst: src_mac, src: env.config.mac, ether_type: EtherType::Ipv4 }.emit(out);
             match env.tx.push(frame) {
                 Ok(()) => env.counters.icmp_echo += 1,

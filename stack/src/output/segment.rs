@@ -163,7 +163,8 @@ pub(crate) fn bare<F: Frame>(
     let mut frame = env.frame(pool, ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
     let (local, remote) = (env.config.address, bare.key.remote_addr());
     let out = frame.append(ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
-    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len).emit(out);
+    let (ttl, tos) = (env.config.ttl, env.config.diffserv & !0b11);
+    ipv4::Header { ttl, tos, ..ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len) }.emit(out);
     let out = &mut out[ipv4::HEADER_LEN..];
     Header {
         src_port: bare.key.local_port(),
@@ -239,7 +240,9 @@ fn packet<F: Frame, S>(
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
     let (local, remote) = (env.config.address, connection.tcb.key.remote_addr());
     let out = frame.append(total).ok_or(Blocked)?;
-    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len).emit(out);
+    // RFC 9293 §3.9.2 MUST-49, §3.9.1.9 SHLD-22: as the configuration and the application say.
+    let (ttl, tos) = (env.config.ttl, connection.settings.diffserv);
+    ipv4::Header { ttl, tos, ..ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len) }.emit(out);
     let out = &mut out[ipv4::HEADER_LEN..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);

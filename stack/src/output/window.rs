@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::recovery;
-use crate::tcb::Connection;
+use crate::tcb::{Connection, Tcb};
 
 /// What the windows say of new data.
 pub(super) enum Allowed {
@@ -45,13 +45,25 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
 pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u16 {
     let free = free(config, connection);
     let tcb = &mut connection.tcb;
-    let most = window_max(config, tcb.rcv_scale);
     let right = tcb.rcv_nxt + free;
-    // RFC 9293 §3.8.6.2.2 MUST-39: a small step is not worth telling; MUST-34 (SHLD-14): never
-    // step back.
-    let step = right.distance_from(tcb.rcv_right);
-    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config)) {
+    // RFC 9293 §3.8.6 SHLD-14: the edge never moves back; §3.8.6.2.2 MUST-39: nor forward by a
+    // step that is not worth telling.
+    if right.after(tcb.rcv_right) && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb) {
         tcb.rcv_right = right;
+    }
+    field(tcb, free)
+}
+
+/// The window as its field says it. The field counts in units of 2^scale, and cutting a part of a
+/// unit off would take back what was announced: it is rounded up as long as there is room.
+///
+/// RFC 7323 §2.4: window retraction.
+#[inline]
+fn field(tcb: &mut Tcb, free: u32) -> u16 {
+    let unit = (1 << tcb.rcv_scale) - 1;
+    let rounded = (tcb.rcv_wnd() + unit) & !unit;
+    if rounded <= free {
+        tcb.rcv_right = tcb.rcv_nxt + rounded;
     }
     (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
 }
@@ -66,7 +78,7 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
         && known < window_max(config, 0) / 2
-        && right.distance_from(tcb.rcv_right) >= worthwhile(config)
+        && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb)
         && tcb.state.may_receive()
 }
 
@@ -82,6 +94,8 @@ fn window_max(config: &Config, rcv_scale: u8) -> u32 {
     config.receive_window.min(0xffff << rcv_scale)
 }
 
-fn worthwhile(config: &Config) -> u32 {
-    u32::from(config.mss()).min(config.receive_window / 2)
+/// RFC 9293 §3.8.6.2.2: min(Fr * RCV.BUFF, Eff.snd.MSS), where Fr is a half.
+#[inline]
+fn worthwhile(config: &Config, tcb: &Tcb) -> u32 {
+    u32::from(tcb.mss).min(config.receive_window / 2).max(1)
 }

@@ -7,7 +7,7 @@ use netcore::{Duration, Instant};
 use protocol::tcp::{Options, SeqNumber, Timestamps};
 
 use super::harness::*;
-use crate::{Config, EndReason, Next, State};
+use crate::{Config, EndReason, Next};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -420,15 +420,6 @@ fn keepalive_finds_the_dead_and_leaves_the_living() {
     h.pass(Duration::from_secs(300));
     h.expect(&["A 0+0 1", "A 0+0 1", "RA 1+0 1"]);
     assert_eq!(h.app.ended, [EndReason::TimedOut]);
-}
-
-#[test]
-fn urgent_data_is_ordinary_data() {
-    let mut h = Harness::open(config());
-    h.inject(&seg(A | protocol::tcp::Flags::URG, 1, 1, b"urgent"));
-    assert_eq!(h.app.seen, b"urgent");
-    assert_eq!(h.stack.counters().urgent_ignored, 1);
-    assert_eq!(h.stack.gauges().in_state(State::Established), 1);
 }
 
 #[test]

@@ -70,8 +70,8 @@ fn syn_ack_is_sent_again_and_given_up() {
     h.expect(&["SA 0+0 1"]);
     h.pass(Duration::from_secs(400));
     let last = h.lines();
-    assert_eq!(last.len(), 6, "five more SYN-ACKs and the reset: {last:?}");
-    assert_eq!(last[5], "RA 1+0 1");
+    assert_eq!(last.len(), 7, "six more SYN-ACKs and the reset: {last:?}");
+    assert_eq!(last[6], "RA 1+0 1");
     assert_eq!(h.stack.counters().syn_received_reset, 1);
     h.assert_empty();
 }
@@ -238,8 +238,11 @@ fn active_open_refused_and_unanswered() {
 
     let mut h = Harness::new(config());
     active(&mut h);
-    h.pass(Duration::from_secs(300));
-    assert_eq!(h.lines(), ["S 0+0 0"; 6]);
+    // RFC 9293 §3.8.3 MUST-22, MUST-23: a SYN is sent again for three minutes, then it is over.
+    h.pass(Duration::from_secs(180));
+    assert_eq!(h.lines(), ["S 0+0 0"; 7]);
+    assert_eq!(h.stack.gauges().in_state(State::SynSent), 1);
+    h.pass(Duration::from_secs(4));
     assert_eq!(h.stack.failed_opens().next().unwrap().1, EndReason::TimedOut);
     h.assert_empty();
 

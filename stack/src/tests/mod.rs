@@ -8,3 +8,4 @@ mod handshake;
 mod harness;
 mod ip;
 mod lossy;
+mod user;
