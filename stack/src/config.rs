@@ -42,8 +42,9 @@ pub struct Config {
     pub backlog_max: usize,
     /// Frames that wait for the port.
     pub tx_queue_frames: usize,
-    /// How long a closed connection's name stays taken (RFC 9293 §3.4.2 says 2 MSL; 60 s, as
-    /// elsewhere in this trade, is an MSL of 30 s).
+    /// How long a closed connection's name stays taken.
+    ///
+    /// RFC 9293 §3.6.1 MUST-13: twice the MSL, which is 30 s here as elsewhere in this trade.
     pub time_wait: Duration,
     /// Connections in TIME_WAIT; the oldest gives way.
     pub time_wait_max: usize,
@@ -106,7 +107,10 @@ impl Config {
         }
     }
 
-    /// The MSS that we announce (RFC 9293 §3.7.1 MUST-16: MTU without IP and TCP headers).
+    /// The MSS that we announce.
+    ///
+    /// RFC 9293 §3.7.1 MUST-67: what our packets hold without IP and TCP headers; we do not put
+    /// fragments together, so more could not be received.
     pub(crate) fn mss(&self) -> u16 {
         let headers = protocol::ipv4::HEADER_LEN + protocol::tcp::HEADER_LEN;
         self.mtu.saturating_sub(headers).clamp(64, 65_495) as u16

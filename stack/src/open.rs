@@ -54,7 +54,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     ) -> Result<ConnectionId, ConnectError> {
         let addr = *remote.ip();
         let env = &mut self.env;
-        // RFC 9293 §3.9.2.3 MUST-46: no open towards a group.
+        // RFC 9293 §3.9.1.1 MUST-46: no open towards a group.
         if !env.config.is_unicast_source(addr) || remote.port() == 0 || local_port == 0 {
             return Err(ConnectError::BadAddress(addr));
         }

@@ -255,11 +255,12 @@ impl<F: Frame, A: App> Stack<F, A> {
             counters.ip_malformed += 1;
             return;
         };
+        // RFC 9293 §3.9.2.3 MUST-57: what is for a group is not for us.
         if ip.dst != self.env.config.address || ethernet.dst.is_multicast() {
             counters.ip_other_destination += 1;
             return;
         }
-        // RFC 1122 §3.2.1.3, RFC 9293 §3.9.2.3 MUST-57, MUST-63: never answer a group.
+        // RFC 9293 §3.9.2.3 MUST-63: never answer who cannot be one host (RFC 1122 §3.2.1.3).
         if !self.env.config.is_unicast_source(ip.src) || ethernet.src.is_multicast() {
             counters.ip_bad_source += 1;
             return;
@@ -491,6 +492,7 @@ impl<F: Frame> Env<F> {
             self.counters.tcp_malformed += 1;
             return None;
         };
+        // RFC 9293 §3.1 MUST-3: by us, or by the device.
         let good = match verdict {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,

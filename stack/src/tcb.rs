@@ -124,6 +124,8 @@ impl Flags {
     /// The last segment filled the congestion window.
     pub(crate) const CWND_LIMITED: u16 = 1 << 13;
     /// We opened this connection.
+    ///
+    /// RFC 9293 §3.5 MUST-11: known in SYN_RECEIVED too.
     pub(crate) const ACTIVE: u16 = 1 << 14;
     /// Window scaling was agreed on.
     pub(crate) const SCALE: u16 = 1 << 15;
@@ -158,6 +160,7 @@ pub(crate) struct Tcb {
     pub(crate) flags: Flags,
     pub(crate) snd_una: SeqNumber,
     pub(crate) snd_nxt: SeqNumber,
+    /// RFC 9293 §3.1 REC-1: 32 bits, like RCV.WND.
     pub(crate) snd_wnd: u32,
     pub(crate) snd_wl1: SeqNumber,
     pub(crate) snd_wl2: SeqNumber,

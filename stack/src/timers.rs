@@ -57,7 +57,8 @@ fn retransmission<F: Frame, A: App>(
         }
         tcb.flags.set(Flags::SYN_DUE);
     } else if tcb.snd_wnd == 0 || tcb.flight() == 0 {
-        // RFC 9293 §3.8.6.1 MUST-37: as long as the peer answers, the window may stay closed.
+        // RFC 9293 §3.8.6.1 MUST-37, §3.8.6 SHLD-17: as long as the peer answers, its window may
+        // stay closed, and what lies beyond it unacknowledged.
         if tcb.unanswered >= retransmissions_max {
             return After::End(EndReason::TimedOut);
         }

@@ -69,8 +69,10 @@ pub(super) fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, le
     connection.tcb.rcv_nxt += len;
 }
 
-/// Data behind a gap: kept, and acknowledged at once so that the peer learns of the gap
-/// (RFC 5681 §4.2).
+/// Data behind a gap.
+///
+/// RFC 9293 §3.10.7.4 SHLD-31, MAY-13: kept, and acknowledged at once so that the peer learns of
+/// the gap (RFC 5681 §4.2).
 fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
     if connection.full().reassembly.insert(segment.header.seq, payload) {
         env.counters.out_of_order += 1;

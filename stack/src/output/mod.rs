@@ -118,6 +118,8 @@ fn resend<F: Frame, S>(
 ) -> Result<(), Blocked> {
     if connection.tcb.flags.has(Flags::RESEND) {
         if connection.tcb.flight() > 0 {
+            // RFC 9293 §3.8.6 SHLD-16, MAY-7: the first segment again, also where a shrunken window
+            // covers only a part of it.
             let most = if connection.tcb.snd_wnd == 0 { 1 } else { connection.tcb.flight() };
             let start = connection.tcb.snd_una;
             resend_one(env, slot, connection, pool, start, most)?;

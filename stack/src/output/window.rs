@@ -20,10 +20,12 @@ pub(super) enum Allowed {
 pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
     let tcb = &connection.tcb;
     let mss = usize::from(tcb.mss);
+    // RFC 9293 §3.8.6 MUST-34, SHLD-15: a window that shrank below what is in flight leaves nothing.
     let usable = tcb.snd_wnd.saturating_sub(tcb.flight()) as usize;
+    // RFC 9293 §3.9.1.2 SHLD-27, SHLD-28: full segments, wherever writes began and ended.
     let wanted = unsent.min(mss);
     if probe {
-        // RFC 9293 §3.8.6.1 MUST-36: at least one octet.
+        // RFC 9293 §3.8.6.1 MUST-36, §3.8.6 MUST-35: at least one octet, closed or shrunk to nothing.
         return Allowed::Send(wanted.min(usable.max(1)));
     }
     // RFC 9293 §3.8.6.2.1 MUST-38: no small segments only because the window is small.
@@ -46,8 +48,8 @@ pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u1
     let free = free(config, connection);
     let tcb = &mut connection.tcb;
     let right = tcb.rcv_nxt + free;
-    // RFC 9293 §3.8.6 SHLD-14: the edge never moves back; §3.8.6.2.2 MUST-39: nor forward by a
-    // step that is not worth telling.
+    // RFC 9293 §3.8.6 SHLD-14: the edge never moves back. RFC 9293 §3.8.6.2.2 MUST-39: nor forward
+    // by a step that is not worth telling.
     if right.after(tcb.rcv_right) && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb) {
         tcb.rcv_right = right;
     }
@@ -84,6 +86,7 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
 
 #[inline]
 fn free<S>(config: &Config, connection: &Connection<S>) -> u32 {
+    // RFC 9293 §3.8.6.1 MAY-8: an application that waits for ever closes the window for ever.
     let held = connection.full.as_ref().map_or(0, |full| full.held.len() as u32);
     window_max(config, connection.tcb.rcv_scale).saturating_sub(held)
 }

@@ -7,7 +7,7 @@ pub(crate) enum Congestion {
     NewReno(NewReno),
 }
 
-/// Slow start and congestion avoidance as RFC 5681 has them.
+/// Slow start and congestion avoidance as RFC 5681 has them (RFC 9293 §3.8.2 MUST-19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NewReno {
     cwnd: u32,

@@ -75,7 +75,7 @@ pub(crate) fn next_resend<S>(connection: &Connection<S>) -> Option<(SeqNumber, u
 pub(crate) fn resent<S>(connection: &mut Connection<S>, upto: SeqNumber) {
     let full = connection.full();
     full.resend_nxt = full.resend_nxt.later(upto);
-    // RFC 6298 §3 (Karn): a segment that was sent twice is not timed.
+    // RFC 9293 §3.8.1 MUST-18: Karn's rule (RFC 6298 §3): what was sent twice is not timed.
     connection.tcb.flags.clear(Flags::TIMING);
 }
 

@@ -294,7 +294,7 @@ fn small_segments_do_not_move_the_window_by_small_steps() {
 
 #[test]
 fn a_scaled_window_is_never_taken_back() {
-    // RFC 9293 §3.8.6 SHLD-14 and RFC 7323 §2.4: the edge that the peer computes from a field in
+    // RFC 9293 §3.8.6 SHLD-14, RFC 7323 §2.4: the edge that the peer computes from a field in
     // units of 32 bytes does not go back either.
     let options = protocol::tcp::Options { window_scale: Some(7), ..Default::default() };
     let mut h = Harness::open_with(config(), options);

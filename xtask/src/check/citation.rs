@@ -61,7 +61,7 @@ fn number_behind(rest: &str) -> Option<(u32, usize)> {
     Some((number, rest.len() - digits.len() + len))
 }
 
-/// ` §3.1 MUST-2, MUST-3, §3.2 MUST-64` up to what follows; returns its length.
+/// The sections behind an RFC's number, each with its requirements; returns their length.
 fn sections_behind(rest: &str, into: &mut Vec<(String, Vec<String>)>) -> Result<usize, String> {
     let space = rest.len() - rest.trim_start_matches(' ').len();
     let behind = &rest[space..];
@@ -110,7 +110,7 @@ fn next_requirement(rest: &str, is_first: bool) -> Option<(String, usize)> {
     Some((behind[..len].to_owned(), gap.len() + len))
 }
 
-/// `MUST-36`: its length.
+/// A requirement's number: its length.
 fn requirement(rest: &str) -> Option<usize> {
     let kind = KINDS.iter().find(|kind| rest.starts_with(**kind))?;
     let digits = rest[kind.len()..].strip_prefix('-')?;
@@ -118,7 +118,7 @@ fn requirement(rest: &str) -> Option<usize> {
     (len > 0).then_some(kind.len() + 1 + len)
 }
 
-/// `MUST 36`, `SHOULD-5` and the like.
+/// What was meant to be a requirement's number.
 fn misspelt(rest: &str) -> Option<&str> {
     let kind = KINDS.into_iter().chain(["SHOULD"]).find(|kind| rest.starts_with(kind))?;
     let behind = &rest[kind.len()..];

@@ -55,10 +55,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut problems = leftovers::find(&files);
     let mut cited = Vec::new();
     for file in &files {
-        match place::citations(file) {
-            Ok(found) => cited.extend(found),
-            Err(mut wrong) => problems.append(&mut wrong),
-        }
+        let (found, wrong) = place::citations(file);
+        cited.extend(found);
+        problems.extend(wrong);
     }
     problems.extend(verdict::problems(&rules, &cited));
     for (path, text) in documents(&rules, &cited) {

@@ -30,21 +30,18 @@ pub(crate) struct Cited {
 const CODE: [&str; 6] =
     ["protocol/src/", "netcore/src/", "nicfw/src/", "stack/src/", "dpdk/src/", "server/src/"];
 
-/// The citations of a file; of one that has no comments, none.
-///
-/// # Errors
-/// What looks like a citation and is none, each with its place.
-pub(crate) fn citations(file: &File) -> Result<Vec<Cited>, Vec<String>> {
+/// The citations of a file, and what looks like one and is none, each with its place.
+pub(crate) fn citations(file: &File) -> (Vec<Cited>, Vec<String>) {
     if file.path.ends_with(".rs") {
         in_rust(file)
     } else if file.path.ends_with(".pkt") {
         in_script(file)
     } else {
-        Ok(Vec::new())
+        (Vec::new(), Vec::new())
     }
 }
 
-fn in_rust(file: &File) -> Result<Vec<Cited>, Vec<String>> {
+fn in_rust(file: &File) -> (Vec<Cited>, Vec<String>) {
     let parsed = rust::parse(&file.text);
     let (mut cited, mut problems) = (Vec::new(), Vec::new());
     let test_file = file.path.split('/').any(|part| matches!(part, "tests" | "fuzz"))
@@ -73,11 +70,11 @@ fn in_rust(file: &File) -> Result<Vec<Cited>, Vec<String>> {
             citation,
         }));
     }
-    if problems.is_empty() { Ok(cited) } else { Err(problems) }
+    (cited, problems)
 }
 
 /// The comments of a packet script; it has no parts with names.
-fn in_script(file: &File) -> Result<Vec<Cited>, Vec<String>> {
+fn in_script(file: &File) -> (Vec<Cited>, Vec<String>) {
     let mut text = String::new();
     let mut lines = Vec::new();
     for (number, line) in file.text.lines().enumerate() {
@@ -94,17 +91,12 @@ fn in_script(file: &File) -> Result<Vec<Cited>, Vec<String>> {
     }
     let line = |at: usize| lines.iter().rev().find(|(start, _)| *start <= at).map_or(0, |line| line.1);
     let (found, wrong) = citation::find(&text);
-    if !wrong.is_empty() {
-        return Err(wrong
-            .into_iter()
-            .map(|(at, why)| format!("{}:{}: {why}", file.path, line(at)))
-            .collect());
-    }
+    let problems = wrong.into_iter().map(|(at, why)| format!("{}:{}: {why}", file.path, line(at))).collect();
     let cited = found.into_iter().map(|citation| Cited {
         exact: format!("{}:{}", file.path, line(citation.at)),
         role: Role::Test,
         place: file.path.clone(),
         citation,
     });
-    Ok(cited.collect())
+    (cited.collect(), problems)
 }

@@ -42,7 +42,7 @@ fn file(path: &str, text: &str) -> File {
 }
 
 fn cited(files: &[(&str, &str)]) -> Vec<Cited> {
-    files.iter().flat_map(|(path, text)| place::citations(&file(path, text)).unwrap()).collect()
+    files.iter().flat_map(|(path, text)| place::citations(&file(path, text)).0).collect()
 }
 
 /// What is said of a tree of one source and one script.
