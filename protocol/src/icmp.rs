@@ -21,8 +21,18 @@ pub enum Message {
         /// Next hop's MTU in bytes.
         mtu: u16,
     },
+    /// Type 4, source quench, which nobody may act on (RFC 6633 §3).
+    SourceQuench,
     /// Type 11, time exceeded.
-    TimeExceeded,
+    TimeExceeded {
+        /// Code field.
+        code: u8,
+    },
+    /// Type 12, parameter problem.
+    ParameterProblem {
+        /// Code field.
+        code: u8,
+    },
     /// Anything else.
     Other(u8),
 }
@@ -39,8 +49,10 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
     Ok(match b[0] {
         0 => Message::EchoReply,
         3 => Message::Unreachable { code: b[1], mtu: be16(b, 6) },
+        4 => Message::SourceQuench,
         8 => Message::EchoRequest,
-        11 => Message::TimeExceeded,
+        11 => Message::TimeExceeded { code: b[1] },
+        12 => Message::ParameterProblem { code: b[1] },
         other => Message::Other(other),
     })
 }

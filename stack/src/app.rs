@@ -45,6 +45,17 @@ pub enum EndReason {
     TimedOut,
     /// We sent a RST, or the application asked for one.
     Aborted,
+    /// Only of a connection that was being opened: the network says that nobody is there.
+    Unreachable,
+}
+
+/// An error that the network reports of what we sent (ICMP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkError {
+    /// Type of the message (RFC 792): 3 unreachable, 11 time exceeded, 12 parameter problem.
+    pub kind: u8,
+    /// Code of the message.
+    pub code: u8,
 }
 
 /// What happens to a connection that goes on all the same.
@@ -52,6 +63,8 @@ pub enum EndReason {
 pub enum Report {
     /// The same data was sent several times without an answer (R1 of RFC 9293 §3.8.3).
     NoAnswer,
+    /// The network reports an error; it may pass.
+    Network(NetworkError),
     /// The peer calls some of its data urgent: the last byte of it lies within the next `ahead`
     /// bytes that the application gets. Comes again whenever that end moves on.
     Urgent {

@@ -79,6 +79,8 @@ counters! {
     icmp_echo: "Echo requests answered",
     icmp_malformed: "Broken ICMP messages received",
     icmp_mtu_lowered: "Connections whose segments became smaller after 'fragmentation needed'",
+    icmp_soft_errors: "ICMP errors that a connection was told of",
+    icmp_hard_errors: "ICMP errors that ended a connection which was being opened",
     icmp_ignored: "ICMP messages that nothing follows from",
     pool_empty: "Times that no frame was to be had",
     tx_queue_full: "Times that output had to wait for the port",

@@ -37,7 +37,7 @@ mod tests;
 mod time_wait;
 mod timers;
 
-pub use app::{App, ConnectionId, EndReason, Next, Output, Report};
+pub use app::{App, ConnectionId, EndReason, NetworkError, Next, Output, Report};
 pub use channel::ChannelState;
 pub use config::{Config, Offload};
 pub use counters::Counters;

@@ -13,7 +13,7 @@ use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ipv4::{self, PROTOCOL_ICMP, PROTOCOL_TCP};
 use protocol::tcp::{self, verify_checksum};
 
-use crate::app::{App, ConnectionId, EndReason};
+use crate::app::{App, ConnectionId, EndReason, NetworkError, Report};
 use crate::channel::{self, ChannelState};
 use crate::config::Config;
 use crate::counters::Counters;
@@ -283,6 +283,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             PROTOCOL_ICMP => match icmp::arrived(&mut self.env, frame, &ip, ethernet.src) {
                 icmp::Verdict::Nothing => {}
                 icmp::Verdict::LowerMtu { key, seq, mtu } => self.lower_mtu(key, seq, mtu),
+                icmp::Verdict::Error { key, seq, error, is_hard } => {
+                    self.network_error(app, key, seq, error, is_hard);
+                }
             },
             _ => counters.ip_other_protocol += 1,
         }
@@ -316,7 +319,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                 // RFC 9293 §3.10.5 (ABORT), §3.8.3: tell the peer when it is we who end it.
                 let tell = match reason {
                     EndReason::Aborted | EndReason::TimedOut => connection.tcb.state != State::SynSent,
-                    EndReason::Closed | EndReason::Reset => false,
+                    EndReason::Closed | EndReason::Reset | EndReason::Unreachable => false,
                 };
                 if tell {
                     self.env.reset_peer(slot, connection);
@@ -344,7 +347,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             | State::TimeWait => match reason {
                 EndReason::Closed => counters.connections_closed += 1,
                 EndReason::Reset => counters.connections_reset += 1,
-                EndReason::TimedOut => counters.connections_timed_out += 1,
+                EndReason::TimedOut | EndReason::Unreachable => counters.connections_timed_out += 1,
                 EndReason::Aborted => counters.connections_aborted += 1,
             },
         }
@@ -444,6 +447,38 @@ impl<F: Frame, A: App> Stack<F, A> {
                 connection.tcb.idle_deadline = Instant::FAR_FUTURE;
                 self.env.mark(slot, connection);
             }
+        }
+    }
+
+    /// An ICMP error about a connection; RFC 5927 §4.1: believed only when it quotes what is in
+    /// flight.
+    fn network_error(
+        &mut self,
+        app: &mut A,
+        key: Key,
+        seq: tcp::SeqNumber,
+        error: NetworkError,
+        is_hard: bool,
+    ) {
+        let in_flight = |connection: &&mut Connection<A::Session>| {
+            seq.in_window(connection.tcb.snd_una, connection.tcb.flight())
+        };
+        let found = self.connections.find(key);
+        let connection = found.and_then(|slot| self.connections.at(slot)).filter(in_flight);
+        let (Some(slot), Some(connection)) = (found, connection) else {
+            self.env.counters.icmp_ignored += 1;
+            return;
+        };
+        if is_hard && !connection.tcb.state.is_synchronized() {
+            // RFC 9293 §3.9.2.2 SHLD-26: while it is being opened; later a hard error counts as a
+            // soft one (RFC 5461 §2, RFC 5927 §5.2).
+            self.env.counters.icmp_hard_errors += 1;
+            return self.follow(app, slot, After::End(EndReason::Unreachable));
+        }
+        self.env.counters.icmp_soft_errors += 1;
+        if let Some(session) = &mut connection.session {
+            // RFC 9293 §3.9.2.2 MUST-56, SHLD-25: told, and nothing more; timers decide.
+            app.reported(session, Report::Network(error));
         }
     }
 

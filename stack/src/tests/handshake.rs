@@ -170,7 +170,8 @@ fn data_with_the_last_ack_of_the_handshake() {
     h.expect(&["PA 1+2 6"]);
 }
 
-fn active(h: &mut Harness) {
+/// Sends a SYN to a neighbour that answers ARP; returns its frame.
+pub(super) fn active(h: &mut Harness) -> alloc::vec::Vec<u8> {
     let remote = SocketAddrV4::new(PEER, 7000);
     h.peer_port = 7000;
     h.our_port = 50_000;
@@ -197,10 +198,12 @@ fn active(h: &mut Harness) {
     .emit(&mut reply[14..]);
     h.put_frame(&reply);
     h.poll();
-    let syn = h.take();
-    assert_eq!(syn.len(), 1);
-    assert_eq!(syn[0].flags, S);
-    h.iss = syn[0].seq;
+    let frames = h.take_frames();
+    assert_eq!(frames.len(), 1);
+    let syn = h.decode(&frames[0][14..], true);
+    assert_eq!(syn.flags, S);
+    h.iss = syn.seq;
+    frames[0].clone()
 }
 
 #[test]
