@@ -61,7 +61,7 @@ pub struct Config {
     pub queues: usize,
     /// Flows at once; 176 bytes each with index, timer and the place for the last data.
     pub flows_max: usize,
-    /// Ended connections that are remembered; 64 bytes each, index included. More push out the
+    /// Ended connections that are remembered; 88 bytes each, index included. More push out the
     /// oldest.
     pub time_wait_max: usize,
     /// Frames with unacknowledged last data above which a connection is given up when its peer
@@ -101,6 +101,8 @@ pub struct Config {
     /// Take a TCP checksum that covers only the pseudo-header as good: a kernel on this machine
     /// left the rest to the device.
     pub rx_partial_checksum: bool,
+    /// Time to live (hop limit) of the packets that the firmware itself sends.
+    pub ttl: u8,
 }
 
 impl Config {
@@ -129,6 +131,8 @@ impl Config {
             waiting_probes: 4,
             challenge_interval: Duration::from_millis(500),
             rx_partial_checksum: false,
+            // RFC 9293 §3.9.2 MUST-49: can be configured.
+            ttl: protocol::ipv4::DEFAULT_TTL,
         }
     }
 }

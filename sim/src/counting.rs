@@ -322,7 +322,7 @@ impl App for CountingApp {
         let wanted = match reason {
             EndReason::Closed => session.outstanding == 0,
             EndReason::Aborted => session.aborting,
-            EndReason::Reset | EndReason::TimedOut | EndReason::Unreachable => session.outstanding == 0 && session.batches_left == 0,
+            EndReason::Reset | EndReason::TimedOut => session.outstanding == 0 && session.batches_left == 0,
         };
         shared.errors += u64::from(!wanted);
     }

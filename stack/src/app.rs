@@ -39,20 +39,19 @@ pub enum Next {
 pub enum EndReason {
     /// Both sides closed in order.
     Closed,
-    /// The peer sent a RST.
+    /// The peer sent a RST; of a connection that was being opened: or ICMP said that nobody is
+    /// there.
     Reset,
     /// The peer stopped answering.
     TimedOut,
     /// We sent a RST, or the application asked for one.
     Aborted,
-    /// Only of a connection that was being opened: the network says that nobody is there.
-    Unreachable,
 }
 
 /// An error that the network reports of what we sent (ICMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkError {
-    /// Type of the message (RFC 792): 3 unreachable, 11 time exceeded, 12 parameter problem.
+    /// Type of the message: RFC 792 for IPv4, RFC 4443 for IPv6.
     pub kind: u8,
     /// Code of the message.
     pub code: u8,

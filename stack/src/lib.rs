@@ -18,6 +18,7 @@ pub mod app;
 mod channel;
 mod config;
 mod counters;
+mod ecn;
 mod env;
 mod input;
 mod ip;
@@ -39,7 +40,7 @@ mod timers;
 
 pub use app::{App, ConnectionId, EndReason, NetworkError, Next, Output, Report};
 pub use channel::ChannelState;
-pub use config::{Config, Offload};
+pub use config::{ADDRESSES_MAX, Config, CongestionControl, EcnPolicy, Network, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;

@@ -1,4 +1,5 @@
-//! What the application may choose for a single connection (RFC 9293 §3.8.3, §3.8.4, §3.9.1.9).
+//! What the application may choose for a single connection (RFC 9293 §3.7.4, §3.8.3, §3.8.4,
+//! §3.9.1.9).
 //! A new connection begins with what [`Config`] says.
 
 use netcore::{Duration, Frame, Instant};
@@ -16,6 +17,8 @@ pub const KEEPALIVE_IDLE_DEFAULT: Duration = Duration::from_secs(7200);
 /// A connection's choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
+    /// Small segments wait.
+    pub(crate) nagle: bool,
     /// Probe it when it is silent.
     pub(crate) keepalive: bool,
     /// R2 of RFC 9293 §3.8.3.
@@ -27,6 +30,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
+            nagle: config.nagle,
             keepalive: config.keepalive.is_some(),
             retransmissions_max: config.retransmissions_max,
             diffserv: without_ecn(config.diffserv),
@@ -46,6 +50,16 @@ fn without_ecn(diffserv: u8) -> u8 {
 }
 
 impl<F: Frame, A: App> Stack<F, A> {
+    /// Switches Nagle's algorithm on or off for one connection. Returns whether the connection was
+    /// there.
+    pub fn set_nagle(&mut self, id: ConnectionId, on: bool) -> bool {
+        let Some(connection) = self.connections.by_id(id) else { return false };
+        // RFC 9293 §3.7.4 MUST-17: for each connection by itself; what waited goes out.
+        connection.settings.nagle = on;
+        self.env.mark(id.slot, connection);
+        true
+    }
+
     /// Switches keepalive on or off for one connection; it probes after
     /// [`Config::keepalive`], or after [`KEEPALIVE_IDLE_DEFAULT`] when that is `None`. Returns
     /// whether the connection was there.

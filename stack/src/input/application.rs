@@ -22,6 +22,7 @@ pub(crate) fn with_app<F: Frame, S>(
         return Err(After::End(EndReason::Aborted));
     }
     if connection.tcb.state.may_send() && !connection.tcb.flags.has(Flags::CLOSING) {
+        // RFC 9293 §3.9.1.2 MAY-16: what is written in one round is sent together.
         connection.queue.append(&mut env.output);
     } else {
         env.output.clear();

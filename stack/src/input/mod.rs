@@ -24,6 +24,7 @@ pub(crate) use established::{establish, take_syn};
 pub(crate) use urgent::ahead as urgent_ahead;
 
 use crate::app::{App, EndReason};
+use crate::ecn;
 use crate::env::Env;
 use crate::state::State;
 use crate::tcb::{Connection, Path};
@@ -35,6 +36,8 @@ pub(crate) struct Segment {
     pub(crate) options: Options,
     /// Where the frame came from; `None` when the firmware handed it over.
     pub(crate) src_mac: Option<Mac>,
+    /// A router says that there is congestion on the way (RFC 3168).
+    pub(crate) marked: bool,
 }
 
 /// What follows from an event.
@@ -94,6 +97,7 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
 ) -> Result<After, After> {
     let urgent = urgent::pointer(&segment.header);
     let mut segment = *segment;
+    let carries_data = !payload.is_empty();
     acceptable::repeated_syn(connection, &mut segment)?;
     // First, check sequence number.
     let (segment, payload) = acceptable::check(env, connection, &segment, payload)?;
@@ -102,8 +106,11 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     // Third, security: none here. Fourth, SYN.
     reset::check_syn(env, connection, &segment)?;
     note_peer(env, connection, &segment);
+    if connection.tcb.ecn.is_agreed() {
+        ecn::arrived(env, connection, &segment, carries_data);
+    }
     // Fifth, ACK.
-    ack::check(env, slot, connection, app, &segment)?;
+    ack::check(env, slot, connection, app, &segment, carries_data)?;
     // Sixth, URG.
     if let Some(urgent) = urgent {
         urgent::note(env, connection, app, urgent);

@@ -16,6 +16,8 @@ pub(super) fn pointer(header: &Header) -> Option<SeqNumber> {
 }
 
 /// Moves RCV.UP forward, never back, and tells the application.
+///
+/// RFC 9293 §3.8.5 MUST-30: the receiver's half of the mechanism.
 #[cold]
 pub(super) fn note<F: Frame, A: App>(
     env: &mut Env<F>,

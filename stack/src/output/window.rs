@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::recovery;
-use crate::tcb::{Connection, Tcb};
+use crate::tcb::{Connection, Flags, Tcb};
 
 /// What the windows say of new data.
 pub(super) enum Allowed {
@@ -13,6 +13,8 @@ pub(super) enum Allowed {
     CongestionLimited,
     /// The peer has to make room first.
     WindowLimited,
+    /// More should come together first.
+    Small,
 }
 
 /// `unsent`: more than none. `probe`: send something even if the window is closed.
@@ -36,7 +38,11 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
     if len == 0 {
         return Allowed::WindowLimited;
     }
-    if recovery::pipe(connection) as usize + len > tcb.congestion.window() as usize {
+    // RFC 9293 §3.7.4 SHLD-7: Nagle's algorithm where it is wanted; a FIN ends the wait.
+    if connection.settings.nagle && len < mss && tcb.flight() > 0 && !tcb.flags.has(Flags::CLOSING) {
+        return Allowed::Small;
+    }
+    if recovery::pipe(connection) as usize + len > tcb.window.cwnd as usize {
         return Allowed::CongestionLimited;
     }
     Allowed::Send(len)

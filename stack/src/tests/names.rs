@@ -16,7 +16,7 @@ fn syn(h: &Harness, src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
     bytes[26..30].copy_from_slice(&src.octets());
     bytes[30..34].copy_from_slice(&dst.octets());
     fill_ip_checksum(&mut bytes[14..34]);
-    fill_checksum(src, dst, &mut bytes[34..]);
+    fill_checksum(src.into(), dst.into(), &mut bytes[34..]);
     bytes
 }
 

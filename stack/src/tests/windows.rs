@@ -4,7 +4,7 @@ use netcore::Duration;
 use protocol::tcp::Options;
 
 use super::harness::*;
-use crate::{Next, State};
+use crate::{Config, Next, State};
 
 fn mss(mss: u16) -> Options {
     Options { mss: Some(mss), ..Options::default() }
@@ -115,6 +115,34 @@ fn writes_are_put_together_without_regard_to_their_ends() {
     // RFC 9293 §3.9.1.2 SHLD-27, MAY-16: ten writes, two segments.
     h.inject(&seg(A, 1, 1, b"").window(10_000));
     h.expect(&["A 1+1000 1", "PA 1001+500 1"]);
+}
+
+#[test]
+fn nagles_algorithm_is_switched_for_one_connection() {
+    // RFC 9293 §3.7.4 SHLD-7: what is small waits while something is in flight ...
+    let mut h = Harness::open_with(Config { nagle: true, ..config() }, mss(1000));
+    let id = h.app.opened[0];
+    h.write(b"one", Next::Continue);
+    h.expect(&["PA 1+3 1"]);
+    h.write(b"two", Next::Continue);
+    h.write(b"three", Next::Continue);
+    h.expect(&[]);
+    h.inject(&seg(A, 1, 4, b""));
+    h.expect(&["PA 4+8 1"]);
+    // ... but no full segment, and nothing in front of a FIN.
+    h.write(&[b'z'; 1500], Next::Continue);
+    h.expect(&["A 12+1000 1"]);
+    // RFC 9293 §3.7.4 MUST-17: switched off, nothing waits.
+    assert!(h.stack.set_nagle(id, false));
+    h.poll();
+    h.expect(&["PA 1012+500 1"]);
+    h.write(b"x", Next::Continue);
+    h.expect(&["PA 1512+1 1"]);
+    assert!(h.stack.set_nagle(id, true));
+    h.write(b"y", Next::Continue);
+    h.expect(&[]);
+    h.write(b"z", Next::Close);
+    h.expect(&["FPA 1513+2 1"]);
 }
 
 #[test]

@@ -90,7 +90,8 @@ fn sections_behind(rest: &str, into: &mut Vec<(String, Vec<String>)>) -> Result<
         }
         if !ids.is_empty() {
             let next = rest[at..].chars().next();
-            let ends = next.is_none_or(|c| [':', ')', '.', ';', ','].contains(&c));
+            let ends = next.is_none_or(|c| [':', ')', '.', ';', ','].contains(&c))
+                || [" and RFC", " ("].iter().any(|begin| rest[at..].starts_with(begin));
             if !ends {
                 return Err(format!("{} is not followed by a colon and a reason", ids[ids.len() - 1]));
             }
