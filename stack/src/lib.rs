@@ -37,6 +37,7 @@ mod tcb;
 mod tests;
 mod time_wait;
 mod timers;
+mod view;
 
 pub use app::{App, ConnectionId, EndReason, NetworkError, Next, Output, Report};
 pub use channel::ChannelState;
@@ -47,3 +48,4 @@ pub use protocol::channel::AcceptPolicy;
 pub use round::{ConnectError, Stack, Work};
 pub use settings::KEEPALIVE_IDLE_DEFAULT;
 pub use state::{Gauges, State};
+pub use view::ConnectionView;

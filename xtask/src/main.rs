@@ -31,7 +31,7 @@ enum Task {
     Test(test::Options),
     /// Checks citations of RFCs, the documents made from them, and leftovers
     Check(check::Options),
-    /// Measures; `lifecycle` compares host cycles per transaction with and without offload
+    /// Measures: `lifecycle` host cycles per transaction, `goodput` what gets through a bad link
     Bench(bench::Options),
     /// Runs the deterministic simulator over many seeds
     Sim(test::SimOptions),

@@ -9,6 +9,7 @@ mod handshake;
 mod harness;
 mod icmp;
 mod ip;
+mod ipv6;
 mod link;
 mod lossy;
 mod names;
