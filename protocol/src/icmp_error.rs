@@ -236,7 +236,7 @@ mod tests {
             let message = error(src, dst, head);
             let (router, us) = (a(dst), a(src));
             let mut packet = [0; 40 + 56];
-            let at = ip::emit(&router, &us, protocol, 0, message.len(), &mut packet);
+            let at = ip::emit(&router, &us, protocol, (0, 64), message.len(), &mut packet);
             let packet = &mut packet[..at + message.len()];
             packet[at..].copy_from_slice(&message);
             match us.version() {
