@@ -321,7 +321,7 @@ impl Harness {
     /// RFC 9293 §3.1 MUST-2: every checksum is right.
     pub(crate) fn take(&mut self) -> Vec<Seg> {
         let frames = self.take_frames();
-        let is_ip = |frame: &&Vec<u8>| frame[12..14] == [8, 0];
+        let is_ip = |frame: &&Vec<u8>| frame[12..14] != [8, 6];
         frames.iter().filter(is_ip).map(|frame| self.decode(&frame[14..], true)).collect()
     }
 

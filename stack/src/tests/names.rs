@@ -8,7 +8,8 @@ use protocol::tcp::{Options, fill_checksum};
 
 use super::handshake::active;
 use super::harness::*;
-use crate::{AcceptPolicy, Config, ConnectError, EndReason, ListenError, Next, State};
+use super::user::tell_neighbour;
+use crate::{AcceptPolicy, Config, ConnectError, EndReason, ListenError, Network, Next, State};
 
 /// A SYN between other addresses than usual.
 fn syn(h: &Harness, src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
@@ -174,6 +175,27 @@ fn ip_options_are_ignored() {
     h.poll();
     let answer = h.take();
     assert_eq!((answer.len(), answer[0].flags), (1, S | A));
+}
+
+#[test]
+fn an_open_may_name_its_own_address() {
+    let second = Ipv4Addr::new(198, 18, 0, 7);
+    let mut two = config();
+    two.networks.push(Network { address: second.into(), prefix_len: 24 });
+    let mut h = Harness::new(two);
+    let remote = SocketAddrV4::new(PEER, 7000);
+    // RFC 9293 §3.9.1.1 MUST-43, MUST-44: named, or chosen; and of the same version, and ours.
+    h.stack.connect_between(SocketAddrV4::new(second, 50_000), remote, h.now).unwrap();
+    h.stack.connect_from(50_001, remote, h.now).unwrap();
+    let strange = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 8), 50_000);
+    let refused = h.stack.connect_between(strange, remote, h.now);
+    assert!(matches!(refused, Err(ConnectError::BadAddress(_))));
+    h.poll();
+    tell_neighbour(&mut h, PEER_MAC);
+    let mut syns = h.take_frames();
+    syns.retain(|frame| frame[12..14] == [8, 0]);
+    let sources: Vec<_> = syns.iter().map(|frame| frame[26..30].to_vec()).collect();
+    assert_eq!(sources, [second.octets(), US.octets()]);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn a_peer_that_does_not_answer_is_reported_before_it_is_given_up() {
 }
 
 /// The neighbour says that it is at `mac`.
-fn tell_neighbour(h: &mut Harness, mac: Mac) {
+pub(super) fn tell_neighbour(h: &mut Harness, mac: Mac) {
     let mut reply = [0; 42];
     ethernet::Header { dst: OUR_MAC, src: mac, ether_type: EtherType::Arp }.emit(&mut reply);
     arp::Packet {
