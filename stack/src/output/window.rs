@@ -2,6 +2,7 @@
 //! §3.8.6).
 
 use crate::config::Config;
+use crate::env::Env;
 use crate::recovery;
 use crate::tcb::{Connection, Flags, Tcb};
 
@@ -50,8 +51,9 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
 
 /// Moves the right edge of the receive window and returns the field that announces it.
 #[inline]
-pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u16 {
-    let free = free(config, connection);
+pub(super) fn announce<F, S>(env: &Env<F>, connection: &mut Connection<S>) -> u16 {
+    let config = &env.config;
+    let free = free(env, connection);
     let tcb = &mut connection.tcb;
     let right = tcb.rcv_nxt + free;
     // RFC 9293 §3.8.6 SHLD-14: the edge never moves back. RFC 9293 §3.8.6.2.2 MUST-39: nor forward
@@ -80,9 +82,10 @@ fn field(tcb: &mut Tcb, free: u32) -> u16 {
 /// that it may have to stop soon. Otherwise the next ordinary segment tells, also what the
 /// handshake's unscaled field could not.
 #[inline]
-pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> bool {
+pub(super) fn should_update<F, S>(env: &Env<F>, connection: &Connection<S>) -> bool {
+    let config = &env.config;
     let tcb = &connection.tcb;
-    let right = tcb.rcv_nxt + free(config, connection);
+    let right = tcb.rcv_nxt + free(env, connection);
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
         && known < window_max(config, 0) / 2
@@ -90,11 +93,15 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
         && tcb.state.may_receive()
 }
 
+/// Bytes that may come: as many as fit, and fewer when all connections together hold much; but
+/// two segments always, since those that come in order need no memory.
 #[inline]
-fn free<S>(config: &Config, connection: &Connection<S>) -> u32 {
+fn free<F, S>(env: &Env<F>, connection: &Connection<S>) -> u32 {
     // RFC 9293 §3.8.6.1 MAY-8: an application that waits for ever closes the window for ever.
     let held = connection.full.as_ref().map_or(0, |full| full.held.len() as u32);
-    window_max(config, connection.tcb.rcv_scale).saturating_sub(held)
+    let room = env.held.room().max(2 * usize::from(env.config.mss(connection.tcb.key.version())));
+    let most = window_max(&env.config, connection.tcb.rcv_scale).saturating_sub(held);
+    most.min(u32::try_from(room).unwrap_or(u32::MAX))
 }
 
 /// The receive window, as far as its field can say it.

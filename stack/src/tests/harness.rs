@@ -51,6 +51,8 @@ pub(crate) struct TestApp {
     pub(crate) resumed: Option<(Vec<u8>, Next)>,
     pub(crate) sessions: usize,
     pub(crate) reports: Vec<Report>,
+    /// What waited for the peer when input came last.
+    pub(crate) waiting: usize,
 }
 
 impl App for TestApp {
@@ -76,6 +78,7 @@ impl App for TestApp {
 
     fn received(&mut self, _: &mut u32, input: &[u8], output: &mut Output) -> Next {
         self.seen.extend_from_slice(input);
+        self.waiting = output.waiting();
         output.put(&core::mem::take(&mut self.reply));
         match input {
             b"!close" => Next::Close,

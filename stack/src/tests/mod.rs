@@ -4,6 +4,7 @@
 
 mod channel;
 mod closing;
+mod cookies;
 mod data;
 mod handshake;
 mod harness;
@@ -12,6 +13,7 @@ mod ip;
 mod ipv6;
 mod link;
 mod lossy;
+mod memory;
 mod names;
 mod recovery;
 mod user;
