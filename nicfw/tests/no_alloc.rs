@@ -54,7 +54,7 @@ const CLIENT: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 1));
 fn write_packet(out: &mut [u8], inbound: bool, port: u16, flags: Flags, seq: u32, ack: u32, data: &[u8]) {
     let (src, dst) = if inbound { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
     let (src_port, dst_port) = if inbound { (port, 6379) } else { (6379, port) };
-    ip::emit(&src, &dst, 6, (0, 64), 20 + data.len(), out);
+    ip::emit(&src, &dst, 6, 0, 20 + data.len(), out);
     let header = tcp::Header {
         src_port,
         dst_port,

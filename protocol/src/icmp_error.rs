@@ -208,7 +208,7 @@ mod tests {
     fn error(src: &str, dst: &str, head: [u8; 8]) -> [u8; 8 + 48] {
         let mut bytes = [0; 8 + 48];
         bytes[..8].copy_from_slice(&head);
-        let at = 8 + ip::emit(&a(src), &a(dst), PROTOCOL_TCP, (0, 64), 1000, &mut bytes[8..]);
+        let at = 8 + ip::emit(&a(src), &a(dst), PROTOCOL_TCP, 0, 1000, &mut bytes[8..]);
         bytes[at..at + 8].copy_from_slice(&[0x18, 0xeb, 0x9c, 0x40, 0xff, 0, 0, 7]);
         bytes
     }
@@ -236,7 +236,7 @@ mod tests {
             let message = error(src, dst, head);
             let (router, us) = (a(dst), a(src));
             let mut packet = [0; 40 + 56];
-            let at = ip::emit(&router, &us, protocol, (0, 64), message.len(), &mut packet);
+            let at = ip::emit(&router, &us, protocol, 0, message.len(), &mut packet);
             let packet = &mut packet[..at + message.len()];
             packet[at..].copy_from_slice(&message);
             match us.version() {

@@ -91,7 +91,7 @@ impl Seg {
         let len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
         let ip_len = ip::header_len(src.version());
         let mut out = vec![0; ip_len + len];
-        ip::emit(&src, &dst, ipv4::PROTOCOL_TCP, (0, 64), len, &mut out);
+        ip::emit(&src, &dst, ipv4::PROTOCOL_TCP, 0, len, &mut out);
         let header = tcp::Header {
             src_port,
             dst_port,

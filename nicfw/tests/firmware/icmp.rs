@@ -23,7 +23,7 @@ fn too_big(client: Address, port: u16, seq: u32, mtu: u16) -> Vec<u8> {
     message.extend_from_slice(&mtu.to_be_bytes());
     let quoted_at = message.len();
     message.resize(quoted_at + ip::header_len(version), 0);
-    ip::emit(&server, &client, 6, (0, 64), 1440, &mut message[quoted_at..]);
+    ip::emit(&server, &client, 6, 0, 1440, &mut message[quoted_at..]);
     message.extend_from_slice(&PORT.to_be_bytes());
     message.extend_from_slice(&port.to_be_bytes());
     message.extend_from_slice(&seq.to_be_bytes());
@@ -37,7 +37,7 @@ fn too_big(client: Address, port: u16, seq: u32, mtu: u16) -> Vec<u8> {
     let mut frame = vec![0; 14 + ip::header_len(version)];
     let ether_type = ip::ether_type(version);
     ethernet::Header { dst: NIC_MAC, src: CLIENT_MAC, ether_type }.emit(&mut frame);
-    ip::emit(&router, &server, protocol, (0, 64), message.len(), &mut frame[14..]);
+    ip::emit(&router, &server, protocol, 0, message.len(), &mut frame[14..]);
     frame.extend_from_slice(&message);
     frame
 }

@@ -175,7 +175,7 @@ pub(crate) fn bare<F: Frame>(
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
     let out = frame.append(total).ok_or(Blocked)?;
     let service = (env.config.diffserv & !0b11, env.config.ttl);
-    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, service, tcp_len, out);
+    let ip_len = ip::emit_with_ttl(&local, &remote, PROTOCOL_TCP, service, tcp_len, out);
     let out = &mut out[ip_len..];
     Header {
         src_port: bare.key.local_port(),
@@ -261,7 +261,7 @@ fn packet<F: Frame, S>(
     let out = frame.append(total).ok_or(Blocked)?;
     // RFC 9293 §3.9.2 MUST-49, §3.9.1.9 SHLD-22: as the configuration and the application say.
     let service = (connection.settings.diffserv | ecn_field(&connection.tcb, seq, len), env.config.ttl);
-    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, service, tcp_len + len, out);
+    let ip_len = ip::emit_with_ttl(&local, &remote, PROTOCOL_TCP, service, tcp_len + len, out);
     let out = &mut out[ip_len..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);

@@ -265,7 +265,7 @@ impl Harness {
         let ip_len = ip::header_len(self.us.version());
         let mut bytes = alloc::vec![0; 14 + ip_len + payload.len()];
         ethernet::Header { dst: OUR_MAC, src: PEER_MAC, ether_type }.emit(&mut bytes);
-        ip::emit(&self.peer, &self.us, protocol, (0, 64), payload.len(), &mut bytes[14..]);
+        ip::emit(&self.peer, &self.us, protocol, 0, payload.len(), &mut bytes[14..]);
         bytes[14 + ip_len..].copy_from_slice(payload);
         bytes
     }

@@ -148,7 +148,7 @@ fn silence_of_the_neighbour_ends_an_active_open() {
 fn error(h: &Harness, head: [u8; 8], seq: u32) -> Vec<u8> {
     let mut message = alloc::vec![0; 8 + 48];
     message[..8].copy_from_slice(&head);
-    ip::emit(&us(), &peer(), 6, (0, 64), 1460, &mut message[8..]);
+    ip::emit(&us(), &peer(), 6, 0, 1460, &mut message[8..]);
     message[48..50].copy_from_slice(&h.our_port.to_be_bytes());
     message[50..52].copy_from_slice(&h.peer_port.to_be_bytes());
     message[52..56].copy_from_slice(&h.iss.wrapping_add(seq).to_be_bytes());
