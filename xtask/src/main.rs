@@ -1,11 +1,12 @@
-//! What a person types: `cargo xtask run`, `test`, `check`, `bench`, `sim`, `setup`.
+//! What a person types: `cargo xtask run`, `test`, `bench`, `sim`, `setup`.
 //!
 //! This program must build before DPDK is installed, so it links nothing of the workspace but
 //! the laboratory of `e2e`; everything else it starts as programs.
 
+mod check;
+
 mod bench;
 mod build;
-mod check;
 mod run;
 mod setup;
 mod table;
