@@ -27,6 +27,7 @@ mod connection;
 mod neighbour;
 mod ports;
 mod rto;
+mod view;
 mod wire;
 
 use netcore::port::BURST;
@@ -38,6 +39,7 @@ use protocol::tcp::{Flags, SeqNumber, Timestamps};
 pub use config::{ClientConfig, Network, ParseNetworkError};
 use connection::{After, Connection, Context, Settings, State};
 use ports::{Holder, Local, Ports};
+pub use view::ConnectionView;
 use wire::{Incoming, Outgoing, TX_QUEUE, Wire};
 
 use crate::results::Results;
