@@ -129,6 +129,7 @@ impl Recovery {
     /// The log begins with one flight, all of it sent at `sent_at`.
     fn begin(&mut self, start: SeqNumber, end: SeqNumber, sent_at: Instant) {
         self.rack.begin(start);
+        self.timed_seq = start;
         self.log.begin(start, end, sent_at);
     }
 
@@ -209,7 +210,7 @@ pub(crate) fn congestion_echoed<S>(connection: &mut Connection<S>, config: &Conf
     connection.recovery(config);
     let tcb = &mut connection.tcb;
     let Some(recovery) = &mut connection.recovery else { return false };
-    if recovery.marked.is_some_and(|marked| tcb.snd_una.before(marked)) {
+    if recovery.marked.is_some_and(|marked| marked.after(tcb.snd_una) && marked.before_eq(tcb.snd_nxt)) {
         return false;
     }
     recovery.marked = Some(tcb.snd_nxt);
