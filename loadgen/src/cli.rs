@@ -244,9 +244,9 @@ impl Arguments {
             return Err(format!("{target} is not in the network {address}: which --gateway leads there?"));
         }
         // A router of IPv6 may be known by its link-local address.
-        if let Some(gateway) = gateway
+        let by_link = |gateway: &Address| gateway.is_link_local_v6() && !address.addr.is_v4();
+        if let Some(gateway) = gateway.filter(|gateway| !by_link(gateway))
             && !address.contains(gateway)
-            && !(gateway.is_link_local_v6() && !address.addr.is_v4())
         {
             return Err(format!("the gateway {gateway} is not in the network {address}"));
         }
