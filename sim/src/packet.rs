@@ -24,13 +24,29 @@ pub struct Route {
 
 /// A frame with this segment and right checksums.
 pub fn tcp_frame(route: &Route, header: &tcp::Header, options: &Options, payload: &[u8]) -> Vec<u8> {
-    let tcp_len = tcp::HEADER_LEN + options.emitted_len() + payload.len();
+    tcp_frame_with(route, header, options, &[], payload)
+}
+
+/// The same with bytes behind the options, as they are; end-of-list fills the last word up.
+/// Panics when they are too many for a header.
+pub fn tcp_frame_with(
+    route: &Route,
+    header: &tcp::Header,
+    options: &Options,
+    more_options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let options_len = options.emitted_len() + more_options.len().next_multiple_of(4);
+    assert!(tcp::HEADER_LEN + options_len <= tcp::HEADER_LEN_MAX, "{options_len} bytes of options");
+    let tcp_len = tcp::HEADER_LEN + options_len + payload.len();
     let mut frame = vec![0; TCP_AT + tcp_len];
     ethernet::Header { dst: route.dst_mac, src: route.src_mac, ether_type: EtherType::Ipv4 }.emit(&mut frame);
     ipv4::Header::outgoing(route.src, route.dst, ipv4::PROTOCOL_TCP, tcp_len)
         .emit(&mut frame[ethernet::HEADER_LEN..]);
-    let header_len = header.emit(options, &mut frame[TCP_AT..]);
-    frame[TCP_AT + header_len..].copy_from_slice(payload);
+    let more_at = TCP_AT + header.emit(options, &mut frame[TCP_AT..]);
+    frame[more_at..more_at + more_options.len()].copy_from_slice(more_options);
+    frame[TCP_AT + 12] = ((tcp::HEADER_LEN + options_len) as u8 / 4) << 4;
+    frame[TCP_AT + tcp::HEADER_LEN + options_len..].copy_from_slice(payload);
     tcp::fill_checksum(route.src.into(), route.dst.into(), &mut frame[TCP_AT..]);
     frame
 }

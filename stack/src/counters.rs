@@ -45,6 +45,7 @@ counters! {
     connections_aborted: "Connections that we reset",
     connections_refused: "Active opens that the peer refused, or whose peer has no neighbour entry",
     connections_full: "Connections refused because the table is full",
+    listen_unusable: "Segments for a listener that neither open a connection nor belong to one",
     syn_backlog_full: "SYNs dropped because too many connections are half-open",
     syn_received_reset: "Half-open connections that the peer reset or that timed out",
     unacceptable: "Segments outside the receive window",

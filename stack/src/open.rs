@@ -9,6 +9,7 @@ use protocol::ip::Address;
 use protocol::tcp::{self, SeqNumber, Timestamps};
 
 use crate::app::{App, ConnectionId, EndReason};
+use crate::config::Config;
 use crate::env::{Bare, Control};
 use crate::input::{self, Segment};
 use crate::ip::neighbour;
@@ -108,15 +109,19 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// A segment that no connection is there for.
     pub(crate) fn without_connection(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
-        if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, mac) {
+        if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, len, mac) {
             return;
         }
         let flags = segment.header.flags;
-        let opens = flags.has(tcp::Flags::SYN) && !flags.any(tcp::Flags::RST | tcp::Flags::ACK);
-        if opens && self.listeners.listens(key.local_port()) {
+        let listens = self.listeners.listens(key.local_port());
+        if !listens || flags.any(tcp::Flags::RST | tcp::Flags::ACK) {
+            self.refuse(key, segment, len, mac);
+        } else if flags.has(tcp::Flags::SYN) && !flags.has(tcp::Flags::FIN) {
             self.syn_arrived(key, segment, mac);
         } else {
-            self.refuse(key, segment, len, mac);
+            // RFC 9293 §3.10.7.2 (fourth): without RST, ACK and SYN it is dropped. Who opens and
+            // closes in one segment is no client.
+            self.env.counters.listen_unusable += 1;
         }
     }
 
@@ -176,7 +181,8 @@ impl<F: Frame, A: App> Stack<F, A> {
         if let Path::Wire(mac) = tcb.path {
             let env = &mut self.env;
             let timestamps = tcb.flags.has(Flags::TIMESTAMPS).then_some((tcb.ts_recent, tcb.ts_offset));
-            let evicted = env.time_wait.insert(env.now, tcb.key, (tcb.snd_nxt, tcb.rcv_nxt), timestamps);
+            let numbers = (tcb.snd_nxt, tcb.rcv_nxt);
+            let evicted = env.time_wait.insert(env.now, tcb.key, numbers, tcb.rcv_scale, timestamps);
             env.counters.time_wait_entered += 1;
             env.counters.time_wait_evicted += u64::from(evicted);
             if tcb.flags.has(Flags::ACK_NOW) {
@@ -186,7 +192,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                     seq: tcb.snd_nxt,
                     ack: tcb.rcv_nxt,
                     flags: tcp::Flags::ACK,
-                    window: (env.config.receive_window >> tcb.rcv_scale).min(0xffff) as u16,
+                    window: whole_window(&env.config, tcb.rcv_scale),
                     timestamps: timestamps
                         .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
                 });
@@ -197,7 +203,7 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the name is free now and the segment should
     /// be looked at as if it had been.
-    fn in_time_wait(&mut self, key: Key, segment: &Segment, mac: Mac) -> bool {
+    fn in_time_wait(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) -> bool {
         let env = &mut self.env;
         let Some(entry) = env.time_wait.find(key).copied() else { return false };
         let header = &segment.header;
@@ -213,10 +219,11 @@ impl<F: Frame, A: App> Stack<F, A> {
                 return false;
             }
         }
-        if header.flags.has(tcp::Flags::FIN) && header.seq.before(entry.rcv_nxt) {
-            // RFC 9293 §3.10.7.4: a FIN again starts the wait anew.
+        let bare = len == 0 && !header.flags.any(tcp::Flags::SYN | tcp::Flags::FIN);
+        if header.flags.has(tcp::Flags::FIN) && header.seq + len + 1 == entry.rcv_nxt {
+            // RFC 9293 §3.10.7.4: the peer's FIN again starts the wait anew.
             env.time_wait.restart(key, env.now);
-        } else if header.seq == entry.rcv_nxt && !header.flags.any(tcp::Flags::SYN | tcp::Flags::FIN) {
+        } else if bare && header.seq == entry.rcv_nxt {
             // The last ACK of a simultaneous close, and the like.
             return true;
         } else if !env.may_challenge() {
@@ -232,9 +239,15 @@ impl<F: Frame, A: App> Stack<F, A> {
             seq: entry.snd_nxt,
             ack: entry.rcv_nxt,
             flags: tcp::Flags::ACK,
-            window: 0,
+            // RFC 9293 §3.8.6 SHLD-14: not smaller than what was said before.
+            window: whole_window(&env.config, entry.rcv_scale),
             timestamps,
         });
         true
     }
+}
+
+/// The field that announces the whole receive window.
+fn whole_window(config: &Config, rcv_scale: u8) -> u16 {
+    (config.receive_window >> rcv_scale).min(0xffff) as u16
 }

@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     pub(crate) expires: Instant,
     pub(crate) timestamps: bool,
     live: bool,
+    /// Shift of the window that we announced.
+    pub(crate) rcv_scale: u8,
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) rcv_nxt: SeqNumber,
     pub(crate) ts_recent: u32,
@@ -62,6 +64,7 @@ impl TimeWait {
         now: Instant,
         key: Key,
         (snd_nxt, rcv_nxt): (SeqNumber, SeqNumber),
+        rcv_scale: u8,
         timestamps: Option<(u32, u32)>,
     ) -> bool {
         if self.max == 0 {
@@ -74,7 +77,8 @@ impl TimeWait {
         let (ts_recent, ts_offset) = timestamps.unwrap_or_default();
         let expires = now + self.length;
         let timestamps = timestamps.is_some();
-        let entry = Entry { key, expires, timestamps, live: true, snd_nxt, rcv_nxt, ts_recent, ts_offset };
+        let entry =
+            Entry { key, expires, timestamps, live: true, rcv_scale, snd_nxt, rcv_nxt, ts_recent, ts_offset };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -195,7 +199,7 @@ mod tests {
     }
 
     fn add(table: &mut TimeWait, now: Instant, n: u16) -> bool {
-        table.insert(now, key(n), (SeqNumber(1), SeqNumber(2)), None)
+        table.insert(now, key(n), (SeqNumber(1), SeqNumber(2)), 0, None)
     }
 
     #[test]

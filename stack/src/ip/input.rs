@@ -13,6 +13,7 @@ use protocol::tcp;
 use super::{arp, icmp, path_mtu};
 use crate::app::{App, EndReason};
 use crate::input::After;
+use crate::recovery;
 use crate::round::Stack;
 use crate::state::State;
 use crate::tcb::{Flags, Key, Path};
@@ -144,7 +145,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             icmp::Verdict::Error(error) => {
                 let local = self.env.config.local(error.src);
                 let key = local.map(|local| Key::new(local, error.src_port, error.dst, error.dst_port));
-                match key.and_then(|key| self.connections.find(key)) {
+                match key.and_then(|key| self.connections.find(key).or_else(|| self.flow_of(key))) {
                     Some(slot) => self.icmp_error(app, slot, &error),
                     None => self.env.counters.icmp_ignored += 1,
                 }
@@ -192,8 +193,18 @@ impl<F: Frame, A: App> Stack<F, A> {
         env.counters.icmp_mtu_lowered += 1;
         env.path_mtus.lower(tcb.key.remote_addr(), mtu, env.now);
         tcb.mss = mss as u16;
-        tcb.flags.set(Flags::RESEND);
+        recovery::too_big(env, connection);
         env.mark(slot, connection);
+    }
+
+    /// The connection of a flow of the firmware, which no table finds by its name: such messages
+    /// are rare, and made to stay so.
+    #[cold]
+    fn flow_of(&mut self, key: Key) -> Option<u32> {
+        if !self.env.channel.is_used() || !self.env.may_search() {
+            return None;
+        }
+        self.connections.search(key)
     }
 
     /// Connections that wait for a neighbour may go on.

@@ -35,7 +35,7 @@ use rack::Rack;
 
 pub(crate) use arrival::{Ack, acknowledged};
 pub(crate) use growth::{grow, idle};
-pub(crate) use timer::{arm, arm_for_flight, probe_due, probed, reordering_over, timed_out};
+pub(crate) use timer::{arm, arm_for_flight, probe_due, probed, reordering_over, timed_out, too_big};
 
 /// Duplicate acknowledgments that mean a loss (RFC 5681 §3.2).
 const DUP_THRESHOLD: u8 = 3;

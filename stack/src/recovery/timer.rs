@@ -103,6 +103,23 @@ pub(crate) fn probed<S>(connection: &mut Connection<S>, is_retrans: bool) {
     }
 }
 
+/// The path has become too narrow for what is in flight (RFC 1191 §6.4): all of it is sent again
+/// in smaller segments. The congestion window stays, since nothing was congested.
+#[cold]
+pub(crate) fn too_big<F, S>(env: &Env<F>, connection: &mut Connection<S>) {
+    begin_log(connection, &env.config, 0);
+    let tcb = &mut connection.tcb;
+    let Some(recovery) = connection.recovery.as_deref_mut() else { return };
+    recovery.log.mark_lost(|_| true);
+    recovery.recover = tcb.snd_nxt;
+    recovery.dup_acks = 0;
+    recovery.left = 0;
+    recovery.probe = None;
+    recovery.reorder_wait = None;
+    tcb.phase = Phase::Loss;
+    tcb.flags.clear(Flags::LOSS_PROBE);
+}
+
 /// The retransmission timer expired (RFC 6298 §5.4 to §5.6, RFC 8985 §6.3). Returns how often it
 /// had done so before since anything was acknowledged, and since when nothing was.
 #[cold]
