@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration as Pause;
 
 use netcore::Instant;
@@ -146,7 +147,7 @@ impl<'a> Linux<'a> {
                     self.failed.push((connection.peer_port, reason(&error)));
                     return After::End(reason(&error));
                 }
-                Ok(None) if connection.socket.peer_addr().is_ok() => {
+                Ok(None) if is_writable(&connection.socket) => {
                     connection.phase = Phase::Open;
                     connection.session = self.begin(slot, connection);
                 }
@@ -176,7 +177,7 @@ impl<'a> Linux<'a> {
         }
         match connection.socket.take_error() {
             Ok(Some(error)) if !soft(&error) => return After::End(reason(&error)),
-            _ => {}
+            Ok(_) | Err(_) => {}
         }
         connection.flush()
     }
@@ -310,10 +311,15 @@ fn reason(error: &std::io::Error) -> EndReason {
     }
 }
 
-/// Errors that the kernel reports and that end nothing (RFC 9293 §3.9.2.2).
+/// Errors that ICMP has caused on a connection that stands: the kernel reports them, and nothing
+/// has ended (RFC 9293 §3.9.2.2).
 fn soft(error: &std::io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EPROTO | libc::EOPNOTSUPP)
-    )
+    !matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::TimedOut | ErrorKind::BrokenPipe)
+}
+
+/// True when a socket that connects has got through.
+fn is_writable(socket: &TcpStream) -> bool {
+    let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one structure, valid for the length of the call, which does not wait.
+    unsafe { libc::poll(&raw mut polled, 1, 0) == 1 && polled.revents & libc::POLLOUT != 0 }
 }
