@@ -5,6 +5,7 @@
 
 mod linux;
 mod ours;
+mod packet;
 mod peer;
 
 use std::path::{Path, PathBuf};

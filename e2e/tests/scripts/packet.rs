@@ -8,41 +8,33 @@ use anyhow::{Context, Result};
 
 /// A packet socket on one interface. It hears what arrives there for anybody, not what is sent.
 #[derive(Debug)]
-pub struct PacketSocket(OwnedFd);
+pub(crate) struct PacketSocket(OwnedFd);
 
 impl PacketSocket {
     /// Opens one on an interface of the calling thread's namespace.
     ///
     /// # Errors
     /// There is no such interface, or `CAP_NET_RAW` is missing.
-    pub fn open(interface: &str) -> Result<Self> {
+    pub(crate) fn open(interface: &str) -> Result<Self> {
         open(interface).map(Self).with_context(|| format!("packet socket on {interface}"))
     }
 
-    /// The same socket, to be used from another place.
-    ///
-    /// # Errors
-    /// The process has too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// Takes a frame that has arrived into `into`; `None` when there is none. Returns its length.
-    pub fn receive(&self, into: &mut [u8]) -> Option<usize> {
+    pub(crate) fn receive(&self, into: &mut [u8]) -> Option<usize> {
         // SAFETY: the buffer is writable and of the length given.
         let len = unsafe { libc::recv(self.0.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), 0) };
         usize::try_from(len).ok()
     }
 
     /// Sends a frame. One that the kernel does not take is lost, as frames are.
-    pub fn send(&self, frame: &[u8]) {
+    pub(crate) fn send(&self, frame: &[u8]) {
         // SAFETY: the buffer is readable and of the length given.
         unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
     }
 }
 
 /// Waits until a frame has arrived on one of the sockets, `timeout_ms` at most.
-pub fn wait_readable(sockets: &[&PacketSocket], timeout_ms: i32) {
+pub(crate) fn wait_readable(sockets: &[&PacketSocket], timeout_ms: i32) {
     let mut polled: Vec<libc::pollfd> = sockets
         .iter()
         .map(|socket| libc::pollfd { fd: socket.0.as_raw_fd(), events: libc::POLLIN, revents: 0 })

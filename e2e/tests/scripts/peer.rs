@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fs;
 use std::net::Ipv4Addr;
 
+use crate::packet::PacketSocket;
 use anyhow::{Context, Result};
 use dpdk::Clock;
 use e2e::lab::{CLIENT_INTERFACE, Lab, SERVER_INTERFACE, Side};
-use e2e::packet::PacketSocket;
 use netcore::Instant;
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::{ipv4, tcp};
@@ -93,7 +93,7 @@ impl Conversation<'_> {
 
     /// Waits for a frame for a short time.
     pub(crate) fn wait(&self, milliseconds: i32) {
-        e2e::packet::wait_readable(&[&self.peer.socket], milliseconds);
+        crate::packet::wait_readable(&[&self.peer.socket], milliseconds);
     }
 
     pub(crate) fn has_sent(&self) -> bool {
