@@ -312,10 +312,10 @@ impl<F: Frame> Firmware<F> {
     ///
     /// `probe`: send at least something, to learn whether the window has opened
     /// (RFC 9293 §3.8.6.1).
-    fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
+    pub(crate) fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
         let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
-        let mut data_len = left.min(flow.snd_wnd);
+        let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
         if data_len == 0 && left > 0 && probe {
             data_len = 1;
         }

@@ -26,10 +26,6 @@ const BARE_MAX: usize = 4096;
 /// ICMP errors that we send in a second.
 const ICMP_ERRORS_PER_SECOND: u32 = 100;
 
-/// Searches through all connections that ICMP messages may cause in a second: each reads a line
-/// per slot.
-const SEARCHES_PER_SECOND: u32 = 32;
-
 pub(crate) struct Env<F> {
     pub(crate) config: Config,
     pub(crate) now: Instant,
@@ -56,7 +52,6 @@ pub(crate) struct Env<F> {
     pub(crate) next_port: u32,
     challenges: PerSecond,
     complaints: PerSecond,
-    searches: PerSecond,
 }
 
 /// Counts events of the running second.
@@ -141,7 +136,6 @@ impl<F: Frame> Env<F> {
             next_port: 0,
             challenges: PerSecond::default(),
             complaints: PerSecond::default(),
-            searches: PerSecond::default(),
             config,
         }
     }
@@ -196,11 +190,6 @@ impl<F: Frame> Env<F> {
         let allowed = self.complaints.allows(self.now, ICMP_ERRORS_PER_SECOND);
         self.counters.icmp_errors_limited += u64::from(!allowed);
         allowed
-    }
-
-    /// Whether one more search through all connections may be made for an ICMP message.
-    pub(crate) fn may_search(&mut self) -> bool {
-        self.searches.allows(self.now, SEARCHES_PER_SECOND)
     }
 
     /// Puts a connection on the list of those with something to send.

@@ -86,13 +86,6 @@ impl<S> Connections<S> {
         self.by_key.insert_unique(of_slot(&slot), slot, of_slot);
     }
 
-    /// The slot of a connection by its name, published or not: looks at every slot.
-    #[cold]
-    pub(crate) fn search(&self, key: Key) -> Option<u32> {
-        let found = |slot: &Connection<S>| slot.tcb.state != State::Closed && slot.tcb.key == key;
-        self.slots.iter().position(found).map(|slot| slot as u32)
-    }
-
     /// Empties a slot and returns the application's session.
     pub(crate) fn release(&mut self, slot: u32, gauges: &mut Gauges) -> Option<S> {
         let connection = &mut self.slots[slot as usize];

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration as Pause;
 
+use e2e::lab::{Lab, Side};
 use netcore::Instant;
 use sim::script::app::{PlainApp, ScriptApp, ScriptSession};
 use sim::script::parse::{AppCommand, AppSeen};
@@ -16,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 use crate::ours;
-use crate::peer::{Conversation, SUBJECT, sysctl};
+use crate::peer::{Conversation, SUBJECT};
 
 /// How long the kernel may take over what it does at once.
 const AT_ONCE: Pause = Pause::from_millis(3);
@@ -27,19 +28,19 @@ const NAP_MS: i32 = 2;
 const READ_BYTES: usize = 65_536;
 
 /// Parameters of the kernel that make it comparable: nothing that scripts do not speak of.
-const SYSCTLS: [(&str, &str); 5] = [
-    ("tcp_ecn", "0"),
+const SYSCTLS: [&str; 5] = [
+    "net.ipv4.tcp_ecn=0",
     // No probe of the tail (RFC 8985) before the timeout.
-    ("tcp_early_retrans", "0"),
+    "net.ipv4.tcp_early_retrans=0",
     // RFC 1337: a RST does not end TIME-WAIT.
-    ("tcp_rfc1337", "1"),
-    ("tcp_no_metrics_save", "1"),
-    ("tcp_syncookies", "0"),
+    "net.ipv4.tcp_rfc1337=1",
+    "net.ipv4.tcp_no_metrics_save=1",
+    "net.ipv4.tcp_syncookies=0",
 ];
 
-/// Makes the calling thread's namespace ready.
-pub(crate) fn prepare() -> anyhow::Result<()> {
-    SYSCTLS.into_iter().try_for_each(|(name, value)| sysctl(name, value))
+/// Makes the subject's namespace ready.
+pub(crate) fn prepare(lab: &Lab) -> anyhow::Result<()> {
+    SYSCTLS.into_iter().try_for_each(|setting| lab.sysctl(Side::Server, setting))
 }
 
 enum Phase {

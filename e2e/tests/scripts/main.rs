@@ -5,7 +5,6 @@
 
 mod linux;
 mod ours;
-mod packet;
 mod peer;
 
 use std::path::{Path, PathBuf};
@@ -81,7 +80,7 @@ fn play_ours(kind: SubjectKind, scripts: &[Named], mut peer: Peer) -> Result<Sco
 }
 
 fn play_linux(lab: &Lab, scripts: &[Named], mut peer: Peer) -> Result<Score> {
-    linux::prepare()?;
+    linux::prepare(lab)?;
     let address = format!("{SUBJECT}/{PREFIX_LEN}");
     let namespace = lab.namespace(Side::Server);
     run_command(

@@ -1,13 +1,13 @@
 //! The script's side of the veth: a packet socket, and who is who on it.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::net::Ipv4Addr;
 
-use crate::packet::PacketSocket;
 use anyhow::{Context, Result};
 use dpdk::Clock;
+use e2e::PacketSocket;
 use e2e::lab::{CLIENT_INTERFACE, Lab, SERVER_INTERFACE, Side};
+use e2e::wire::Received;
 use netcore::Instant;
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::{ipv4, tcp};
@@ -19,7 +19,6 @@ use sim::script::settings;
 pub(crate) const SUBJECT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Both sides' network.
 pub(crate) const PREFIX_LEN: u8 = 16;
-const FRAME_MAX: usize = 65_600;
 
 /// The peer of all scripts in one laboratory. Each run gets an address of its own, so that
 /// nothing of the run before it (TIME_WAIT, cookies, path MTU) is in its way.
@@ -29,7 +28,6 @@ pub(crate) struct Peer {
     peer_mac: Mac,
     subject_mac: Mac,
     runs: u16,
-    buffer: Box<[u8]>,
 }
 
 /// The peer during one run.
@@ -43,12 +41,11 @@ impl Peer {
     pub(crate) fn new(lab: &Lab) -> Result<Self> {
         let mac = |interface: &'static str| move || interface_mac(interface);
         Ok(Self {
-            socket: lab.within(Side::Client, || PacketSocket::open(CLIENT_INTERFACE))?,
+            socket: lab.within(Side::Client, || Ok(PacketSocket::open(CLIENT_INTERFACE)?))?,
             clock: Clock::start(),
             peer_mac: lab.within(Side::Client, mac(CLIENT_INTERFACE))?,
             subject_mac: lab.within(Side::Server, mac(SERVER_INTERFACE))?,
             runs: 0,
-            buffer: vec![0; FRAME_MAX].into(),
         })
     }
 
@@ -64,7 +61,7 @@ impl Peer {
             subject: SUBJECT,
             port: settings::PORT,
         };
-        while self.socket.receive(&mut self.buffer).is_some() {}
+        while self.socket.receive().is_some() {}
         Conversation { peer: self, addresses, sent: VecDeque::new() }
     }
 }
@@ -75,25 +72,28 @@ impl Conversation<'_> {
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
-        self.peer.socket.send(frame);
+        // A frame that the interface does not take is lost, as frames are; the script will say so.
+        self.peer.socket.send(frame).ok();
     }
 
     /// Takes in what has arrived, and says where the peer is to who asks.
     pub(crate) fn collect(&mut self) {
-        while let Some(len) = self.peer.socket.receive(&mut self.peer.buffer) {
-            let frame = &mut self.peer.buffer[..len];
-            if let Some(answer) = neighbour::answer(frame, &self.addresses) {
-                self.peer.socket.send(&answer);
-            } else if is_for(frame, self.addresses.peer) {
-                complete_checksum(frame);
-                self.sent.push_back((self.peer.clock.now(), frame.to_vec()));
+        while let Some(Received { mut frame, age }) = self.peer.socket.receive() {
+            if let Some(answer) = neighbour::answer(&frame, &self.addresses) {
+                self.send(&answer);
+            } else if is_for(&frame, self.addresses.peer) {
+                complete_checksum(&mut frame);
+                let at = self.now().micros().saturating_sub(age.as_micros() as u64);
+                self.sent.push_back((Instant::from_micros(at), frame));
             }
         }
     }
 
     /// Waits for a frame for a short time.
     pub(crate) fn wait(&self, milliseconds: i32) {
-        crate::packet::wait_readable(&[&self.peer.socket], milliseconds);
+        let mut polled = libc::pollfd { fd: self.peer.socket.fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure, valid for the length of the call.
+        unsafe { libc::poll(&raw mut polled, 1, milliseconds) };
     }
 
     pub(crate) fn has_sent(&self) -> bool {
@@ -134,10 +134,4 @@ fn interface_mac(interface: &str) -> Result<Mac> {
         *byte = u8::from_str_radix(pair, 16)?;
     }
     Ok(Mac(bytes))
-}
-
-/// Sets a kernel parameter of the calling thread's namespace.
-pub(crate) fn sysctl(name: &str, value: &str) -> Result<()> {
-    let path = format!("/proc/sys/net/ipv4/{name}");
-    fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))
 }

@@ -10,7 +10,7 @@ use protocol::ipv4::{PROTOCOL_ICMP, PROTOCOL_TCP};
 use protocol::ipv6::{self, NEXT_ICMP};
 use protocol::tcp;
 
-use super::{arp, icmp, path_mtu};
+use super::{arp, icmp};
 use crate::app::{App, EndReason};
 use crate::input::After;
 use crate::recovery;
@@ -145,7 +145,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             icmp::Verdict::Error(error) => {
                 let local = self.env.config.local(error.src);
                 let key = local.map(|local| Key::new(local, error.src_port, error.dst, error.dst_port));
-                match key.and_then(|key| self.connections.find(key).or_else(|| self.flow_of(key))) {
+                match key.and_then(|key| self.connections.find(key)) {
                     Some(slot) => self.icmp_error(app, slot, &error),
                     None => self.env.counters.icmp_ignored += 1,
                 }
@@ -186,7 +186,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         let version = tcb.key.version();
         let options = if tcb.flags.has(Flags::TIMESTAMPS) { tcp::TIMESTAMPS_LEN } else { 0 };
         let mss = mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN + options);
-        if mtu < path_mtu::mtu_min(version) || mss >= usize::from(tcb.mss) {
+        if mtu < icmp_error::mtu_min(version) || mss >= usize::from(tcb.mss) {
             env.counters.icmp_ignored += 1;
             return;
         }
@@ -195,16 +195,6 @@ impl<F: Frame, A: App> Stack<F, A> {
         tcb.mss = mss as u16;
         recovery::too_big(env, connection);
         env.mark(slot, connection);
-    }
-
-    /// The connection of a flow of the firmware, which no table finds by its name: such messages
-    /// are rare, and made to stay so.
-    #[cold]
-    fn flow_of(&mut self, key: Key) -> Option<u32> {
-        if !self.env.channel.is_used() || !self.env.may_search() {
-            return None;
-        }
-        self.connections.search(key)
     }
 
     /// Connections that wait for a neighbour may go on.
