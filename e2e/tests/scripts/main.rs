@@ -16,7 +16,8 @@ use e2e::lab::{Lab, SERVER_INTERFACE, Side, run as run_command};
 use linux::Linux;
 use netcore::Duration;
 use ours::Ours;
-use peer::{PREFIX_LEN, Peer, SUBJECT};
+use peer::{Peer, SUBJECT};
+use sim::script::settings::PREFIX_LEN;
 use sim::script::{Script, SubjectKind, run};
 
 /// Scripts that wait longer than this are played on virtual time only.

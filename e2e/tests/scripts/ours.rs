@@ -19,7 +19,7 @@ use sim::script::{Script, Subject, SubjectKind};
 use sim::trace::Trace;
 use stack::{ConnectionId, EndReason};
 
-use crate::peer::{Conversation, PREFIX_LEN};
+use crate::peer::Conversation;
 
 /// How late something may be on a busy machine.
 pub(crate) const LATE: Duration = Duration::from_millis(2_000);
@@ -80,8 +80,7 @@ impl<'a> Ours<'a> {
         device: &'a mut DevicePort,
         peer: Conversation<'a>,
     ) -> Result<Self, String> {
-        let mut config = machine_config(kind, script, peer.addresses.subject_mac, peer.addresses.subject)?;
-        config.stack.prefix_len = PREFIX_LEN;
+        let config = machine_config(kind, script, peer.addresses.subject_mac, peer.addresses.subject)?;
         let pool = device.pool();
         let mut leftovers = FrameQueue::with_capacity(64);
         while device.receive(&mut leftovers, 64) > 0 {

@@ -17,8 +17,6 @@ use sim::script::settings;
 
 /// The subject's address.
 pub(crate) const SUBJECT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-/// Both sides' network.
-pub(crate) const PREFIX_LEN: u8 = 16;
 
 /// The peer of all scripts in one laboratory. Each run gets an address of its own, so that
 /// nothing of the run before it (TIME_WAIT, cookies, path MTU) is in its way.
@@ -118,9 +116,10 @@ fn complete_checksum(frame: &mut [u8]) {
         return;
     }
     let segment = &mut frame[ethernet::HEADER_LEN..][ip.header_len..ip.total_len];
-    let complete = tcp::verify_checksum(ip.src, ip.dst, segment, false);
-    if !complete && tcp::verify_checksum(ip.src, ip.dst, segment, true) {
-        tcp::fill_checksum(ip.src, ip.dst, segment);
+    let (src, dst) = (ip.src.into(), ip.dst.into());
+    let complete = tcp::verify_checksum(src, dst, segment, false);
+    if !complete && tcp::verify_checksum(src, dst, segment, true) {
+        tcp::fill_checksum(src, dst, segment);
     }
 }
 

@@ -12,6 +12,8 @@ use crate::machine::MachineConfig;
 
 /// TCP port that the application listens on.
 pub const PORT: u16 = 6379;
+/// Length of the prefix that peer and subject share.
+pub const PREFIX_LEN: u8 = 16;
 
 /// Firmware and stack as the script wants them, with these addresses.
 ///
@@ -25,7 +27,7 @@ pub fn machine_config(
 ) -> Result<MachineConfig, String> {
     let mut config = MachineConfig {
         firmware: nicfw::Config::new(mac),
-        stack: stack::Config::new(mac, address, 24),
+        stack: stack::Config::new(mac, address, PREFIX_LEN),
         ring_frames: 256,
         port: PORT,
         accept: AcceptPolicy::Deferred,
