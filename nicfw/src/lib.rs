@@ -41,6 +41,7 @@ mod setup;
 mod steer;
 mod teardown;
 mod time_wait;
+mod view;
 
 pub use config::{Config, Offload, UnknownOffload};
 pub use counters::{Counters, Event};

@@ -17,9 +17,11 @@ extern crate alloc;
 pub mod app;
 mod channel;
 mod config;
+mod cookies;
 mod counters;
 mod ecn;
 mod env;
+mod held;
 mod input;
 mod ip;
 mod listen;
@@ -36,6 +38,7 @@ mod tcb;
 mod tests;
 mod time_wait;
 mod timers;
+mod view;
 
 pub use app::{App, ConnectionId, EndReason, Next, Output};
 pub use channel::ChannelState;
@@ -43,5 +46,6 @@ pub use config::{ADDRESSES_MAX, Config, CongestionControl, EcnPolicy, Network, O
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;
-pub use round::{ConnectError, Stack, Work};
+pub use round::{ConnectError, Memory, Stack, Work};
 pub use state::{Gauges, State};
+pub use view::ConnectionView;

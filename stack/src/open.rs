@@ -6,16 +6,18 @@ use core::net::SocketAddr;
 use netcore::{Frame, Instant};
 use protocol::ethernet::Mac;
 use protocol::ip::Address;
-use protocol::tcp::{self, SeqNumber, Timestamps};
+use protocol::tcp::{self, Options, SeqNumber, Timestamps};
 
 use crate::app::{App, ConnectionId, EndReason};
 use crate::config::Config;
+use crate::cookies;
 use crate::env::{Bare, Control};
 use crate::input::{self, Segment};
 use crate::ip::neighbour;
 use crate::round::{ConnectError, Stack, mark_new};
 use crate::state::State;
 use crate::tcb::{Flags, Key, Opening, Path};
+use crate::time_wait::Kind;
 
 /// First and last local port of active opens (RFC 6056 §3.2: the dynamic range).
 const LOCAL_PORTS: core::ops::RangeInclusive<u16> = 49_152..=65_535;
@@ -87,7 +89,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
         };
-        let Some(slot) = self.connections.open(&opening, &env.config, &mut env.gauges) else {
+        let Some(slot) = self.connections.open(&opening, env) else {
             return Err(ConnectError::TooMany(env.config.connections_max));
         };
         self.connections.publish(slot);
@@ -108,12 +110,26 @@ impl<F: Frame, A: App> Stack<F, A> {
     }
 
     /// A segment that no connection is there for.
-    pub(crate) fn without_connection(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
+    pub(crate) fn without_connection(
+        &mut self,
+        app: &mut A,
+        key: Key,
+        segment: &Segment,
+        payload: &[u8],
+        mac: Mac,
+    ) {
+        let listens = self.listeners.listens(key.local_port());
+        if listens
+            && self.env.cookies.in_use(self.env.now)
+            && self.ends_cookie_handshake(app, key, segment, payload, mac)
+        {
+            return;
+        }
+        let len = payload.len() as u32;
         if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, len, mac) {
             return;
         }
         let flags = segment.header.flags;
-        let listens = self.listeners.listens(key.local_port());
         if !listens || flags.any(tcp::Flags::RST | tcp::Flags::ACK) {
             self.refuse(key, segment, len, mac);
         } else if flags.has(tcp::Flags::SYN) && !flags.has(tcp::Flags::FIN) {
@@ -125,15 +141,25 @@ impl<F: Frame, A: App> Stack<F, A> {
         }
     }
 
-    /// RFC 9293 §3.10.7.2: a SYN for a listener.
+    /// RFC 9293 §3.10.7.2: a SYN for a listener. A connection of the same name that is still
+    /// remembered may be followed by a new one.
     fn syn_arrived(&mut self, key: Key, segment: &Segment, mac: Mac) {
         let env = &mut self.env;
-        if env.gauges.half_open() as usize >= env.config.backlog_max {
-            env.counters.syn_backlog_full += 1;
-            return;
+        let remembered = env.time_wait.find(key).copied();
+        let before = cookies::before(remembered.as_ref());
+        if env.gauges.half_open() as usize >= env.config.half_open_max() {
+            return env.answer_with_cookie(key, segment, mac, before);
+        }
+        if let Some(entry) = remembered {
+            env.time_wait.remove(key);
+            env.counters.time_wait_reused += u64::from(entry.kind == Kind::TimeWait);
         }
         let tuple = key.tuple(&env.config);
-        let iss = env.isn.isn(&tuple, env.now);
+        let iss = if env.cookies.in_use(env.now) {
+            env.cookies.iss(env.now, &tuple, before, segment)
+        } else {
+            env.isn.isn(&tuple, env.now)
+        };
         let opening = Opening {
             key,
             path: Path::Wire(mac),
@@ -142,7 +168,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
         };
-        let Some(slot) = self.connections.open(&opening, &env.config, &mut env.gauges) else {
+        let Some(slot) = self.connections.open(&opening, env) else {
             env.counters.connections_full += 1;
             return self.refuse(key, segment, 0, mac);
         };
@@ -156,7 +182,7 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// RFC 9293 §3.10.7.1: whatever comes for no connection is answered with a RST that fits,
     /// except a RST.
-    fn refuse(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
+    pub(crate) fn refuse(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
         let env = &mut self.env;
         env.counters.closed_port += 1;
         let header = &segment.header;
@@ -171,7 +197,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             (SeqNumber(0), header.seq + len + syn_fin, tcp::Flags::RST | tcp::Flags::ACK)
         };
         env.counters.resets_sent += 1;
-        env.send_bare(Bare { mac, key, seq, ack, flags, window: 0, timestamps: None });
+        env.send_bare(Bare { mac, key, seq, ack, flags, window: 0, options: Options::default() });
     }
 
     /// Our part is done: the name goes to the TIME_WAIT table, the connection is over.
@@ -182,7 +208,8 @@ impl<F: Frame, A: App> Stack<F, A> {
             let env = &mut self.env;
             let timestamps = tcb.flags.has(Flags::TIMESTAMPS).then_some((tcb.ts_recent, tcb.ts_offset));
             let numbers = (tcb.snd_nxt, tcb.rcv_nxt);
-            let evicted = env.time_wait.insert(env.now, tcb.key, numbers, tcb.rcv_scale, timestamps);
+            let evicted =
+                env.time_wait.insert(env.now, Kind::TimeWait, tcb.key, numbers, tcb.rcv_scale, timestamps);
             env.counters.time_wait_entered += 1;
             env.counters.time_wait_evicted += u64::from(evicted);
             if tcb.flags.has(Flags::ACK_NOW) {
@@ -193,16 +220,19 @@ impl<F: Frame, A: App> Stack<F, A> {
                     ack: tcb.rcv_nxt,
                     flags: tcp::Flags::ACK,
                     window: whole_window(&env.config, tcb.rcv_scale),
-                    timestamps: timestamps
-                        .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
+                    options: Options {
+                        timestamps: timestamps
+                            .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
+                        ..Options::default()
+                    },
                 });
             }
         }
         self.end_without_telling(app, slot, EndReason::Closed);
     }
 
-    /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the name is free now and the segment should
-    /// be looked at as if it had been.
+    /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the segment should be looked at as if the name
+    /// were free.
     fn in_time_wait(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) -> bool {
         let env = &mut self.env;
         let Some(entry) = env.time_wait.find(key).copied() else { return false };
@@ -214,10 +244,12 @@ impl<F: Frame, A: App> Stack<F, A> {
         if header.flags.has(tcp::Flags::SYN) && !header.flags.has(tcp::Flags::ACK) {
             let listens = self.listeners.listens(key.local_port());
             if listens && entry.may_be_reused_by(header, &segment.options) {
-                env.time_wait.remove(key);
-                env.counters.time_wait_reused += 1;
                 return false;
             }
+        }
+        if entry.kind == Kind::Spent {
+            // This one waits for nothing.
+            return false;
         }
         let bare = len == 0 && !header.flags.any(tcp::Flags::SYN | tcp::Flags::FIN);
         if header.flags.has(tcp::Flags::FIN) && header.seq + len + 1 == entry.rcv_nxt {
@@ -241,7 +273,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             flags: tcp::Flags::ACK,
             // RFC 9293 §3.8.6 SHLD-14: not smaller than what was said before.
             window: whole_window(&env.config, entry.rcv_scale),
-            timestamps,
+            options: Options { timestamps, ..Options::default() },
         });
         true
     }
