@@ -119,7 +119,8 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
     /// with nobody stalled and nobody waiting for room or frames.
     pub fn is_calm(&self) -> bool {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= self.now);
-        let core = |core: &Core<A>| core.stalled_until > self.now || due(core.stack.next_deadline());
+        let core =
+            |core: &Core<P::Frame, A>| core.stalled_until > self.now || due(core.stack.next_deadline());
         self.nic_stalled_until <= self.now
             && !due(self.firmware.next_deadline())
             && !self.cores.iter().any(core)

@@ -66,8 +66,8 @@ pub fn build(error: &IcmpError, origin: &Origin, addresses: &Addresses) -> Vec<u
     let route = Route {
         src_mac: addresses.peer_mac,
         dst_mac: addresses.subject_mac,
-        src: addresses.peer,
-        dst: addresses.subject,
+        src: addresses.peer.into(),
+        dst: addresses.subject.into(),
     };
     let sent = segment::build_sent(&error.quoted, origin, addresses);
     let quoted = &sent[ethernet::HEADER_LEN..TCP_AT + QUOTED_BYTES];

@@ -156,8 +156,8 @@ pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u
     let route = Route {
         src_mac: addresses.peer_mac,
         dst_mac: addresses.subject_mac,
-        src: addresses.peer,
-        dst: addresses.subject,
+        src: addresses.peer.into(),
+        dst: addresses.subject.into(),
     };
     let bytes = segment.options.as_ref().map_or(&[][..], |list| &list.bytes);
     let mut frame = tcp_frame_with(&route, &header, &options, bytes, &payload);
@@ -186,8 +186,8 @@ pub fn build_sent(segment: &Segment, origin: &Origin, addresses: &Addresses) -> 
     let route = Route {
         src_mac: addresses.subject_mac,
         dst_mac: addresses.peer_mac,
-        src: addresses.subject,
-        dst: addresses.peer,
+        src: addresses.subject.into(),
+        dst: addresses.peer.into(),
     };
     tcp_frame(&route, &header, &Options::default(), &segment.payload())
 }

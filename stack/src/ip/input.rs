@@ -193,7 +193,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         env.counters.icmp_mtu_lowered += 1;
         env.path_mtus.lower(tcb.key.remote_addr(), mtu, env.now);
         tcb.mss = mss as u16;
-        recovery::too_big(env, connection);
+        recovery::path_narrowed(connection, &env.config);
         env.mark(slot, connection);
     }
 
