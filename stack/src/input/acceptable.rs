@@ -81,7 +81,7 @@ pub(super) fn check<'a, F: Frame, S>(
         // The right edge itself is where the peer's next segment would begin that has filled the
         // window and lost some of it; its acknowledgments count. A RST there may be a guess.
         (0, _) => starts_inside || (header.seq == tcb.rcv_right && !is_reset),
-        // A closed window still lets acknowledgments and resets in (MUST-66).
+        // RFC 9293 §3.4 MUST-66: a closed window lets acknowledgments, resets and urgent pointers in.
         (_, 0) => header.seq == tcb.rcv_nxt,
         (len, _) => starts_inside || (header.seq + (len - 1)).in_window(tcb.rcv_nxt, wnd),
     };
