@@ -299,7 +299,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         } else if !env.may_challenge() {
             return true;
         }
-        let timestamps = entry.timestamps.then(|| Timestamps {
+        let timestamps = entry.timestamps().then(|| Timestamps {
             value: (env.now.millis() as u32).wrapping_add(entry.ts_offset),
             echo: entry.ts_recent,
         });
@@ -310,7 +310,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             ack: entry.rcv_nxt,
             flags: tcp::Flags::ACK,
             // RFC 9293 §3.8.6 SHLD-14: not smaller than what was said before.
-            window: whole_window(&env.config, entry.rcv_scale),
+            window: whole_window(&env.config, entry.rcv_scale()),
             options: Options { timestamps, ..Options::default() },
         });
         true
