@@ -55,6 +55,7 @@ events! {
     WaitingTimedOut "waiting_timed_out" "Flows that the host never heard of, given up because probes had no answer."
     WaitingClosed "waiting_closed" "Flows that the peer closed before it sent data; the host never heard of them."
     Unacceptable "unacceptable" "Segments dropped because they lay outside the window or failed PAWS."
+    TimestampMissing "timestamp_missing" "Segments dropped because they lacked the timestamps that were agreed on."
     EstablishedSent "established_sent" "Connections announced to the host."
     EstablishedDelayed "established_delayed" "Announcements put off because the host's queue was full."
     SegmentToHost "segment_to_host" "Segments handed to the host."

@@ -196,7 +196,8 @@ impl<F: Frame> Firmware<F> {
         if segment.has(Flags::RST) {
             return self.reset_received(slot, segment, Some(frame), pool);
         }
-        if segment.has(Flags::SYN) || (segment.has(Flags::ACK) && segment.tcp.ack != self.flows[slot].snd_nxt)
+        if segment.has(Flags::SYN)
+            || (segment.has(Flags::ACK) && !self.ack_is_possible(slot, segment.tcp.ack))
         {
             return self.challenge(slot, Some(frame), pool);
         }
@@ -221,17 +222,22 @@ impl<F: Frame> Firmware<F> {
         let (seq, data_len) = (segment.tcp.seq, segment.data_len());
         let flow = self.flows[slot];
         let timestamps = segment.options(frame.bytes()).timestamps;
+        if self.lacks_timestamps(slot, timestamps) {
+            return self.counters.add(Event::TimestampMissing);
+        }
         let starts_in_window = seq.in_window(flow.rcv_nxt, flow.rcv_wnd.max(1));
         let ends_in_window =
             data_len > 0 && (segment.data_end() - 1).in_window(flow.rcv_nxt, flow.rcv_wnd.max(1));
         if !self.passes_paws(slot, timestamps) || !(starts_in_window || ends_in_window) {
             // A keep-alive too: its answer is this ACK.
             self.counters.add(Event::Unacceptable);
-            return self.send_ack(slot, Some(frame), pool);
+            return self.acknowledge_unacceptable(slot, segment, frame, pool);
         }
         let flow = &mut self.flows[slot];
         flow.remote_mac = segment.src_mac;
-        flow.snd_wnd = u32::from(segment.tcp.window) << flow.snd_scale;
+        if segment.tcp.ack == flow.snd_nxt {
+            flow.snd_wnd = u32::from(segment.tcp.window) << flow.snd_scale;
+        }
         if let Some(timestamps) = timestamps
             && seq.before_eq(flow.rcv_nxt)
         {
@@ -267,6 +273,35 @@ impl<F: Frame> Firmware<F> {
         self.counters.add(Event::WaitingProbed);
         self.timers.insert(slot, self.now + self.config.waiting_probe_interval);
         self.send_for(slot, Flags::ACK, before_all, None, pool);
+    }
+
+    /// True for a segment without the timestamps that were agreed on (RFC 7323 §3.2: dropped).
+    #[inline]
+    pub(crate) fn lacks_timestamps(&self, slot: u32, timestamps: Option<Timestamps>) -> bool {
+        timestamps.is_none() && self.flows[slot].flags.has(FlowFlags::TIMESTAMPS)
+    }
+
+    /// RFC 5961 §5.2: whether an honest peer may acknowledge this. The largest window that it has
+    /// announced is not kept; the largest that it could have stands for it.
+    pub(crate) fn ack_is_possible(&self, slot: u32, ack: SeqNumber) -> bool {
+        let flow = &self.flows[slot];
+        !ack.after(flow.snd_nxt)
+            && (!ack.before(flow.snd_una) || flow.snd_una.distance_from(ack) <= 0xffff << flow.snd_scale)
+    }
+
+    /// RFC 9293 §3.10.7.4 (first): what is unacceptable is answered with an ACK. Empty segments
+    /// only now and then, or two hosts that disagree would answer each other for ever.
+    pub(crate) fn acknowledge_unacceptable<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        if segment.data_len() == 0 && !segment.has(Flags::FIN) {
+            return self.challenge(slot, Some(frame), pool);
+        }
+        self.send_ack(slot, Some(frame), pool);
     }
 
     /// True unless the segment is older than what has been seen (RFC 7323 §5.3).

@@ -107,10 +107,12 @@ impl<F: Frame> Firmware<F> {
         frame: F,
         pool: &mut P,
     ) {
-        if let Some(timestamps) = segment.options(frame.bytes()).timestamps {
-            if !self.passes_paws(slot, Some(timestamps)) {
-                return self.segment_to_host(slot, segment, frame);
-            }
+        let timestamps = segment.options(frame.bytes()).timestamps;
+        if self.lacks_timestamps(slot, timestamps) || !self.passes_paws(slot, timestamps) {
+            // The host answers as it has to.
+            return self.segment_to_host(slot, segment, frame);
+        }
+        if let Some(timestamps) = timestamps {
             self.flows[slot].ts_recent = timestamps.value;
         }
         self.counters.add(Event::PassiveClose);

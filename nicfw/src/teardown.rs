@@ -125,6 +125,9 @@ impl<F: Frame> Firmware<F> {
     ) {
         let timestamps = segment.options(frame.bytes()).timestamps;
         let is_rst = segment.has(Flags::RST);
+        if !is_rst && self.lacks_timestamps(slot, timestamps) {
+            return self.counters.add(Event::TimestampMissing);
+        }
         if !self.is_acceptable(slot, segment) || (!is_rst && !self.passes_paws(slot, timestamps)) {
             self.counters.add(if is_rst { Event::ResetIgnored } else { Event::Unacceptable });
             if is_rst {
@@ -136,7 +139,7 @@ impl<F: Frame> Firmware<F> {
                 self.counters.add(Event::Retransmitted);
                 return self.transmit(slot, true, pool);
             }
-            return self.send_ack(slot, Some(frame), pool);
+            return self.acknowledge_unacceptable(slot, segment, frame, pool);
         }
         if is_rst {
             return self.reset_received(slot, segment, Some(frame), pool);
@@ -144,11 +147,12 @@ impl<F: Frame> Firmware<F> {
         if segment.has(Flags::SYN) {
             return self.challenge(slot, Some(frame), pool);
         }
-        if !segment.has(Flags::ACK) || segment.tcp.ack.after(self.flows[slot].snd_nxt) {
+        if !segment.has(Flags::ACK) {
+            return self.counters.add(Event::Unacceptable);
+        }
+        if !self.ack_is_possible(slot, segment.tcp.ack) {
             self.counters.add(Event::Unacceptable);
-            return if segment.has(Flags::ACK) {
-                self.send_ack(slot, Some(frame), pool)
-            };
+            return self.challenge(slot, Some(frame), pool);
         }
         let flow = &mut self.flows[slot];
         flow.remote_mac = segment.src_mac;

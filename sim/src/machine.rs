@@ -2,11 +2,11 @@
 
 use netcore::ring::{self, RingPort};
 use netcore::rng::SeededRng;
-use netcore::{Instant, Port};
+use netcore::{Frame, FramePool, Instant, Port};
 use nicfw::Firmware;
 use stack::{AcceptPolicy, App, Gauges, Stack};
 
-use crate::frame::{Pool, SimFrame};
+use crate::frame::Pool;
 use crate::trace::{Tap, Trace};
 
 /// What a [`Machine`] is made from.
@@ -24,30 +24,30 @@ pub struct MachineConfig {
     pub accept: AcceptPolicy,
 }
 
-/// A machine with applications `A` behind a wire `W`.
-pub struct Machine<W, A: App> {
+/// A machine with applications `A` behind a wire `W`, with frames from `P`.
+pub struct Machine<W, A: App, P: FramePool = Pool> {
     config: MachineConfig,
     rng: SeededRng,
-    pool: Pool,
+    pool: P,
     wire: W,
-    firmware: Firmware<SimFrame>,
-    nic_rings: Vec<Tap<RingPort<SimFrame>>>,
-    cores: Vec<Core<A>>,
+    firmware: Firmware<P::Frame>,
+    nic_rings: Vec<Tap<RingPort<P::Frame>>>,
+    cores: Vec<Core<P::Frame, A>>,
     now: Instant,
     /// The firmware does nothing until then.
     nic_stalled_until: Instant,
     trace: Trace,
 }
 
-struct Core<A: App> {
-    stack: Stack<SimFrame, A>,
+struct Core<F: Frame, A: App> {
+    stack: Stack<F, A>,
     app: A,
-    ring: Tap<RingPort<SimFrame>>,
+    ring: Tap<RingPort<F>>,
     /// It does nothing until then.
     stalled_until: Instant,
 }
 
-impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
+impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
     /// `apps`: one per core. `pool`: for firmware and host.
     ///
     /// # Panics
@@ -56,7 +56,7 @@ impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
         config: MachineConfig,
         apps: Vec<A>,
         wire: W,
-        pool: Pool,
+        pool: P,
         mut rng: SeededRng,
         trace: Trace,
     ) -> Self {
@@ -119,7 +119,8 @@ impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
     /// with nobody stalled and nobody waiting for room or frames.
     pub fn is_calm(&self) -> bool {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= self.now);
-        let core = |core: &Core<A>| core.stalled_until > self.now || due(core.stack.next_deadline());
+        let core =
+            |core: &Core<P::Frame, A>| core.stalled_until > self.now || due(core.stack.next_deadline());
         self.nic_stalled_until <= self.now
             && !due(self.firmware.next_deadline())
             && !self.cores.iter().any(core)
@@ -154,12 +155,12 @@ impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
     }
 
     /// The firmware.
-    pub fn firmware(&self) -> &Firmware<SimFrame> {
+    pub fn firmware(&self) -> &Firmware<P::Frame> {
         &self.firmware
     }
 
     /// The stack of a core.
-    pub fn stack(&mut self, core: usize) -> &mut Stack<SimFrame, A> {
+    pub fn stack(&mut self, core: usize) -> &mut Stack<P::Frame, A> {
         &mut self.cores[core].stack
     }
 
@@ -189,7 +190,7 @@ impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
     }
 }
 
-fn start_stack<A: App>(config: &MachineConfig, rng: &mut SeededRng) -> Stack<SimFrame, A> {
+fn start_stack<F: Frame, A: App>(config: &MachineConfig, rng: &mut SeededRng) -> Stack<F, A> {
     let mut stack = Stack::new(config.stack.clone(), rng);
     stack.listen(config.port, config.accept).expect("a fresh stack has room for a listener");
     stack

@@ -25,11 +25,27 @@ pub struct Route {
 
 /// A frame with this segment and right checksums.
 pub fn tcp_frame(route: &Route, header: &tcp::Header, options: &Options, payload: &[u8]) -> Vec<u8> {
-    let tcp_len = tcp::HEADER_LEN + options.emitted_len() + payload.len();
+    tcp_frame_with(route, header, options, &[], payload)
+}
+
+/// The same with bytes behind the options, as they are; end-of-list fills the last word up.
+/// Panics when they are too many for a header.
+pub fn tcp_frame_with(
+    route: &Route,
+    header: &tcp::Header,
+    options: &Options,
+    more_options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
+    let options_len = options.emitted_len() + more_options.len().next_multiple_of(4);
+    assert!(tcp::HEADER_LEN + options_len <= tcp::HEADER_LEN_MAX, "{options_len} bytes of options");
+    let tcp_len = tcp::HEADER_LEN + options_len + payload.len();
     let mut frame = packet_frame(route, ipv4::PROTOCOL_TCP, tcp_len);
     let tcp_at = frame.len() - tcp_len;
-    let header_len = header.emit(options, &mut frame[tcp_at..]);
-    frame[tcp_at + header_len..].copy_from_slice(payload);
+    let more_at = tcp_at + header.emit(options, &mut frame[tcp_at..]);
+    frame[more_at..more_at + more_options.len()].copy_from_slice(more_options);
+    frame[tcp_at + 12] = ((tcp::HEADER_LEN + options_len) as u8 / 4) << 4;
+    frame[tcp_at + tcp::HEADER_LEN + options_len..].copy_from_slice(payload);
     tcp::fill_checksum(route.src, route.dst, &mut frame[tcp_at..]);
     frame
 }

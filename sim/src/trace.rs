@@ -9,7 +9,6 @@ use netcore::Instant;
 use netcore::port::{Capabilities, FrameQueue, Port};
 
 use crate::decode::Decoder;
-use crate::frame::SimFrame;
 use crate::pcap::PcapWriter;
 use crate::wire::Fate;
 
@@ -173,32 +172,32 @@ fn hash_of(hash: u64, bytes: &[u8]) -> u64 {
 }
 
 /// A port around a port that notes everything sent through it.
-pub struct Tap<P> {
+pub struct Tap<P: Port> {
     inner: P,
     name: &'static str,
     trace: Trace,
-    one: FrameQueue<SimFrame>,
+    one: FrameQueue<P::Frame>,
 }
 
-impl<P: Port<Frame = SimFrame>> Tap<P> {
+impl<P: Port> Tap<P> {
     /// `name`: who sends.
     pub fn new(inner: P, name: &'static str, trace: Trace) -> Self {
         Self { inner, name, trace, one: FrameQueue::with_capacity(1) }
     }
 }
 
-impl<P: Port<Frame = SimFrame>> Port for Tap<P> {
-    type Frame = SimFrame;
+impl<P: Port> Port for Tap<P> {
+    type Frame = P::Frame;
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
 
-    fn receive(&mut self, into: &mut FrameQueue<SimFrame>, max: usize) -> usize {
+    fn receive(&mut self, into: &mut FrameQueue<P::Frame>, max: usize) -> usize {
         self.inner.receive(into, max)
     }
 
-    fn send(&mut self, from: &mut FrameQueue<SimFrame>) -> usize {
+    fn send(&mut self, from: &mut FrameQueue<P::Frame>) -> usize {
         let mut count = 0;
         while let Some(frame) = from.pop() {
             // What the inner port did not take stays in `one` and goes back to the front.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sim::script::virtual_host::VirtualHost;
-use sim::script::{Script, run};
+use sim::script::{Script, SubjectKind, run};
 
 fn scripts() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
@@ -19,7 +19,7 @@ fn scripts() -> Vec<PathBuf> {
 
 #[test]
 fn every_script_plays() {
-    let wanted = std::env::args().skip_while(|arg| arg != "--").nth(1);
+    let wanted = std::env::var("SCRIPT").ok();
     let (mut played, mut failures) = (0, Vec::new());
     for path in scripts() {
         let name = format!(
@@ -38,7 +38,7 @@ fn every_script_plays() {
                 continue;
             }
         };
-        for &kind in &script.subjects {
+        for &kind in script.subjects.iter().filter(|&&kind| kind != SubjectKind::Linux) {
             played += 1;
             let outcome = VirtualHost::new(kind, &script).and_then(|mut host| run(&script, &mut host));
             if let Err(error) = outcome {

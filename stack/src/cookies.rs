@@ -131,7 +131,7 @@ impl<F: Frame> Env<F> {
         let on_wire = matches!(tcb.path, Path::Wire(_));
         if opened_by_peer && on_wire && self.time_wait.find(tcb.key).is_none() {
             let numbers = (tcb.snd_nxt, tcb.rcv_nxt);
-            let evicted = self.time_wait.insert(self.now, Kind::Spent, tcb.key, numbers, None);
+            let evicted = self.time_wait.insert(self.now, Kind::Spent, tcb.key, numbers, tcb.rcv_scale, None);
             self.counters.time_wait_evicted += u64::from(evicted);
         }
     }

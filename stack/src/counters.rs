@@ -46,6 +46,7 @@ counters! {
     connections_unread: "Connections that were closed before all of their input was read",
     connections_refused: "Active opens that the peer refused, or whose peer has no neighbour entry",
     connections_full: "Connections refused because the table is full",
+    listen_unusable: "Segments for a listener that neither open a connection nor belong to one",
     cookies_sent: "SYNs answered with a cookie because too many connections are half-open",
     cookies_accepted: "Connections opened by a cookie that came back",
     cookies_later: "Segments behind the first one of a handshake with a cookie, which is missing",

@@ -9,6 +9,7 @@ use protocol::ip::Address;
 use protocol::tcp::{self, Options, SeqNumber, Timestamps};
 
 use crate::app::{App, ConnectionId, EndReason};
+use crate::config::Config;
 use crate::cookies;
 use crate::env::{Bare, Control};
 use crate::input::{self, Segment};
@@ -157,15 +158,19 @@ impl<F: Frame, A: App> Stack<F, A> {
         {
             return;
         }
-        if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, mac) {
+        let len = payload.len() as u32;
+        if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, len, mac) {
             return;
         }
         let flags = segment.header.flags;
-        let opens = flags.has(tcp::Flags::SYN) && !flags.any(tcp::Flags::RST | tcp::Flags::ACK);
-        if opens && listens {
+        if !listens || flags.any(tcp::Flags::RST | tcp::Flags::ACK) {
+            self.refuse(key, segment, len, mac);
+        } else if flags.has(tcp::Flags::SYN) && !flags.has(tcp::Flags::FIN) {
             self.syn_arrived(key, segment, mac);
         } else {
-            self.refuse(key, segment, payload.len() as u32, mac);
+            // RFC 9293 §3.10.7.2 (fourth): without RST, ACK and SYN it is dropped. Who opens and
+            // closes in one segment is no client.
+            self.env.counters.listen_unusable += 1;
         }
     }
 
@@ -240,13 +245,9 @@ impl<F: Frame, A: App> Stack<F, A> {
         if let Path::Wire(mac) = tcb.path {
             let env = &mut self.env;
             let timestamps = tcb.flags.has(Flags::TIMESTAMPS).then_some((tcb.ts_recent, tcb.ts_offset));
-            let evicted = env.time_wait.insert(
-                env.now,
-                Kind::TimeWait,
-                tcb.key,
-                (tcb.snd_nxt, tcb.rcv_nxt),
-                timestamps,
-            );
+            let numbers = (tcb.snd_nxt, tcb.rcv_nxt);
+            let evicted =
+                env.time_wait.insert(env.now, Kind::TimeWait, tcb.key, numbers, tcb.rcv_scale, timestamps);
             env.counters.time_wait_entered += 1;
             env.counters.time_wait_evicted += u64::from(evicted);
             if tcb.flags.has(Flags::ACK_NOW) {
@@ -256,7 +257,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                     seq: tcb.snd_nxt,
                     ack: tcb.rcv_nxt,
                     flags: tcp::Flags::ACK,
-                    window: (env.config.receive_window >> tcb.rcv_scale).min(0xffff) as u16,
+                    window: whole_window(&env.config, tcb.rcv_scale),
                     options: Options {
                         timestamps: timestamps
                             .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
@@ -270,7 +271,7 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the segment should be looked at as if the name
     /// were free.
-    fn in_time_wait(&mut self, key: Key, segment: &Segment, mac: Mac) -> bool {
+    fn in_time_wait(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) -> bool {
         let env = &mut self.env;
         let Some(entry) = env.time_wait.find(key).copied() else { return false };
         let header = &segment.header;
@@ -288,16 +289,17 @@ impl<F: Frame, A: App> Stack<F, A> {
             // This one waits for nothing.
             return false;
         }
-        if header.flags.has(tcp::Flags::FIN) && header.seq.before(entry.rcv_nxt) {
-            // RFC 9293 §3.10.7.4: a FIN again starts the wait anew.
+        let bare = len == 0 && !header.flags.any(tcp::Flags::SYN | tcp::Flags::FIN);
+        if header.flags.has(tcp::Flags::FIN) && header.seq + len + 1 == entry.rcv_nxt {
+            // RFC 9293 §3.10.7.4: the peer's FIN again starts the wait anew.
             env.time_wait.restart(key, env.now);
-        } else if header.seq == entry.rcv_nxt && !header.flags.any(tcp::Flags::SYN | tcp::Flags::FIN) {
+        } else if bare && header.seq == entry.rcv_nxt {
             // The last ACK of a simultaneous close, and the like.
             return true;
         } else if !env.may_challenge() {
             return true;
         }
-        let timestamps = entry.timestamps.then(|| Timestamps {
+        let timestamps = entry.timestamps().then(|| Timestamps {
             value: (env.now.millis() as u32).wrapping_add(entry.ts_offset),
             echo: entry.ts_recent,
         });
@@ -307,9 +309,15 @@ impl<F: Frame, A: App> Stack<F, A> {
             seq: entry.snd_nxt,
             ack: entry.rcv_nxt,
             flags: tcp::Flags::ACK,
-            window: 0,
+            // RFC 9293 §3.8.6 SHLD-14: not smaller than what was said before.
+            window: whole_window(&env.config, entry.rcv_scale()),
             options: Options { timestamps, ..Options::default() },
         });
         true
     }
+}
+
+/// The field that announces the whole receive window.
+fn whole_window(config: &Config, rcv_scale: u8) -> u16 {
+    (config.receive_window >> rcv_scale).min(0xffff) as u16
 }

@@ -36,7 +36,8 @@ pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) expires: Instant,
     pub(crate) kind: Kind,
-    pub(crate) timestamps: bool,
+    /// Shift of the window that we announced; the highest bit says that there are timestamps.
+    scale_and_timestamps: u8,
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) rcv_nxt: SeqNumber,
     pub(crate) ts_recent: u32,
@@ -84,6 +85,7 @@ impl TimeWait {
         kind: Kind,
         key: Key,
         (snd_nxt, rcv_nxt): (SeqNumber, SeqNumber),
+        rcv_scale: u8,
         timestamps: Option<(u32, u32)>,
     ) -> bool {
         if self.max == 0 {
@@ -98,7 +100,7 @@ impl TimeWait {
             key,
             expires: now + self.lengths[kind as usize],
             kind,
-            timestamps: timestamps.is_some(),
+            scale_and_timestamps: rcv_scale | if timestamps.is_some() { TIMESTAMPS } else { 0 },
             snd_nxt,
             rcv_nxt,
             ts_recent,
@@ -202,7 +204,17 @@ impl TimeWait {
     }
 }
 
+const TIMESTAMPS: u8 = 0x80;
+
 impl Entry {
+    pub(crate) fn timestamps(&self) -> bool {
+        self.scale_and_timestamps & TIMESTAMPS != 0
+    }
+
+    pub(crate) fn rcv_scale(&self) -> u8 {
+        self.scale_and_timestamps & !TIMESTAMPS
+    }
+
     /// Whether a SYN may open the connection anew: always, when it does not wait for anything.
     ///
     /// RFC 9293 §3.6.1 MAY-2, SHLD-4: by the timestamps of RFC 6191 §2 or by its number.
@@ -211,7 +223,7 @@ impl Entry {
             return true;
         }
         match options.timestamps {
-            Some(ts) if self.timestamps && ts.value != self.ts_recent => {
+            Some(ts) if self.timestamps() && ts.value != self.ts_recent => {
                 SeqNumber(ts.value).after(SeqNumber(self.ts_recent))
             }
             _ => header.seq.after(self.rcv_nxt),
@@ -242,7 +254,7 @@ mod tests {
     }
 
     fn add_kind(table: &mut TimeWait, now: Instant, kind: Kind, n: u16) -> bool {
-        table.insert(now, kind, key(n), (SeqNumber(1), SeqNumber(2)), None)
+        table.insert(now, kind, key(n), (SeqNumber(1), SeqNumber(2)), 0, None)
     }
 
     fn len(table: &TimeWait) -> usize {

@@ -219,6 +219,8 @@ fn waiting_flows_answer_what_needs_an_answer() {
         let ack = world.one();
         assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, iss + 1, 101));
     }
+    // The empty one counts as a challenge.
+    world.pass(Duration::from_secs(1));
     // An ACK for what was never sent, and a SYN: one challenge ACK per interval.
     world.client(&Seg::new(ACK, 101, iss + 2));
     assert_eq!(world.one().flags, ACK);

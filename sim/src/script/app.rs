@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use netcore::Instant;
-use server::CoreApp;
+use server::{CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 use super::parse::{AppCommand, AppKind, AppSeen};
@@ -46,8 +47,32 @@ struct Connection {
     got: Vec<u8>,
     written: u32,
     commands: Vec<AppCommand>,
+    paused: bool,
     peer_closed: bool,
     ended: Option<EndReason>,
+}
+
+impl ScriptApp {
+    /// An application of this kind, and a second handle to it if it takes commands.
+    pub fn new(kind: AppKind) -> (Self, Option<PlainApp>) {
+        match kind {
+            AppKind::Echo | AppKind::Manual => {
+                let plain = PlainApp::new(kind);
+                (Self::Plain(plain.clone()), Some(plain))
+            }
+            AppKind::Redis => {
+                let start = EngineStart {
+                    unix_us_at_zero: 1_700_000_000_000_000,
+                    secret: [7; 16],
+                    seed: 7,
+                    cores: 1,
+                    stopwatch: None,
+                };
+                let engine = Arc::new(Engine::new(server::Config::default(), start));
+                (Self::Redis(CoreApp::new(engine, 0).into()), None)
+            }
+        }
+    }
 }
 
 impl PlainApp {
@@ -92,6 +117,7 @@ impl PlainApp {
                 same("the end", &reason.to_lowercase(), &ended.to_lowercase())
             }
             AppSeen::Connections(_) => Ok(()),
+            AppSeen::Failed(_) => Err("whoever opens connections knows which have failed".to_owned()),
         }
     }
 }
@@ -115,13 +141,15 @@ impl Connection {
                     output.put_shared(&bytes.into());
                 }
                 AppCommand::WriteLiteral(bytes) => output.put(&bytes),
+                AppCommand::Pause => self.paused = true,
+                AppCommand::Resume => self.paused = false,
                 AppCommand::Close => return Next::Close,
                 AppCommand::Abort => return Next::Abort,
                 // The subject's own command; it never comes here.
                 AppCommand::Connect => {}
             }
         }
-        Next::Continue
+        if self.paused { Next::Wait } else { Next::Continue }
     }
 }
 
@@ -150,6 +178,7 @@ impl App for PlainApp {
             got: Vec::new(),
             written: 0,
             commands: Vec::new(),
+            paused: false,
             peer_closed: false,
             ended: None,
         });

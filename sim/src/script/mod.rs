@@ -6,11 +6,16 @@
 //! be a real host behind a device.
 
 pub mod app;
+pub mod icmp;
+pub mod neighbour;
 pub mod parse;
 pub mod run;
 pub mod segment;
+pub mod settings;
 pub mod subject;
 pub mod virtual_host;
+mod words;
+mod written;
 
 pub use parse::{Script, SubjectKind};
 pub use run::run;

@@ -1,9 +1,10 @@
 //! From text to steps.
 
+use super::icmp::IcmpError;
+use super::segment::Segment;
+use super::words::{Words, parse_number, parse_when, peer_port};
+use super::written::{parse_icmp, parse_segment};
 use netcore::Duration;
-use protocol::tcp::Flags;
-
-use super::segment::{Number, OptionList, Segment, TcpOption};
 
 /// The peer's port where a line names none.
 pub const DEFAULT_PEER_PORT: u16 = 40_000;
@@ -15,6 +16,8 @@ pub enum SubjectKind {
     Stack,
     /// Firmware and host stack, offload `lifecycle`.
     Firmware,
+    /// Linux's own TCP, in real time: a check on the script.
+    Linux,
 }
 
 impl SubjectKind {
@@ -23,6 +26,7 @@ impl SubjectKind {
         match self {
             Self::Stack => "stack",
             Self::Firmware => "firmware",
+            Self::Linux => "linux",
         }
     }
 }
@@ -50,6 +54,10 @@ pub enum AppCommand {
     Close,
     /// Resets.
     Abort,
+    /// Reads nothing any more.
+    Pause,
+    /// Reads on.
+    Resume,
     /// Opens a connection to the peer's port.
     Connect,
 }
@@ -65,6 +73,8 @@ pub enum AppSeen {
     PeerClosed,
     /// The connection has ended, with this `EndReason`.
     Ended(String),
+    /// The connection that it opened never stood, with this `EndReason`.
+    Failed(String),
     /// So many connections in all.
     Connections(usize),
 }
@@ -83,6 +93,8 @@ pub struct When {
 pub enum Action {
     /// `<`
     Inject(Duration, Segment),
+    /// `< icmp`
+    InjectError(Duration, IcmpError),
     /// `>`
     Expect(When, Segment),
     /// `silence`: nothing is sent for so long.
@@ -150,6 +162,22 @@ impl Script {
         Ok(script)
     }
 
+    /// Index of the first step behind which nothing is sent or expected any more.
+    pub fn ending(&self) -> usize {
+        let quiet = |step: &Step| matches!(step.action, Action::Silence(_) | Action::Seen(..));
+        self.steps.iter().rposition(|step| !quiet(step)).map_or(0, |last| last + 1)
+    }
+
+    /// How long it takes in real time at least, but for the quiet at its end.
+    pub fn real_time(&self) -> Duration {
+        let micros = self.steps[..self.ending()].iter().map(|step| match &step.action {
+            Action::Inject(time, _) | Action::InjectError(time, _) | Action::Silence(time) => time.micros(),
+            Action::Expect(when, _) => when.least.micros(),
+            Action::App(..) | Action::Seen(..) | Action::PeerInitial(..) => 0,
+        });
+        Duration::from_micros(micros.sum())
+    }
+
     fn line(&mut self, number: usize, line: &str) -> Result<(), String> {
         let mut words = Words { rest: line };
         let mut when = None;
@@ -159,6 +187,10 @@ impl Script {
         }
         let after = when.map_or(Duration::ZERO, |when| when.least);
         let action = match words.next() {
+            "<" if words.peek() == "icmp" => {
+                words.next();
+                Action::InjectError(after, parse_icmp(&mut words)?)
+            }
             "<" => Action::Inject(after, parse_segment(&mut words)?),
             ">" => {
                 let zero = When { least: Duration::ZERO, most: Duration::ZERO };
@@ -175,8 +207,11 @@ impl Script {
                     self.subjects.push(match words.next() {
                         "stack" => SubjectKind::Stack,
                         "firmware" => SubjectKind::Firmware,
+                        "linux" => SubjectKind::Linux,
                         other => {
-                            return Err(format!("\"{other}\" is no subject; there are stack and firmware"));
+                            return Err(format!(
+                                "\"{other}\" is no subject; there are stack, firmware and linux"
+                            ));
                         }
                     });
                 }
@@ -218,6 +253,8 @@ impl Script {
             }),
             "close" => command(AppCommand::Close),
             "abort" => command(AppCommand::Abort),
+            "pause" => command(AppCommand::Pause),
+            "resume" => command(AppCommand::Resume),
             "connect" => command(AppCommand::Connect),
             "got" => seen(match literal(words)? {
                 Some(bytes) => AppSeen::GotLiteral(bytes),
@@ -225,6 +262,7 @@ impl Script {
             }),
             "peer-closed" => seen(AppSeen::PeerClosed),
             "ended" => seen(AppSeen::Ended(words.next().to_owned())),
+            "failed" => seen(AppSeen::Failed(words.next().to_owned())),
             "connections" => seen(AppSeen::Connections(parse_number(words.next())? as usize)),
             other => return Err(format!("\"{other}\" is nothing that an app does or sees")),
         };
@@ -234,206 +272,13 @@ impl Script {
     }
 }
 
-/// What is left of a line.
-struct Words<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Words<'a> {
-    fn peek(&self) -> &'a str {
-        let rest = self.rest.trim_start();
-        &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())]
-    }
-    fn next(&mut self) -> &'a str {
-        let word = self.peek();
-        self.rest = &self.rest.trim_start()[word.len()..];
-        word
-    }
-    fn end(&self) -> Result<(), String> {
-        if self.rest.trim().is_empty() {
-            Ok(())
-        } else {
-            Err(format!("\"{}\" is too much", self.rest.trim()))
-        }
-    }
-    /// A text in quotes with \r \n \\ \" \xHH.
-    fn literal(&mut self) -> Result<Vec<u8>, String> {
-        let rest = self.rest.trim_start().strip_prefix('"').ok_or("a text in quotes is missing")?;
-        let mut bytes = Vec::new();
-        let mut chars = rest.char_indices();
-        while let Some((at, char)) = chars.next() {
-            match char {
-                '"' => {
-                    self.rest = &rest[at + 1..];
-                    return Ok(bytes);
-                }
-                '\\' => match chars.next().map(|(_, escaped)| escaped) {
-                    Some('r') => bytes.push(b'\r'),
-                    Some('n') => bytes.push(b'\n'),
-                    Some(same @ ('\\' | '"')) => bytes.push(same as u8),
-                    Some('x') => {
-                        let hex = rest.get(at + 2..at + 4).ok_or("two hexadecimal digits are missing")?;
-                        bytes.push(u8::from_str_radix(hex, 16).map_err(|_| format!("\\x{hex} is no byte"))?);
-                        chars.nth(1);
-                    }
-                    other => return Err(format!("\\{other:?} is no escape")),
-                },
-                other => bytes.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        Err("the text's closing quote is missing".to_owned())
-    }
-}
-
-fn peer_port(words: &mut Words<'_>) -> Result<u16, String> {
-    match words.peek().strip_prefix('@') {
-        None => Ok(DEFAULT_PEER_PORT),
-        Some(port) => {
-            words.next();
-            port.parse().map_err(|_| format!("@{port} is no port"))
-        }
-    }
-}
-
-fn parse_number(word: &str) -> Result<u32, String> {
-    let wide: i64 = word.parse().map_err(|_| format!("\"{word}\" is no number"))?;
-    // Negative numbers count back from the initial one.
-    if (-(1 << 31)..1 << 32).contains(&wide) { Ok(wide as u32) } else { Err(format!("{word} is too large")) }
-}
-
-/// `0.5` or `0.2..0.4`, in seconds.
-fn parse_when(text: &str) -> Result<When, String> {
-    match text.split_once("..") {
-        Some((least, most)) => Ok(When { least: parse_seconds(least)?, most: parse_seconds(most)? }),
-        None => {
-            let exact = parse_seconds(text)?;
-            Ok(When { least: exact, most: exact })
-        }
-    }
-}
-
-/// Seconds with up to six decimals; a trailing `s` may stand behind them.
-pub fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text);
-    let seconds: f64 = number.parse().map_err(|_| format!("\"{text}\" is no time in seconds"))?;
-    if !(0.0..1e9).contains(&seconds) {
-        return Err(format!("{text} s is out of range"));
-    }
-    Ok(Duration::from_micros((seconds * 1e6).round() as u64))
-}
-
-/// `[@PORT] FLAGS SEQ:END(LEN) [ack N] [win N] [urg N] [<OPTIONS>] ["TEXT"] [badsum]`
-fn parse_segment(words: &mut Words<'_>) -> Result<Segment, String> {
-    let peer_port = peer_port(words)?;
-    let flags = parse_flags(words.next())?;
-    let (seq, len) = parse_range(words.next())?;
-    let mut segment = Segment {
-        peer_port,
-        flags,
-        seq,
-        len,
-        ack: None,
-        window: None,
-        urgent: 0,
-        options: None,
-        literal: None,
-        bad_checksum: false,
-    };
-    loop {
-        let word = words.peek();
-        if word.starts_with('<') {
-            let rest = words.rest.trim_start();
-            let end = rest.find('>').ok_or("the options' closing > is missing")?;
-            segment.options = Some(parse_options(&rest[1..end])?);
-            words.rest = &rest[end + 1..];
-        } else if word.starts_with('"') {
-            let literal = words.literal()?;
-            if literal.len() != segment.len {
-                return Err(format!("the text has {} bytes, not {}", literal.len(), segment.len));
-            }
-            segment.literal = Some(literal);
-        } else {
-            match words.next() {
-                "" => break,
-                "ack" => segment.ack = Some(parse_number(words.next())?),
-                "win" => {
-                    let window = parse_number(words.next())?;
-                    segment.window =
-                        Some(u16::try_from(window).map_err(|_| format!("win {window} > 65535"))?);
-                }
-                "urg" => segment.urgent = parse_number(words.next())? as u16,
-                "badsum" => segment.bad_checksum = true,
-                other => return Err(format!("\"{other}\" is nothing that a segment has")),
-            }
-        }
-    }
-    if segment.flags.has(Flags::ACK) != segment.ack.is_some() {
-        return Err("the flag . and a number behind ack go together".to_owned());
-    }
-    Ok(segment)
-}
-
-fn parse_flags(word: &str) -> Result<Flags, String> {
-    let mut flags = Flags::default();
-    for letter in word.chars() {
-        flags = flags
-            | match letter {
-                'S' => Flags::SYN,
-                'F' => Flags::FIN,
-                'R' => Flags::RST,
-                'P' => Flags::PSH,
-                'U' => Flags::URG,
-                'E' => Flags::ECE,
-                'W' => Flags::CWR,
-                '.' => Flags::ACK,
-                '-' => Flags::default(),
-                _ => return Err(format!("\"{word}\" are no flags; there are S F R P U E W . and -")),
-            };
-    }
-    Ok(flags)
-}
-
-/// `0:10(10)`
-fn parse_range(word: &str) -> Result<(u32, usize), String> {
-    let wrong = || format!("\"{word}\" is no range of numbers like 1:11(10)");
-    let (seq, rest) = word.split_once(':').ok_or_else(wrong)?;
-    let (end, len) = rest.strip_suffix(')').and_then(|rest| rest.split_once('(')).ok_or_else(wrong)?;
-    let (seq, end, len) = (parse_number(seq)?, parse_number(end)?, parse_number(len)?);
-    if seq.wrapping_add(len) != end {
-        return Err(format!("{word}: the end should be {}", seq.wrapping_add(len)));
-    }
-    Ok((seq, len as usize))
-}
-
-fn parse_options(text: &str) -> Result<OptionList, String> {
-    let mut list = OptionList::default();
-    let number = |word: &str| -> Result<Number, String> {
-        if word == "*" { Ok(Number::Any) } else { parse_number(word).map(Number::Is) }
-    };
-    for option in text.split(',').map(str::trim).filter(|option| !option.is_empty()) {
-        let words: Vec<&str> = option.split_whitespace().collect();
-        list.options.push(match words[..] {
-            ["..."] => {
-                list.more = true;
-                continue;
-            }
-            ["mss", mss] => TcpOption::Mss(mss.parse().map_err(|_| format!("mss {mss} is no MSS"))?),
-            ["wscale", shift] => TcpOption::WindowScale(number(shift)?),
-            ["sackOK"] => TcpOption::SackPermitted,
-            ["TS", "val", value, "ecr", echo] => TcpOption::Timestamps(number(value)?, number(echo)?),
-            ["sack", block] => {
-                let (left, right) = block.split_once(':').ok_or("a SACK block is LEFT:RIGHT")?;
-                TcpOption::Sack(parse_number(left)?, parse_number(right)?)
-            }
-            _ => return Err(format!("\"{option}\" is no option")),
-        });
-    }
-    Ok(list)
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::tcp::Flags;
+
     use super::*;
+    use crate::script::icmp::IcmpKind;
+    use crate::script::segment::{Number, TcpOption};
 
     const TOP: &str = "# RFC 9293 §3.5: something\non stack\n";
 
@@ -464,6 +309,19 @@ mod tests {
     }
 
     #[test]
+    fn what_no_stack_would_send() {
+        let Action::Inject(_, segment) = one("< @7:81 S 0:0(0) offset 4 <mss 5,bytes fe04aabb>") else {
+            panic!("not an injection")
+        };
+        assert_eq!((segment.peer_port, segment.port, segment.data_offset), (7, Some(81), Some(4)));
+        assert_eq!(segment.options.unwrap().bytes, [0xfe, 4, 0xaa, 0xbb]);
+        let Action::InjectError(_, error) = one("< icmp too-big 1300 of . 1:1461(1460) ack 1") else {
+            panic!("not an error")
+        };
+        assert_eq!((error.kind, error.quoted.len), (IcmpKind::TooBig(1300), 1460));
+    }
+
+    #[test]
     fn the_pattern_follows_the_stream() {
         let Action::Inject(_, segment) = one("< . 24:27(3) ack 1") else { panic!("not an injection") };
         assert_eq!(segment.payload(), b"abc");
@@ -475,6 +333,10 @@ mod tests {
         assert!(error("< X 0:0(0)").contains("\"X\" are no flags"));
         assert!(error("< . 0:0(0)").contains("go together"));
         assert!(error("< S 0:0(0) <foo>").contains("\"foo\" is no option"));
+        assert!(error("< S 0:0(0) <bytes 123>").contains("no bytes"));
+        assert!(error("< icmp rain of . 1:1(0) ack 1").contains("\"rain\" is no ICMP error"));
+        assert!(error("< icmp time-exceeded . 1:1(0) ack 1").contains("'of'"));
+        assert!(error("isn @7:8 5").contains("only a segment"));
         assert!(error("app dance").contains("dance"));
         assert!(error("hello").contains("begins no line"));
         assert!(Script::parse("on stack").unwrap_err().contains("which rule"));

@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use netcore::{Duration, Instant};
 use protocol::tcp::{Flags, SeqNumber};
 
+use super::icmp;
 use super::parse::{Action, Script, Step, When};
 use super::segment::{self, Addresses, Origin, Segment, Sent};
-use super::subject::Subject;
+use super::subject::{Subject, Tolerance};
 
-/// Timers have a grain: a segment may come so much after its exact time.
-const LATE_MAX: Duration = Duration::from_millis(12);
 /// The peer's initial number where the script gives none: 100 numbers before the wrap.
 const PEER_INITIAL: u32 = u32::MAX - 99;
 
 struct Run<'a, S> {
     subject: &'a mut S,
     addresses: Addresses,
+    tolerance: Tolerance,
     origins: HashMap<u16, Origin>,
     /// When the step before happened.
     last: Instant,
@@ -31,15 +31,18 @@ struct Run<'a, S> {
 pub fn run(script: &Script, subject: &mut impl Subject) -> Result<(), String> {
     let addresses = subject.addresses();
     let last = subject.now();
-    let mut run = Run { subject, addresses, origins: HashMap::new(), last, pending: None };
-    for step in &script.steps {
-        run.step(step).map_err(|error| format!("line {}: {error}", step.line))?;
+    let tolerance = subject.tolerance();
+    let mut run = Run { subject, addresses, tolerance, origins: HashMap::new(), last, pending: None };
+    let ending = script.ending();
+    for (at, step) in script.steps.iter().enumerate() {
+        run.step(step, at >= ending).map_err(|error| format!("line {}: {error}", step.line))?;
     }
     run.nothing_pending().map_err(|error| format!("at the end: {error}"))
 }
 
 impl<S: Subject> Run<'_, S> {
-    fn step(&mut self, step: &Step) -> Result<(), String> {
+    /// `ending`: nothing but quiet and checks follows.
+    fn step(&mut self, step: &Step, ending: bool) -> Result<(), String> {
         match &step.action {
             Action::Inject(after, segment) => {
                 self.quiet_until(self.last + *after)?;
@@ -47,8 +50,17 @@ impl<S: Subject> Run<'_, S> {
                 let frame = segment::build(segment, &origin, &self.addresses);
                 self.subject.inject(&frame);
             }
+            Action::InjectError(after, error) => {
+                self.quiet_until(self.last + *after)?;
+                let origin = *self.origin(error.quoted.peer_port);
+                let frame = icmp::build(error, &origin, &self.addresses);
+                self.subject.inject(&frame);
+            }
             Action::Expect(when, segment) => return self.expect(*when, segment),
-            Action::Silence(time) => self.quiet_until(self.last + *time)?,
+            Action::Silence(time) => {
+                let most = if ending { self.tolerance.last_silence } else { *time };
+                self.quiet_until(self.last + (*time).min(most))?;
+            }
             Action::App(peer_port, command) => {
                 self.nothing_pending()?;
                 self.subject.command(*peer_port, command)?;
@@ -98,40 +110,53 @@ impl<S: Subject> Run<'_, S> {
     }
 
     fn expect(&mut self, when: When, expected: &Segment) -> Result<(), String> {
-        let latest = self.last + when.most + if when.most.micros() > 0 { LATE_MAX } else { Duration::ZERO };
+        let begin = self.last;
+        let mut expected = expected.clone();
+        loop {
+            let (at, sent) = self.next_sent(begin, when)?;
+            let port = sent.header.dst_port;
+            if port != expected.peer_port {
+                return Err(format!(
+                    "to port {port} instead of {}: {}",
+                    expected.peer_port,
+                    self.show(&sent)
+                ));
+            }
+            let origin = self.origin(port);
+            if sent.header.flags.has(Flags::SYN) && expected.flags.has(Flags::SYN) && expected.seq == 0 {
+                origin.subject = sent.header.seq;
+                origin.port = Some(sent.header.src_port);
+            }
+            let origin = *origin;
+            let difference = segment::difference(&expected, &sent, &origin, self.tolerance.windows);
+            if let Some(timestamps) = sent.options.timestamps {
+                self.origin(port).last_timestamp = timestamps.value;
+            }
+            self.last = at;
+            let Some(difference) = difference else { return Ok(()) };
+            if !self.tolerance.apart || !segment::takes_apart(&mut expected, &sent, &origin) {
+                return Err(format!("{difference}: {}", self.show(&sent)));
+            }
+        }
+    }
+
+    /// The next segment, which has to come at its time.
+    fn next_sent(&mut self, begin: Instant, when: When) -> Result<(Instant, Sent), String> {
+        let Tolerance { early, late, late_now, .. } = self.tolerance;
+        let late = if when.most > Duration::ZERO { late } else { late_now };
+        let latest = begin + when.most + late;
         while self.pending()?.is_none() && self.subject.now() < latest {
             self.subject.advance(latest);
         }
         self.pending()?;
         let Some((at, sent)) = self.pending.take() else {
-            return Err(format!(
-                "nothing was sent up to {} s",
-                latest.since(self.last).micros() as f64 / 1e6
-            ));
+            return Err(format!("nothing was sent up to {} s", latest.since(begin).micros() as f64 / 1e6));
         };
-        let after = at.since(self.last);
-        if at < self.last + when.least || at > latest {
-            let after = after.micros() as f64 / 1e6;
+        if at + early < begin + when.least || at > latest {
+            let after = at.since(begin).micros() as f64 / 1e6;
             return Err(format!("after {after} s instead of {when:?}: {}", self.show(&sent)));
         }
-        let port = sent.header.dst_port;
-        if port != expected.peer_port {
-            return Err(format!("to port {port} instead of {}: {}", expected.peer_port, self.show(&sent)));
-        }
-        let origin = self.origin(port);
-        if sent.header.flags.has(Flags::SYN) && expected.flags.has(Flags::SYN) && expected.seq == 0 {
-            origin.subject = sent.header.seq;
-            origin.port = Some(sent.header.src_port);
-        }
-        let difference = segment::difference(expected, &sent, origin);
-        if let Some(timestamps) = sent.options.timestamps {
-            origin.last_timestamp = timestamps.value;
-        }
-        self.last = at;
-        match difference {
-            None => Ok(()),
-            Some(difference) => Err(format!("{difference}: {}", self.show(&sent))),
-        }
+        Ok((at, sent))
     }
 
     fn show(&mut self, sent: &Sent) -> String {

@@ -6,7 +6,7 @@ use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 
-use crate::packet::{Route, TCP_AT, tcp_frame};
+use crate::packet::{Route, TCP_AT, fix_checksums, tcp_frame, tcp_frame_with};
 
 /// A number that the script gives or leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct OptionList {
     pub options: Vec<TcpOption>,
     /// `...` at the end: there may be more.
     pub more: bool,
+    /// `bytes HEX`: injected behind the others as they are.
+    pub bytes: Vec<u8>,
 }
 
 /// A segment as written. Numbers are relative to the initial ones of their side.
@@ -46,6 +48,8 @@ pub struct OptionList {
 pub struct Segment {
     /// The peer's TCP port.
     pub peer_port: u16,
+    /// The subject's port, where it is not the connection's.
+    pub port: Option<u16>,
     /// Control bits.
     pub flags: Flags,
     /// First number, relative.
@@ -62,6 +66,8 @@ pub struct Segment {
     pub options: Option<OptionList>,
     /// The payload if it is not the pattern.
     pub literal: Option<Vec<u8>>,
+    /// `offset N`: a data offset of N words, whatever the options are.
+    pub data_offset: Option<u8>,
     /// `badsum`: with a wrong checksum.
     pub bad_checksum: bool,
 }
@@ -139,7 +145,7 @@ pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u
     let payload = segment.payload();
     let header = tcp::Header {
         src_port: segment.peer_port,
-        dst_port: origin.port.unwrap_or(addresses.port),
+        dst_port: segment.port.or(origin.port).unwrap_or(addresses.port),
         seq: origin.peer + segment.seq,
         ack: segment.ack.map_or(SeqNumber(0), |ack| origin.subject + ack),
         flags: segment.flags,
@@ -153,11 +159,37 @@ pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u
         src: addresses.peer.into(),
         dst: addresses.subject.into(),
     };
-    let mut frame = tcp_frame(&route, &header, &options, &payload);
+    let bytes = segment.options.as_ref().map_or(&[][..], |list| &list.bytes);
+    let mut frame = tcp_frame_with(&route, &header, &options, bytes, &payload);
+    if let Some(words) = segment.data_offset {
+        frame[TCP_AT + 12] = words << 4;
+        fix_checksums(&mut frame);
+    }
     if segment.bad_checksum {
         frame[TCP_AT + 16] ^= 0x55;
     }
     frame
+}
+
+/// Builds the frame of a segment as the subject has sent it, as far as its first eight bytes.
+pub fn build_sent(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u8> {
+    let header = tcp::Header {
+        src_port: segment.port.or(origin.port).unwrap_or(addresses.port),
+        dst_port: segment.peer_port,
+        seq: origin.subject + segment.seq,
+        ack: segment.ack.map_or(SeqNumber(0), |ack| origin.peer + ack),
+        flags: segment.flags,
+        window: segment.window.unwrap_or(u16::MAX),
+        urgent: segment.urgent,
+        header_len: 0,
+    };
+    let route = Route {
+        src_mac: addresses.subject_mac,
+        dst_mac: addresses.peer_mac,
+        src: addresses.subject.into(),
+        dst: addresses.peer.into(),
+    };
+    tcp_frame(&route, &header, &Options::default(), &segment.payload())
 }
 
 /// A segment that the subject has sent.
@@ -200,8 +232,32 @@ pub fn read(frame: &[u8], addresses: &Addresses) -> Result<Option<Sent>, String>
     Ok(Some(Sent { payload: segment[header.header_len..].to_vec(), header, options }))
 }
 
-/// How `sent` differs from what was expected; `None` when it does not.
-pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin) -> Option<String> {
+/// Whether `sent` is the first part of what was expected, where a host may send two segments
+/// instead of one: an acknowledgment before what could have carried it, or data before its FIN.
+/// What is left to come stays in `expected`.
+pub fn takes_apart(expected: &mut Segment, sent: &Sent, origin: &Origin) -> bool {
+    let carries = expected.len > 0 || expected.flags.has(Flags::FIN);
+    let connected = expected.flags.has(Flags::ACK) && !expected.flags.any(Flags::SYN | Flags::RST);
+    if !carries || !connected {
+        return false;
+    }
+    let without_fin = Flags(expected.flags.0 & !Flags::FIN.0);
+    let ack = Segment { flags: without_fin, len: 0, literal: None, ..expected.clone() };
+    if difference(&ack, sent, origin, false).is_none() {
+        return true;
+    }
+    let data = Segment { flags: without_fin, ..expected.clone() };
+    if expected.flags.has(Flags::FIN) && difference(&data, sent, origin, false).is_none() {
+        expected.seq = expected.seq.wrapping_add(expected.len as u32);
+        (expected.len, expected.literal) = (0, None);
+        return true;
+    }
+    false
+}
+
+/// How `sent` differs from what was expected; `None` when it does not. `windows`: compare them
+/// exactly, not only whether they are closed.
+pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin, windows: bool) -> Option<String> {
     let differs = |what: &str, wanted: &dyn std::fmt::Display, got: &dyn std::fmt::Display| {
         Some(format!("{what} {got} instead of {wanted}"))
     };
@@ -213,6 +269,11 @@ pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin) -> Option<St
         return differs("flags", &show(expected.flags), &show(header.flags));
     }
     // Without a connection numbers are what the injected segment said.
+    if let Some(port) = expected.port
+        && port != header.src_port
+    {
+        return differs("from port", &port, &header.src_port);
+    }
     let seq = header.seq.distance_from(origin.subject);
     if seq != expected.seq {
         return differs("seq", &expected.seq, &seq);
@@ -227,7 +288,7 @@ pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin) -> Option<St
         }
     }
     if let Some(wanted) = expected.window
-        && wanted != header.window
+        && if windows { wanted != header.window } else { (wanted == 0) != (header.window == 0) }
     {
         return differs("win", &wanted, &header.window);
     }

@@ -78,7 +78,9 @@ pub(super) fn check<'a, F: Frame, S>(
     // RFC 9293 §3.10.7.4, the table of four cases.
     let acceptable = match (seg_len, wnd) {
         (0, 0) => header.seq == tcb.rcv_nxt,
-        (0, _) => starts_inside || header.seq == tcb.rcv_right,
+        // The right edge itself is where the peer's next segment would begin that has filled the
+        // window and lost some of it; its acknowledgments count. A RST there may be a guess.
+        (0, _) => starts_inside || (header.seq == tcb.rcv_right && !is_reset),
         // RFC 9293 §3.4 MUST-66: a closed window lets acknowledgments, resets and urgent pointers in.
         (_, 0) => header.seq == tcb.rcv_nxt,
         (len, _) => starts_inside || (header.seq + (len - 1)).in_window(tcb.rcv_nxt, wnd),

@@ -34,7 +34,7 @@ pub(super) fn check<F: Frame, A: App>(
         return Err(reset::challenge(env, connection));
     }
     if header.ack.before(tcb.snd_una) {
-        if tcb.snd_una.distance_from(header.ack) > connection.snd_wnd_max.max(0xffff) {
+        if tcb.snd_una.distance_from(header.ack) > connection.snd_wnd_max {
             return Err(reset::challenge(env, connection));
         }
         // An old acknowledgment says nothing, but its data may be new.

@@ -30,7 +30,10 @@ pub(super) fn check<F: Frame, A: App>(
         let fin = segment.header.seq + len;
         if fin != rcv_nxt {
             connection.full().reassembly.set_fin(fin);
-            connection.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+            if len == 0 {
+                // Data in front of it has been acknowledged for both: one segment, one duplicate.
+                connection.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+            }
             return Ok(());
         }
     } else {

@@ -7,6 +7,7 @@ use super::acceptable::may_answer;
 use super::{After, Segment, Step};
 use crate::app::EndReason;
 use crate::env::Env;
+use crate::state::State;
 use crate::tcb::{self, Connection};
 
 pub(super) fn check<F: Frame, S>(
@@ -34,6 +35,11 @@ pub(super) fn check_syn<F: Frame, S>(
 ) -> Step {
     if !segment.header.flags.has(Flags::SYN) {
         return Ok(());
+    }
+    let tcb = &connection.tcb;
+    if tcb.state == State::SynReceived && !tcb.flags.has(tcb::Flags::ACTIVE) {
+        // RFC 9293 §3.10.7.4 (fourth, SYN): a passive open goes back to LISTEN.
+        return Err(After::End(EndReason::Reset));
     }
     // RFC 5961 §4.2: whatever its number, never reset.
     Err(challenge(env, connection))

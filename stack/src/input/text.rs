@@ -36,7 +36,11 @@ pub(super) fn take<F: Frame, A: App>(
         env.counters.held_no_memory += 1;
         return Err(After::Quiet);
     }
-    if connection.full.is_some() {
+    if let Some(full) = &connection.full {
+        if !full.reassembly.is_empty() {
+            // RFC 5681 §4.2: a segment that fills a gap, or a part of it, is acknowledged at once.
+            connection.tcb.flags.set(Flags::ACK_NOW);
+        }
         report_duplicate(env, connection, segment, payload);
     }
     advance(env, connection, payload.len() as u32);

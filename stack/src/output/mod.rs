@@ -75,6 +75,11 @@ fn handshake<F: Frame, S>(
         tcb.sent_at = env.now;
         tcb.rtx_deadline = env.now + tcb.rto();
     }
+    if connection.tcb.state == State::SynReceived && connection.tcb.flags.has(Flags::ACK_BARE) {
+        // RFC 9293 §3.10.7.4 (first, sequence number): what is outside of the window is answered
+        // in SYN-RECEIVED too.
+        segment::data(env, slot, connection, pool, Data::NONE)?;
+    }
     Ok(())
 }
 
