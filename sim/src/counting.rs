@@ -3,12 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant, Port};
 use protocol::ethernet::Mac;
+use protocol::ip::Address;
 use stack::{App, ConnectionId, EndReason, Next, Output, Stack, State};
 
 use crate::belief::Belief;
@@ -66,7 +67,7 @@ pub struct CountingClients {
     stack: Stack<SimFrame, CountingApp>,
     app: CountingApp,
     address: IpAddr,
-    target: SocketAddrV4,
+    target: SocketAddr,
     connections: usize,
     left: u64,
     retry_at: Instant,
@@ -76,7 +77,7 @@ impl CountingClients {
     /// `connections` at a time until `total` have been opened.
     pub fn new(
         config: stack::Config,
-        target: SocketAddrV4,
+        target: SocketAddr,
         connections: usize,
         total: u64,
         mut rng: SeededRng,
@@ -371,9 +372,9 @@ impl App for CountingApp {
     }
 }
 
-/// The stack's configuration for clients at this address.
-pub fn stack_config(mac: Mac, address: Ipv4Addr) -> stack::Config {
-    let mut config = stack::Config::new(mac, address, 16);
+/// The stack's configuration for clients at this address, in a network of `prefix_len` bits.
+pub fn stack_config(mac: Mac, address: Address, prefix_len: u8) -> stack::Config {
+    let mut config = stack::Config::new(mac, address, prefix_len);
     config.connections_max = 256;
     // A server that has forgotten the connection must be found out.
     config.keepalive = Some(Duration::from_secs(30));

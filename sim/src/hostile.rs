@@ -5,6 +5,7 @@
 //! it does what the RFCs allow but nobody expects. Of other clients' connections it knows only
 //! addresses and ports: it never changes their bytes, so nothing that it does may harm them.
 
+mod network;
 mod talk;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::channel::{self, Kind};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::Address;
 use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber};
 
@@ -39,16 +41,31 @@ pub struct HostileConfig {
     pub target_mac: Mac,
     /// Others' addresses, hardware and IP.
     pub others: Vec<(Mac, Ipv4Addr)>,
+    /// The addresses of IPv6.
+    pub ipv6: HostileAddresses,
     /// Actions per second.
     pub per_second: u64,
     /// When it begins nothing new any more.
     pub until: Instant,
 }
 
+/// Where it is and whom it knows by IPv6.
+#[derive(Clone, Debug)]
+pub struct HostileAddresses {
+    /// Its own address.
+    pub own: Address,
+    /// The server.
+    pub server: Address,
+    /// Others; at least one.
+    pub others: Vec<Address>,
+}
+
 /// The hostile client.
 pub struct Hostile {
     config: HostileConfig,
     rng: SeededRng,
+    /// For what it does below TCP.
+    network_rng: SeededRng,
     wire: Wire,
     port: WirePort,
     next_at: Instant,
@@ -64,6 +81,7 @@ impl Hostile {
     /// `wire`: where it listens to others.
     pub fn new(config: HostileConfig, wire: Wire, port: WirePort, mut rng: SeededRng) -> Self {
         let resets_at_end = rng.chance(500_000);
+        let network_rng = SeededRng::new(rng.clone().next_u64());
         Self {
             config,
             wire,
@@ -74,6 +92,7 @@ impl Hostile {
             replays: BTreeMap::new(),
             serial: 0,
             resets_at_end,
+            network_rng,
             rng,
         }
     }
@@ -200,6 +219,11 @@ impl Hostile {
     }
 
     fn act(&mut self, now: Instant) {
+        if self.network_rng.chance(150_000) {
+            for frame in network::action(&self.config, &mut self.network_rng) {
+                self.port.send_bytes(&frame);
+            }
+        }
         match self.rng.below(12) {
             0 => self.flood(),
             1 => self.noise(),

@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::Address;
+use protocol::ipv6::{self, NEXT_ICMP};
 use protocol::tcp::{self, Options};
 use protocol::{arp, ipv4};
 
@@ -78,6 +80,39 @@ pub fn fragmentation_needed(packet: &[u8], mtu: usize, route: &Route) -> Vec<u8>
     let checksum = protocol::checksum::Sum::new().add(&message).finish();
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     ip_frame(route, ipv4::PROTOCOL_ICMP, &message)
+}
+
+/// A router's "packet too big" (RFC 4443 §3.2) for an IPv6 packet that is longer than `mtu`, from one
+/// hardware address and one address to another.
+pub fn packet_too_big(
+    packet: &[u8],
+    mtu: usize,
+    macs: (Mac, Mac),
+    (src, dst): (Address, Address),
+) -> Vec<u8> {
+    let mut message = vec![2, 0, 0, 0];
+    message.extend_from_slice(&(mtu as u32).to_be_bytes());
+    // As much as fits into the least MTU.
+    message.extend_from_slice(&packet[..packet.len().min(1280 - ipv6::HEADER_LEN - 8)]);
+    let sum = protocol::checksum::pseudo_header(src, dst, NEXT_ICMP, message.len());
+    message[2..4].copy_from_slice(&sum.add(&message).finish().to_be_bytes());
+    ipv6_frame(macs, (src, dst), NEXT_ICMP, 64, &message)
+}
+
+/// A frame with an IPv6 packet whose header says that `next` follows.
+pub fn ipv6_frame(
+    (src_mac, dst_mac): (Mac, Mac),
+    (src, dst): (Address, Address),
+    next: u8,
+    hop_limit: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    const PAYLOAD_AT: usize = ethernet::HEADER_LEN + ipv6::HEADER_LEN;
+    let mut frame = vec![0; PAYLOAD_AT + payload.len()];
+    ethernet::Header { dst: dst_mac, src: src_mac, ether_type: EtherType::Ipv6 }.emit(&mut frame);
+    ipv6::emit(&src, &dst, next, 0, hop_limit, payload.len(), &mut frame[ethernet::HEADER_LEN..]);
+    frame[PAYLOAD_AT..].copy_from_slice(payload);
+    frame
 }
 
 /// Makes the checksums right again after the frame was changed. What is no whole TCP segment any

@@ -6,10 +6,11 @@
 //! then time passes until nothing may be left of any connection.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use loadgen::client::Network;
 use loadgen::{ClientConfig, Clients, ErrorKind};
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
@@ -20,7 +21,7 @@ use stack::{App, ConnectionId, EndReason, Output};
 use crate::belief::{self, Belief};
 use crate::counting::{self, COUNTERS, CountingClients};
 use crate::frame::{Pool, SimFrame};
-use crate::hostile::{Hostile, HostileConfig};
+use crate::hostile::{Hostile, HostileAddresses, HostileConfig};
 use crate::machine::{Machine, MachineConfig};
 use crate::odd::{OddClients, OddConfig};
 use crate::scenario::{Event, POOL_FRAMES, Scenario};
@@ -29,15 +30,19 @@ use crate::wire::{MTU, Wire, WirePort};
 
 const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2);
 const PORT: u16 = 6379;
 const CLIENTS_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 const COUNTING_MAC: Mac = Mac([2, 0, 0, 0, 0, 3]);
 const COUNTING: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+const COUNTING_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 3);
 const ODD_MAC: Mac = Mac([2, 0, 0, 0, 0, 5]);
 const ODD: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
 const HOSTILE_MAC: Mac = Mac([2, 0, 0, 0, 0, 4]);
 const HOSTILE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
+const HOSTILE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 4);
 
 /// How long a request may take, and how long all of them once the wire is good.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -210,9 +215,12 @@ impl World {
         let target = SocketAddrV4::new(SERVER, PORT);
         if scenario.counting > 0 {
             let port = self.wire.attach("counting", COUNTING_MAC.0, self.client_pool.clone());
-            let config = counting::stack_config(COUNTING_MAC, COUNTING);
+            let (config, to) = match scenario.ipv6[1] {
+                false => (counting::stack_config(COUNTING_MAC, COUNTING.into(), 16), server(false)),
+                true => (counting::stack_config(COUNTING_MAC, COUNTING_V6.into(), 64), server(true)),
+            };
             let clients =
-                CountingClients::new(config, target, scenario.counting, scenario.counting_total, seeded(3));
+                CountingClients::new(config, to, scenario.counting, scenario.counting_total, seeded(3));
             self.counting = Some((clients, port));
         }
         if scenario.odd_solos + scenario.odd_plays > 0 {
@@ -238,6 +246,11 @@ impl World {
                 target,
                 target_mac: SERVER_MAC,
                 others: vec![(CLIENTS_MAC, CLIENTS), (COUNTING_MAC, COUNTING), (ODD_MAC, ODD)],
+                ipv6: HostileAddresses {
+                    own: HOSTILE_V6.into(),
+                    server: SERVER_V6.into(),
+                    others: vec![CLIENTS_V6.into(), COUNTING_V6.into()],
+                },
                 per_second: scenario.hostile_per_second,
                 until: self.began + scenario.hostile_for,
             };
@@ -546,6 +559,7 @@ impl World {
 fn machine_config(scenario: &Scenario) -> MachineConfig {
     let mut firmware = nicfw::Config::new(SERVER_MAC);
     let mut stack = stack::Config::new(SERVER_MAC, SERVER, 16);
+    stack.networks.push(stack::Network { address: SERVER_V6.into(), prefix_len: 64 });
     (firmware.offload, stack.offload) = if scenario.lifecycle {
         (nicfw::Offload::Lifecycle, stack::Offload::Lifecycle)
     } else {
@@ -566,12 +580,22 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     MachineConfig { firmware, stack, ring_frames: scenario.ring_frames, port: PORT, accept: scenario.accept }
 }
 
+/// Where the server is.
+fn server(by_ipv6: bool) -> SocketAddr {
+    if by_ipv6 { (SERVER_V6, PORT).into() } else { (SERVER, PORT).into() }
+}
+
 fn client_config(scenario: &Scenario) -> ClientConfig {
-    let network = "198.18.0.1/16".parse().expect("a constant network");
-    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, SocketAddrV4::new(SERVER, PORT).into());
+    let by_ipv6 = scenario.ipv6[0];
+    let network = match by_ipv6 {
+        true => Network { addr: CLIENTS_V6.into(), prefix_len: 64 },
+        false => Network { addr: CLIENTS.into(), prefix_len: 16 },
+    };
+    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, server(by_ipv6));
     config.connections = scenario.clients;
     config.ports = (10_000, 10_000 + scenario.client_ports);
-    config.mtu = scenario.client_mtu.min(MTU);
+    let least = if by_ipv6 { 1280 } else { 0 };
+    config.mtu = scenario.client_mtu.clamp(least, MTU);
     [config.timestamps, config.sack_permitted, config.window_scale, config.separate_ack] = scenario.options;
     config.timeout = PATIENCE;
     config.epoch_us = scenario.seed & 0xffff_ffff_ffff;
