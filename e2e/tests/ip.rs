@@ -66,7 +66,8 @@ fn the_load_generator_over_ipv6() -> Result<()> {
         let site = site(setup)?;
         let target = format!("[{SERVER_ADDRESS_V6}]:{PORT}");
         site.loadgen_at(&target, &format!("{LOADGEN_ADDRESS_V6}/{PREFIX_V6}"), &LOAD)?;
-        let large = [&LOAD[..4], &["--value-size", "20000", "--requests-per-connection", "3"]].concat();
+        let values = ["--quiet", "--keys", "100", "--value-size", "20000", "--requests-per-connection", "3"];
+        let large = [&LOAD[..4], &values].concat();
         site.loadgen_at(&target, &format!("{LOADGEN_ADDRESS_V6}/{PREFIX_V6}"), &large)?;
         let mut kernel = site.lab.command(Side::Client, programs::ours("mayfly-loadgen")?);
         run(kernel.args(["--target", &target]).args(LOAD))?;
@@ -154,8 +155,9 @@ fn fragments_of_a_kernel_are_put_together() -> Result<()> {
         eprintln!("{setup:?}");
         let site = site(setup)?;
         let namespace = site.lab.namespace(Side::Client);
-        for (network, mtu) in [("198.18.0.0/24", "600"), ("2001:2::/64", "1280")] {
-            let route = ["route", "change", network, "dev", CLIENT_INTERFACE, "mtu", mtu];
+        // The metrics are those that the kernel gave the routes.
+        for (network, metric, mtu) in [("198.18.0.0/24", "0", "600"), ("2001:2::/64", "256", "1280")] {
+            let route = ["route", "change", network, "dev", CLIENT_INTERFACE, "metric", metric, "mtu", mtu];
             run(Command::new("ip").args(["-n", namespace]).args(route))?;
         }
         site.lab.within(Side::Client, || {

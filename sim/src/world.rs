@@ -216,8 +216,8 @@ impl World {
         if scenario.counting > 0 {
             let port = self.wire.attach("counting", COUNTING_MAC.0, self.client_pool.clone());
             let (config, to) = match scenario.ipv6[1] {
-                false => (counting::stack_config(COUNTING_MAC, COUNTING.into(), 16), server(false)),
-                true => (counting::stack_config(COUNTING_MAC, COUNTING_V6.into(), 64), server(true)),
+                false => (counting::stack_config(COUNTING_MAC, COUNTING.into(), 16), server_at(false)),
+                true => (counting::stack_config(COUNTING_MAC, COUNTING_V6.into(), 64), server_at(true)),
             };
             let clients =
                 CountingClients::new(config, to, scenario.counting, scenario.counting_total, seeded(3));
@@ -581,7 +581,7 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
 }
 
 /// Where the server is.
-fn server(by_ipv6: bool) -> SocketAddr {
+fn server_at(by_ipv6: bool) -> SocketAddr {
     if by_ipv6 { (SERVER_V6, PORT).into() } else { (SERVER, PORT).into() }
 }
 
@@ -591,7 +591,7 @@ fn client_config(scenario: &Scenario) -> ClientConfig {
         true => Network { addr: CLIENTS_V6.into(), prefix_len: 64 },
         false => Network { addr: CLIENTS.into(), prefix_len: 16 },
     };
-    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, server(by_ipv6));
+    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, server_at(by_ipv6));
     config.connections = scenario.clients;
     config.ports = (10_000, 10_000 + scenario.client_ports);
     let least = if by_ipv6 { 1280 } else { 0 };
