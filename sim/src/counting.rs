@@ -3,13 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant, Port};
 use protocol::ethernet::Mac;
-use protocol::ip::Address;
 use stack::{App, ConnectionId, EndReason, Next, Output, Stack, State};
 
 use crate::belief::Belief;
@@ -372,9 +371,9 @@ impl App for CountingApp {
     }
 }
 
-/// The stack's configuration for clients at this address, in a network of `prefix_len` bits.
-pub fn stack_config(mac: Mac, address: Address, prefix_len: u8) -> stack::Config {
-    let mut config = stack::Config::new(mac, address, prefix_len);
+/// The stack's configuration for clients at this address.
+pub fn stack_config(mac: Mac, address: Ipv4Addr) -> stack::Config {
+    let mut config = stack::Config::new(mac, address, 16);
     config.connections_max = 256;
     // A server that has forgotten the connection must be found out.
     config.keepalive = Some(Duration::from_secs(30));

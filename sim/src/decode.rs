@@ -7,10 +7,9 @@ use protocol::channel::{
     Abort, Close, Closed, Established, Header as ChannelHeader, Hello, Kind, Listen, MessageFlags,
 };
 use protocol::ethernet::{self, EtherType};
-use protocol::ip::{self, Address, Version};
-use protocol::ipv6::{FragmentHeader, NEXT_FRAGMENT, NEXT_ICMP};
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber};
-use protocol::{arp, icmpv6, ipv4};
+use protocol::{arp, ipv4};
 
 type End = (Address, u16);
 
@@ -43,9 +42,8 @@ impl Decoder {
             Err(error) => return format!("IP {error:?}"),
         };
         let segment = &bytes[ip.header_len..ip.total_len];
-        if ip.fragment || ip.protocol != ipv4::PROTOCOL_TCP {
-            let what = other(&ip, segment);
-            return format!("{} > {} {what}, {} bytes", ip.src, ip.dst, segment.len());
+        if ip.protocol != ipv4::PROTOCOL_TCP {
+            return format!("{} > {} protocol {}, {} bytes", ip.src, ip.dst, ip.protocol, segment.len());
         }
         match tcp::Header::parse(segment) {
             Ok(header) => self.segment(&ip, &header, segment),
@@ -145,31 +143,6 @@ impl Decoder {
             }),
         };
         shown.unwrap_or_else(|error| format!("{error:?}"))
-    }
-}
-
-/// What a packet carries that is no whole TCP segment.
-fn other(ip: &ip::Header, payload: &[u8]) -> String {
-    match (ip.src.version(), ip.protocol) {
-        (Version::V4, protocol) if ip.fragment => format!("fragment of protocol {protocol}"),
-        (Version::V6, NEXT_FRAGMENT) => match FragmentHeader::parse(payload) {
-            Ok(piece) => format!("fragment at {} of protocol {}", piece.offset, piece.next),
-            Err(error) => format!("fragment {error:?}"),
-        },
-        (Version::V4, ipv4::PROTOCOL_ICMP) => match payload {
-            [kind, code, ..] => format!("ICMP {kind}/{code}"),
-            _ => "ICMP".to_owned(),
-        },
-        (Version::V6, NEXT_ICMP) => match icmpv6::parse(ip.src, ip.dst, payload) {
-            Ok(icmpv6::Message::Solicitation(asked)) => format!("who has {}", asked.target),
-            Ok(icmpv6::Message::Advertisement(told)) => match told.mac {
-                Some(mac) => format!("{} is at {:02x?}", told.target, mac.0),
-                None => format!("{} is here", told.target),
-            },
-            Ok(message) => format!("ICMPv6 {message:?}"),
-            Err(error) => format!("ICMPv6 {error:?}"),
-        },
-        (_, protocol) => format!("protocol {protocol}"),
     }
 }
 

@@ -2,8 +2,6 @@
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
-use protocol::icmp_error;
-use protocol::ip::Version;
 
 /// How a wire treats its frames. Rates are in frames per million.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,14 +54,6 @@ pub enum Direction {
 }
 
 impl Faults {
-    /// The path's MTU for packets of this version: no link of IPv6 has less than 1280 bytes.
-    pub fn path_mtu_of(&self, version: Version) -> Option<usize> {
-        self.path_mtu.map(|mtu| match version {
-            Version::V4 => mtu,
-            Version::V6 => mtu.max(icmp_error::mtu_min(version)),
-        })
-    }
-
     /// A good wire: nothing but a short delay.
     pub fn none() -> Self {
         Self { delay: Duration::from_micros(50), ..Self::default() }

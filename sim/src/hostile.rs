@@ -5,7 +5,6 @@
 //! it does what the RFCs allow but nobody expects. Of other clients' connections it knows only
 //! addresses and ports: it never changes their bytes, so nothing that it does may harm them.
 
-mod network;
 mod talk;
 
 use std::collections::BTreeMap;
@@ -40,32 +39,19 @@ pub struct HostileConfig {
     /// The server's hardware address.
     pub target_mac: Mac,
     /// Others' addresses, hardware and IP.
-    pub others: Vec<(Mac, Ipv4Addr)>,
-    /// The addresses of IPv6.
-    pub ipv6: HostileAddresses,
+    pub others: Vec<(Mac, Address)>,
+    /// The server's other address, where those are who have such.
+    pub target_v6: Address,
     /// Actions per second.
     pub per_second: u64,
     /// When it begins nothing new any more.
     pub until: Instant,
 }
 
-/// Where it is and whom it knows by IPv6.
-#[derive(Clone, Debug)]
-pub struct HostileAddresses {
-    /// Its own address.
-    pub own: Address,
-    /// The server.
-    pub server: Address,
-    /// Others; at least one.
-    pub others: Vec<Address>,
-}
-
 /// The hostile client.
 pub struct Hostile {
     config: HostileConfig,
     rng: SeededRng,
-    /// For what it does below TCP.
-    network_rng: SeededRng,
     wire: Wire,
     port: WirePort,
     next_at: Instant,
@@ -81,7 +67,6 @@ impl Hostile {
     /// `wire`: where it listens to others.
     pub fn new(config: HostileConfig, wire: Wire, port: WirePort, mut rng: SeededRng) -> Self {
         let resets_at_end = rng.chance(500_000);
-        let network_rng = SeededRng::new(rng.clone().next_u64());
         Self {
             config,
             wire,
@@ -92,7 +77,6 @@ impl Hostile {
             replays: BTreeMap::new(),
             serial: 0,
             resets_at_end,
-            network_rng,
             rng,
         }
     }
@@ -195,8 +179,8 @@ impl Hostile {
         Route {
             src_mac: self.config.mac,
             dst_mac: self.config.target_mac,
-            src,
-            dst: *self.config.target.ip(),
+            src: src.into(),
+            dst: (*self.config.target.ip()).into(),
         }
     }
 
@@ -219,11 +203,6 @@ impl Hostile {
     }
 
     fn act(&mut self, now: Instant) {
-        if self.network_rng.chance(150_000) {
-            for frame in network::action(&self.config, &mut self.network_rng) {
-                self.port.send_bytes(&frame);
-            }
-        }
         match self.rng.below(12) {
             0 => self.flood(),
             1 => self.noise(),
@@ -273,10 +252,8 @@ impl Hostile {
         else {
             return;
         };
-        let known = self.wire.recorded(self.rng.next_u64()).and_then(|frame| {
-            let segment = frame.get(packet::TCP_AT..)?;
-            tcp::Header::parse(segment).ok().map(|header| header.src_port)
-        });
+        let known = self.wire.recorded(self.rng.next_u64()).and_then(|frame| packet::tcp_header(&frame));
+        let known = known.map(|header| header.src_port);
         let port = known.unwrap_or(1024 + self.rng.below(60_000) as u16);
         let flags = Flags(self.rng.below(256) as u8);
         let (seq, ack) = (self.random_seq(), self.random_seq());
@@ -286,7 +263,9 @@ impl Hostile {
             ..self.header(port, flags, seq, ack)
         };
         let payload = vec![b'!'; self.rng.below(100) as usize];
-        let route = Route { src_mac: mac, ..self.route(src) };
+        let target = Address::from(*self.config.target.ip());
+        let dst = if src.is_v4() { target } else { self.config.target_v6 };
+        let route = Route { src_mac: mac, src, dst, ..self.route(self.config.address) };
         self.port.send_bytes(&packet::tcp_frame(&route, &header, &Options::default(), &payload));
     }
 

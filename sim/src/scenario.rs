@@ -57,8 +57,6 @@ pub struct Scenario {
     pub client_ports: u16,
     /// MTU of the checked clients in bytes.
     pub client_mtu: usize,
-    /// The checked clients speak IPv6, the counting clients do.
-    pub ipv6: [bool; 2],
     /// Counting clients at a time.
     pub counting: usize,
     /// Connections of the counting clients in all.
@@ -69,6 +67,8 @@ pub struct Scenario {
     pub odd_plays: usize,
     /// Local ports of the odd clients.
     pub odd_ports: u16,
+    /// Counting clients speak IPv6, odd clients do.
+    pub v6: [bool; 2],
     /// Play it at the other level of offload too, and compare.
     pub twice: bool,
     /// Hostile actions per second of virtual time; 0: nobody is hostile.
@@ -90,8 +90,6 @@ impl Scenario {
     pub fn draw(seed: u64) -> Self {
         let mut rng = SeededRng::new(seed ^ 0x7363_656e);
         let rng = &mut rng;
-        // Of its own, so that worlds are otherwise as they were before there was IPv6.
-        let mut by_version = SeededRng::new(seed ^ 0x6970_7636);
         let pick = |rng: &mut SeededRng, of: &[u64]| of[rng.below(of.len() as u64) as usize];
         let value_bytes = pick(rng, &[0, 1, 3, 64, 64, 1000, 1460, 5000, 20_000, 100_000, 300_000]) as usize;
         let clients = 1 + rng.below(24) as usize;
@@ -125,12 +123,12 @@ impl Scenario {
             options: [rng.chance(700_000), rng.chance(700_000), rng.chance(700_000), rng.chance(500_000)],
             client_ports: if rng.chance(300_000) { clients as u16 + 1 } else { 5_000 },
             client_mtu: pick(rng, &[576, 1200, 1500, 1500, 1500]) as usize,
-            ipv6: [by_version.chance(400_000), by_version.chance(400_000)],
             counting: rng.below(9) as usize,
             counting_total: 10 + rng.below(60),
             odd_solos: rng.below(6) as usize,
             odd_plays: rng.below(3) as usize,
             odd_ports: pick(rng, &[12, 14, 200]) as u16,
+            v6: [rng.chance(400_000), rng.chance(400_000)],
             twice: rng.chance(60_000),
             hostile_per_second: pick(rng, &[0, 0, 10, 100, 400]),
             hostile_for: Duration::from_millis(500 + rng.below(8_000)),

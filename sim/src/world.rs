@@ -6,22 +6,22 @@
 //! then time passes until nothing may be left of any connection.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use loadgen::client::Network;
 use loadgen::{ClientConfig, Clients, ErrorKind};
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::ethernet::Mac;
+use protocol::ip::Address;
 use server::{CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, EndReason, Output};
 
 use crate::belief::{self, Belief};
 use crate::counting::{self, COUNTERS, CountingClients};
 use crate::frame::{Pool, SimFrame};
-use crate::hostile::{Hostile, HostileAddresses, HostileConfig};
+use crate::hostile::{Hostile, HostileConfig};
 use crate::machine::{Machine, MachineConfig};
 use crate::odd::{OddClients, OddConfig};
 use crate::scenario::{Event, POOL_FRAMES, Scenario};
@@ -30,19 +30,19 @@ use crate::wire::{MTU, Wire, WirePort};
 
 const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2);
 const PORT: u16 = 6379;
 const CLIENTS_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-const CLIENTS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 const COUNTING_MAC: Mac = Mac([2, 0, 0, 0, 0, 3]);
 const COUNTING: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
-const COUNTING_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 3);
 const ODD_MAC: Mac = Mac([2, 0, 0, 0, 0, 5]);
 const ODD: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
+/// The same hosts in IPv6.
+const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+const COUNTING_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
+const ODD_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5);
 const HOSTILE_MAC: Mac = Mac([2, 0, 0, 0, 0, 4]);
 const HOSTILE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
-const HOSTILE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 4);
 
 /// How long a request may take, and how long all of them once the wire is good.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -215,20 +215,23 @@ impl World {
         let target = SocketAddrV4::new(SERVER, PORT);
         if scenario.counting > 0 {
             let port = self.wire.attach("counting", COUNTING_MAC.0, self.client_pool.clone());
-            let (config, to) = match scenario.ipv6[1] {
-                false => (counting::stack_config(COUNTING_MAC, COUNTING.into(), 16), server_at(false)),
-                true => (counting::stack_config(COUNTING_MAC, COUNTING_V6.into(), 64), server_at(true)),
-            };
+            let mut config = counting::stack_config(COUNTING_MAC, COUNTING);
+            let mut target = SocketAddr::V4(target);
+            if scenario.v6[0] {
+                config.networks = vec![stack::Network { address: COUNTING_V6.into(), prefix_len: 64 }];
+                target.set_ip(IpAddr::V6(SERVER_V6));
+            }
             let clients =
-                CountingClients::new(config, to, scenario.counting, scenario.counting_total, seeded(3));
+                CountingClients::new(config, target, scenario.counting, scenario.counting_total, seeded(3));
             self.counting = Some((clients, port));
         }
         if scenario.odd_solos + scenario.odd_plays > 0 {
             let port = self.wire.attach("odd", ODD_MAC.0, self.client_pool.clone());
+            let (odd, server) = odd_addresses(scenario);
             let config = OddConfig {
                 mac: ODD_MAC,
-                address: ODD,
-                server: (SERVER_MAC, SERVER),
+                address: odd,
+                server: (SERVER_MAC, server),
                 server_port: PORT,
                 solos: scenario.odd_solos,
                 plays: scenario.odd_plays,
@@ -240,17 +243,19 @@ impl World {
         }
         if scenario.hostile_per_second > 0 {
             let port = self.wire.attach("hostile", HOSTILE_MAC.0, self.client_pool.clone());
+            let counting = if scenario.v6[0] { COUNTING_V6.into() } else { COUNTING.into() };
+            let others = vec![
+                (CLIENTS_MAC, CLIENTS.into()),
+                (COUNTING_MAC, counting),
+                (ODD_MAC, odd_addresses(scenario).0),
+            ];
             let config = HostileConfig {
                 mac: HOSTILE_MAC,
                 address: HOSTILE,
                 target,
                 target_mac: SERVER_MAC,
-                others: vec![(CLIENTS_MAC, CLIENTS), (COUNTING_MAC, COUNTING), (ODD_MAC, ODD)],
-                ipv6: HostileAddresses {
-                    own: HOSTILE_V6.into(),
-                    server: SERVER_V6.into(),
-                    others: vec![CLIENTS_V6.into(), COUNTING_V6.into()],
-                },
+                others,
+                target_v6: SERVER_V6.into(),
                 per_second: scenario.hostile_per_second,
                 until: self.began + scenario.hostile_for,
             };
@@ -559,12 +564,14 @@ impl World {
 fn machine_config(scenario: &Scenario) -> MachineConfig {
     let mut firmware = nicfw::Config::new(SERVER_MAC);
     let mut stack = stack::Config::new(SERVER_MAC, SERVER, 16);
-    stack.networks.push(stack::Network { address: SERVER_V6.into(), prefix_len: 64 });
     (firmware.offload, stack.offload) = if scenario.lifecycle {
         (nicfw::Offload::Lifecycle, stack::Offload::Lifecycle)
     } else {
         (nicfw::Offload::None, stack::Offload::None)
     };
+    if scenario.v6 != [false; 2] {
+        stack.networks.push(stack::Network { address: SERVER_V6.into(), prefix_len: 64 });
+    }
     firmware.queues = scenario.cores;
     firmware.flows_max = 4096;
     firmware.time_wait_max = 8192;
@@ -580,22 +587,17 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     MachineConfig { firmware, stack, ring_frames: scenario.ring_frames, port: PORT, accept: scenario.accept }
 }
 
-/// Where the server is.
-fn server_at(by_ipv6: bool) -> SocketAddr {
-    if by_ipv6 { (SERVER_V6, PORT).into() } else { (SERVER, PORT).into() }
+/// Of the odd clients and of the server, as those know it.
+fn odd_addresses(scenario: &Scenario) -> (Address, Address) {
+    if scenario.v6[1] { (ODD_V6.into(), SERVER_V6.into()) } else { (ODD.into(), SERVER.into()) }
 }
 
 fn client_config(scenario: &Scenario) -> ClientConfig {
-    let by_ipv6 = scenario.ipv6[0];
-    let network = match by_ipv6 {
-        true => Network { addr: CLIENTS_V6.into(), prefix_len: 64 },
-        false => Network { addr: CLIENTS.into(), prefix_len: 16 },
-    };
-    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, server_at(by_ipv6));
+    let network = "198.18.0.1/16".parse().expect("a constant network");
+    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, SocketAddrV4::new(SERVER, PORT).into());
     config.connections = scenario.clients;
     config.ports = (10_000, 10_000 + scenario.client_ports);
-    let least = if by_ipv6 { 1280 } else { 0 };
-    config.mtu = scenario.client_mtu.clamp(least, MTU);
+    config.mtu = scenario.client_mtu.min(MTU);
     [config.timestamps, config.sack_permitted, config.window_scale, config.separate_ack] = scenario.options;
     config.timeout = PATIENCE;
     config.epoch_us = scenario.seed & 0xffff_ffff_ffff;

@@ -447,7 +447,8 @@ fn it_asks_for_an_ipv6_gateway_and_answers_for_all_its_addresses() {
         }
         port.to_client.push_back(HeapFrame::from_bytes(&bytes));
         let _ = clients.poll(&mut port, &mut pool, Instant::from_micros(1));
-        let answer = port.from_client.pop_front().map(|frame| message(&frame));
+        let answer = port.from_client.pop_front().filter(|frame| neighbour::is_icmpv6(frame.bytes()));
+        let answer = answer.map(|frame| message(&frame));
         (answer, clients.resolved())
     };
     let (neighbour, nobody, all) = (a("2001:2:0:5::77"), a("::"), a("ff02::1"));
