@@ -18,6 +18,16 @@ pub const CLIENT_ADDRESS: &str = "198.18.0.1";
 pub const LOADGEN_ADDRESS: &str = "198.18.0.3";
 /// Prefix length of the network between the two.
 pub const PREFIX: &str = "24";
+/// Beside [`SERVER_ADDRESS`], where a test gives it to the server.
+pub const SERVER_ADDRESS_V6: &str = "2001:2::2";
+/// Beside [`CLIENT_ADDRESS`], after [`Lab::speak_ipv6`].
+pub const CLIENT_ADDRESS_V6: &str = "2001:2::1";
+/// Beside [`LOADGEN_ADDRESS`].
+pub const LOADGEN_ADDRESS_V6: &str = "2001:2::3";
+/// Prefix length of the IPv6 network between the two.
+pub const PREFIX_V6: &str = "64";
+/// Largest packet between [`Side::Far`] and its router.
+pub const FAR_MTU: &str = "1280";
 /// Name of the server's end of the veth inside its namespace.
 pub const SERVER_INTERFACE: &str = "veth-s";
 /// Name of the client's end.
@@ -30,6 +40,8 @@ pub enum Side {
     Server,
     /// Where the clients run; its kernel has [`CLIENT_ADDRESS`].
     Client,
+    /// Behind the client, which is its router, once [`Lab::add_far`] has made it.
+    Far,
 }
 
 impl Side {
@@ -38,6 +50,7 @@ impl Side {
         match self {
             Self::Server => SERVER_INTERFACE,
             Self::Client => CLIENT_INTERFACE,
+            Self::Far => "veth-f",
         }
     }
 }
@@ -50,6 +63,8 @@ pub struct Lab {
     /// A bad wire between the two, and its namespace.
     wire: Option<Wire>,
     between: Option<String>,
+    far: String,
+    has_far: bool,
 }
 
 impl fmt::Display for Lab {
@@ -84,6 +99,8 @@ impl Lab {
             client: format!("{id}-client"),
             wire: None,
             between: None,
+            far: format!("{id}-far"),
+            has_far: false,
         };
         ip(&["netns", "add", &lab.server])?;
         ip(&["netns", "add", &lab.client])?;
@@ -143,6 +160,46 @@ impl Lab {
         ip(&["-n", self.namespace(side), "address", "replace", &address, "dev", side.interface()]).map(drop)
     }
 
+    /// Gives the client's kernel [`CLIENT_ADDRESS_V6`].
+    ///
+    /// # Errors
+    /// The kernel knows no IPv6, or as [`run`].
+    pub fn speak_ipv6(&self) -> Result<()> {
+        speak_ipv6(&self.client, CLIENT_INTERFACE, &format!("{CLIENT_ADDRESS_V6}/{PREFIX_V6}"))
+    }
+
+    /// Makes the namespace behind the client, with addresses of both versions of IP, and the
+    /// client's kernel the router between it and the server: packets of more than [`FAR_MTU`] bytes
+    /// do not get through. The far kernel offers the MSS of an Ethernet all the same, as a host
+    /// does that does not know of a narrow place on the way.
+    ///
+    /// # Errors
+    /// As [`Self::speak_ipv6`].
+    pub fn add_far(&mut self) -> Result<()> {
+        let (client, far) = (self.client.clone(), self.far.clone());
+        ip(&["netns", "add", &far])?;
+        self.has_far = true;
+        self.speak_ipv6()?;
+        veth(&far, Side::Far.interface(), &client, "veth-r")?;
+        let ends = [
+            (&client, "veth-r", "198.18.9.1/24", "2001:2:0:9::1/64"),
+            (&far, Side::Far.interface(), "198.18.9.2/24", "2001:2:0:9::2/64"),
+        ];
+        for (namespace, interface, address, address_v6) in ends {
+            ip(&["-n", namespace, "link", "set", interface, "mtu", FAR_MTU])?;
+            ip(&["-n", namespace, "link", "set", interface, "up"])?;
+            ip(&["-n", namespace, "address", "add", address, "dev", interface])?;
+            speak_ipv6(namespace, interface, address_v6)?;
+        }
+        sysctl(&client, "net.ipv4.ip_forward=1")?;
+        sysctl(&client, "net.ipv6.conf.all.forwarding=1")?;
+        let far_to = |to: &str, via: &str, mss: &str| {
+            ip(&["-n", &far, "route", "add", to, "via", via, "advmss", mss]).map(drop)
+        };
+        far_to("198.18.0.0/24", "198.18.9.1", "1460")?;
+        far_to("2001:2::/64", "2001:2:0:9::1", "1440")
+    }
+
     /// Which congestion control the kernel of one side, whose address is `address`, uses towards
     /// the other.
     ///
@@ -164,6 +221,7 @@ impl Lab {
         match side {
             Side::Server => &self.server,
             Side::Client => &self.client,
+            Side::Far => &self.far,
         }
     }
 
@@ -186,7 +244,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.wire = None;
-        for namespace in [&self.server, &self.client].into_iter().chain(&self.between) {
+        let far = self.has_far.then_some(&self.far);
+        for namespace in [&self.server, &self.client].into_iter().chain(&self.between).chain(far) {
             if let Err(error) = ip(&["netns", "delete", namespace]) {
                 eprintln!("could not remove namespace {namespace}: {error:#}");
             }
@@ -231,6 +290,12 @@ fn veth(a: &str, interface_a: &str, b: &str, interface_b: &str) -> Result<()> {
 /// Without IPv6: router solicitations and the like would only be noise in counters and captures.
 fn quiet(namespace: &str, interface: &str) {
     sysctl(namespace, &format!("net.ipv6.conf.{interface}.disable_ipv6=1")).ok();
+}
+
+/// Gives an interface an IPv6 address (`IP/PREFIX`), in use at once.
+fn speak_ipv6(namespace: &str, interface: &str, address: &str) -> Result<()> {
+    sysctl(namespace, &format!("net.ipv6.conf.{interface}.disable_ipv6=0"))?;
+    ip(&["-n", namespace, "address", "add", address, "dev", interface, "nodad"]).map(drop)
 }
 
 fn sysctl(namespace: &str, setting: &str) -> Result<Output> {

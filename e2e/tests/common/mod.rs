@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test program uses a part of it
 
 pub mod attacker;
+pub mod station;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -101,11 +102,16 @@ impl Site {
 
     /// The load generator on its own stack.
     pub fn loadgen(&self, args: &[&str]) -> Result<String> {
+        let address = format!("{LOADGEN_ADDRESS}/{PREFIX}");
+        self.loadgen_at(&format!("{SERVER_ADDRESS}:{PORT}"), &address, args)
+    }
+
+    /// The same between other addresses.
+    pub fn loadgen_at(&self, target: &str, address: &str, args: &[&str]) -> Result<String> {
         let mut command = self.lab.command(Side::Client, programs::ours("mayfly-loadgen")?);
         let scheme = if self.setup.scheme == "xdp" { "xdp" } else { "packet" };
-        command.args(["--target", &format!("{SERVER_ADDRESS}:{PORT}")]);
-        command.args(["--net", &format!("{scheme}:{CLIENT_INTERFACE}")]);
-        command.args(["--address", &format!("{LOADGEN_ADDRESS}/{PREFIX}")]);
+        command.args(["--target", target, "--net", &format!("{scheme}:{CLIENT_INTERFACE}")]);
+        command.args(["--address", address]);
         let output = run(command.args(args)).with_context(|| format!("{:?}", self.setup))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
