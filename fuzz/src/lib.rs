@@ -57,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     target("config", "redis.conf and the command line", server::config::run, 600, 500),
     target("commands", "commands of three clients", server::commands::run, 2048, 200),
     target("stack", "the host stack: peer, network, application, clock", stack::run, 1200, 300),
+    target("stack_channel", "the host stack's end of the channel", stack::channel::run, 1200, 300),
     target("firmware", "the firmware: clients, hosts, mutated messages, clock", firmware::run, 1200, 300),
 ];
 

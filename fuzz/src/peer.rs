@@ -118,6 +118,13 @@ impl Peer {
         self.offer = self.draw_offer(input);
     }
 
+    /// A SYN with this number was sent.
+    pub(crate) fn begin(&mut self, isn: SeqNumber) {
+        if !self.lives.iter().any(|(known, _)| *known == isn) {
+            self.lives.push((isn, isn + 1));
+        }
+    }
+
     /// One past the highest number that was sent since the SYN with this one.
     pub(crate) fn sent_max(&self, isn: SeqNumber) -> SeqNumber {
         self.lives.iter().find(|(known, _)| *known == isn).map_or(isn, |(_, sent_max)| *sent_max)
@@ -171,8 +178,8 @@ impl Peer {
         let syn = u32::from(flags.has(Flags::SYN));
         let payload: Vec<u8> = (0..len as u32).map(|at| self.byte(seq + syn + at)).collect();
         let end = seq + syn + len as u32 + u32::from(flags.has(Flags::FIN));
-        if syn == 1 && !self.lives.iter().any(|(isn, _)| *isn == seq) {
-            self.lives.push((seq, seq));
+        if syn == 1 {
+            self.begin(seq);
         }
         for (isn, sent_max) in &mut self.lives {
             // What lies half the space ahead of where a life began is older than it.

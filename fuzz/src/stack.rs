@@ -11,6 +11,8 @@ mod app;
 mod check;
 mod world;
 
+pub mod channel;
+
 use crate::input::Input;
 use world::World;
 

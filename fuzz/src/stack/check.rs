@@ -25,30 +25,30 @@ pub(super) fn frame(bytes: &[u8], peers: &mut [Peer], app: &TestApp, limits: Lim
             assert_eq!((packet.sender_mac, packet.sender_addr), (OUR_MAC, US));
         }
         EtherType::Ipv4 => {
-            let packet = &bytes[ethernet::HEADER_LEN..];
-            let ip = ipv4::Header::parse(packet).expect("a good IPv4 header");
-            assert_eq!((ip.src, ip.total_len, ip.header_len), (US, packet.len(), ipv4::HEADER_LEN));
-            assert!(ip.total_len <= limits.mtu.max(1500), "larger than what came or may go");
-            if ip.protocol == ipv4::PROTOCOL_ICMP {
-                protocol::icmp::parse(&packet[ip.header_len..]).expect("a good ICMP message");
-                return;
-            }
-            assert_eq!(ip.protocol, ipv4::PROTOCOL_TCP);
-            assert!(ip.total_len <= limits.mtu);
-            assert!(verify_checksum(ip.src, ip.dst, &packet[ip.header_len..], false), "TCP checksum");
-            segment(&packet[ip.header_len..], peers, app, limits, (link.dst, ip.dst));
+            assert_eq!(link.dst, PEER_MAC);
+            packet(&bytes[ethernet::HEADER_LEN..], peers, app, limits, true);
         }
         EtherType::Ipv6 | EtherType::Channel | EtherType::Other(_) => panic!("{:?}", link.ether_type),
     }
 }
 
-fn segment(
-    bytes: &[u8],
-    peers: &mut [Peer],
-    app: &TestApp,
-    limits: Limits,
-    to: (ethernet::Mac, std::net::Ipv4Addr),
-) {
+/// Checks an IP packet. `checksum`: that of TCP is there.
+pub(super) fn packet(packet: &[u8], peers: &mut [Peer], app: &TestApp, limits: Limits, checksum: bool) {
+    let ip = ipv4::Header::parse(packet).expect("a good IPv4 header");
+    assert_eq!((ip.src, ip.total_len, ip.header_len), (US, packet.len(), ipv4::HEADER_LEN));
+    assert!(ip.total_len <= limits.mtu.max(1500), "larger than what came or may go");
+    let bytes = &packet[ip.header_len..];
+    if ip.protocol == ipv4::PROTOCOL_ICMP {
+        protocol::icmp::parse(bytes).expect("a good ICMP message");
+        return;
+    }
+    assert_eq!((ip.protocol, ip.dst), (ipv4::PROTOCOL_TCP, PEER));
+    assert!(ip.total_len <= limits.mtu);
+    assert!(!checksum || verify_checksum(ip.src, ip.dst, bytes, false), "TCP checksum");
+    segment(bytes, peers, app, limits);
+}
+
+fn segment(bytes: &[u8], peers: &mut [Peer], app: &TestApp, limits: Limits) {
     let header = Header::parse(bytes).expect("a good TCP header");
     let options = header.options(bytes);
     let payload = &bytes[header.header_len..];
@@ -61,7 +61,6 @@ fn segment(
     }
     let known = peers.iter_mut().find(|peer| (peer.port, peer.our_port) == (header.dst_port, header.src_port));
     let Some(peer) = known else { panic!("to nobody: {header:?}") };
-    assert_eq!(to, (PEER_MAC, PEER));
     if flags.has(Flags::SYN) {
         assert!(payload.is_empty());
         opens(&header, &options, peer, limits);
