@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod firmware;
 pub mod input;
 pub mod mutate;
@@ -59,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     target("stack", "the host stack: peer, network, application, clock", stack::run, 1200, 300),
     target("stack_channel", "the host stack's end of the channel", stack::channel::run, 1200, 300),
     target("firmware", "the firmware: clients, hosts, mutated messages, clock", firmware::run, 1200, 300),
+    target("client", "the load generator's clients behind a bad network", client::run, 1000, 100),
 ];
 
 /// The target of this name.

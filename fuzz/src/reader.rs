@@ -79,7 +79,9 @@ mod tests {
         let (read, rest) = value(nested).unwrap();
         assert_eq!(read, Value::Array(vec![map, Value::Bulk(b"\r\nx".to_vec())]));
         assert_eq!(value(rest), Some((Value::Boolean(true), &b""[..])));
-        for broken in [&b"$3\r\nabcd\r\n"[..], b"*1\r\n", b":x\r\n", b"?\r\n", b"+a", b"$-2\r\n", b"+a\nb\r\n"] {
+        for broken in
+            [&b"$3\r\nabcd\r\n"[..], b"*1\r\n", b":x\r\n", b"?\r\n", b"+a", b"$-2\r\n", b"+a\nb\r\n"]
+        {
             assert_eq!(value(broken), None);
         }
     }

@@ -21,13 +21,102 @@ const STEPS_MAX: usize = 120;
 
 /// What stands for an argument, beside free bytes.
 const WORDS: [&str; 96] = [
-    "a", "b", "c", "list", "set", "hash", "zset", "0", "1", "-1", "2", "3", "10", "-5", "100", "1000", "1.5",
-    "-inf", "+inf", "inf", "(1", "[a", "(b", "-", "+", "nan", "1e3", "*", "?", "[a-c]", "a*", "NX", "XX", "GT",
-    "LT", "CH", "INCR", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "PERSIST", "GET", "COUNT", "MATCH", "TYPE",
-    "WITHSCORES", "WITHVALUES", "LIMIT", "BYSCORE", "BYLEX", "REV", "WEIGHTS", "AGGREGATE", "SUM", "MIN", "MAX",
-    "LEFT", "RIGHT", "BEFORE", "AFTER", "STORE", "BY", "ASC", "DESC", "ALPHA", "REPLACE", "DB", "IDLETIME",
-    "FREQ", "BIT", "BYTE", "AND", "OR", "XOR", "NOT", "u8", "i16", "#1", "OVERFLOW", "WRAP", "SAT", "FAIL",
-    "field", "member", "key:1", "key:2", "key:*", "#", "key:*->f", "TIMEOUT", "RANK", "MAXLEN", "LEN", "IDX",
+    "a",
+    "b",
+    "c",
+    "list",
+    "set",
+    "hash",
+    "zset",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "3",
+    "10",
+    "-5",
+    "100",
+    "1000",
+    "1.5",
+    "-inf",
+    "+inf",
+    "inf",
+    "(1",
+    "[a",
+    "(b",
+    "-",
+    "+",
+    "nan",
+    "1e3",
+    "*",
+    "?",
+    "[a-c]",
+    "a*",
+    "NX",
+    "XX",
+    "GT",
+    "LT",
+    "CH",
+    "INCR",
+    "EX",
+    "PX",
+    "EXAT",
+    "PXAT",
+    "KEEPTTL",
+    "PERSIST",
+    "GET",
+    "COUNT",
+    "MATCH",
+    "TYPE",
+    "WITHSCORES",
+    "WITHVALUES",
+    "LIMIT",
+    "BYSCORE",
+    "BYLEX",
+    "REV",
+    "WEIGHTS",
+    "AGGREGATE",
+    "SUM",
+    "MIN",
+    "MAX",
+    "LEFT",
+    "RIGHT",
+    "BEFORE",
+    "AFTER",
+    "STORE",
+    "BY",
+    "ASC",
+    "DESC",
+    "ALPHA",
+    "REPLACE",
+    "DB",
+    "IDLETIME",
+    "FREQ",
+    "BIT",
+    "BYTE",
+    "AND",
+    "OR",
+    "XOR",
+    "NOT",
+    "u8",
+    "i16",
+    "#1",
+    "OVERFLOW",
+    "WRAP",
+    "SAT",
+    "FAIL",
+    "field",
+    "member",
+    "key:1",
+    "key:2",
+    "key:*",
+    "#",
+    "key:*->f",
+    "TIMEOUT",
+    "RANK",
+    "MAXLEN",
+    "LEN",
+    "IDX",
 ];
 
 struct World {
@@ -66,7 +155,8 @@ pub fn run(bytes: &[u8]) {
 
 impl World {
     fn new(input: &mut Input<'_>) -> Self {
-        let config = Config { databases: 2, proto_max_bulk_len: 1 << 16, timeout_s: 100, ..Config::default() };
+        let config =
+            Config { databases: 2, proto_max_bulk_len: 1 << 16, timeout_s: 100, ..Config::default() };
         let start = EngineStart {
             unix_us_at_zero: 1_700_000_000_000_000,
             secret: [input.u8(); 16],
@@ -191,7 +281,9 @@ impl World {
         (0..CLIENTS).for_each(|at| self.close(at));
         assert_eq!(self.engine.connected(), 0);
         assert_eq!(self.engine.blocked.load(core::sync::atomic::Ordering::Relaxed), 0);
-        for kind in [server::pubsub::Kind::Channel, server::pubsub::Kind::Pattern, server::pubsub::Kind::Shard] {
+        for kind in
+            [server::pubsub::Kind::Channel, server::pubsub::Kind::Pattern, server::pubsub::Kind::Shard]
+        {
             assert_eq!(self.engine.pubsub.len(kind), 0);
         }
         for index in 0..self.engine.shard_count() {

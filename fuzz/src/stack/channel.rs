@@ -176,7 +176,8 @@ impl World {
             scale: established.rcv_scale,
             active: false,
         });
-        let packet = if input.flag() { peer.next_bytes(10)[ethernet::HEADER_LEN..].to_vec() } else { Vec::new() };
+        let packet =
+            if input.flag() { peer.next_bytes(10)[ethernet::HEADER_LEN..].to_vec() } else { Vec::new() };
         let mut flags = MessageFlags::CHECKSUM_GOOD;
         if !packet.is_empty() {
             flags = flags | MessageFlags::FIRST_DATA;
@@ -208,7 +209,12 @@ impl World {
             let Some(peer) = self.peers.iter().find(|peer| peer.port == *port) else { continue };
             let Some(irs) = peer.seen.and_then(|seen| seen.irs) else { continue };
             for byte in open.delivered.drain(..) {
-                assert_eq!(byte, peer.byte(irs + 1 + open.compared as u32), "byte {} of {port}", open.compared);
+                assert_eq!(
+                    byte,
+                    peer.byte(irs + 1 + open.compared as u32),
+                    "byte {} of {port}",
+                    open.compared
+                );
                 open.compared += 1;
             }
         }
@@ -234,7 +240,8 @@ impl World {
                 assert_eq!((listen.addr, listen.port, listen.status), (US, PORT, ListenStatus::Unanswered));
                 let mut body = [0; Listen::LEN];
                 Listen { status: ListenStatus::Accepted, ..listen }.emit(&mut body);
-                let reply = Header { flags: MessageFlags::REPLY, ..Header::new(Kind::Listen, self.host_epoch) };
+                let reply =
+                    Header { flags: MessageFlags::REPLY, ..Header::new(Kind::Listen, self.host_epoch) };
                 self.send(&reply, &[&body]);
             }
             Kind::Unlisten => drop(Listen::parse(body).expect("a good UNLISTEN")),

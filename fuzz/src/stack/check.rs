@@ -59,7 +59,8 @@ fn segment(bytes: &[u8], peers: &mut [Peer], app: &TestApp, limits: Limits) {
         assert!(payload.is_empty());
         return;
     }
-    let known = peers.iter_mut().find(|peer| (peer.port, peer.our_port) == (header.dst_port, header.src_port));
+    let known =
+        peers.iter_mut().find(|peer| (peer.port, peer.our_port) == (header.dst_port, header.src_port));
     let Some(peer) = known else { panic!("to nobody: {header:?}") };
     if flags.has(Flags::SYN) {
         assert!(payload.is_empty());

@@ -14,8 +14,8 @@ use stack::{AcceptPolicy, Config, Stack, State};
 
 use super::app::{Mood, TestApp};
 use super::check::{self, Limits};
-use crate::peer::{OUR_MAC, PEER, PEER_MAC, Peer, ROUTE, US};
 use crate::input::Input;
+use crate::peer::{OUR_MAC, PEER, PEER_MAC, Peer, ROUTE, US};
 
 /// Where the stack listens.
 const PORT: u16 = 6379;
@@ -64,16 +64,13 @@ impl World {
     pub(super) fn new(input: &mut Input<'_>) -> Self {
         let config = config(input);
         let limits = Limits { mtu: config.mtu, receive_window: config.receive_window };
-        let capabilities = Capabilities {
-            mac: OUR_MAC.0,
-            mtu: config.mtu,
-            rx_checksum: false,
-            rx_partial_checksum: false,
-        };
+        let capabilities =
+            Capabilities { mac: OUR_MAC.0, mtu: config.mtu, rx_checksum: false, rx_partial_checksum: false };
         let (port, wire) = pair(input.pick(&[512, 8]), capabilities);
         let mut stack = Stack::new(config, &mut SeededRng::new(42));
         stack.listen(PORT, AcceptPolicy::Deferred).expect("a fresh stack");
-        let peers = (40_000..).zip(OUR_PORTS).map(|(port, our_port)| Peer::new(port, our_port, input)).collect();
+        let peers =
+            (40_000..).zip(OUR_PORTS).map(|(port, our_port)| Peer::new(port, our_port, input)).collect();
         let mut world = Self {
             stack,
             app: TestApp::default(),

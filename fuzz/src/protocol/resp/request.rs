@@ -68,7 +68,8 @@ fn fed(stream: &[u8], limits: &Limits, mut step: impl FnMut(usize) -> usize) -> 
                     assert!(len <= buffer.len() && !state.in_progress());
                     let args = std::mem::take(&mut args.0);
                     if !args.is_empty() {
-                        let bytes = |range: &ArgRange| buffer[range.start as usize..range.end as usize].to_vec();
+                        let bytes =
+                            |range: &ArgRange| buffer[range.start as usize..range.end as usize].to_vec();
                         found.requests.push(Request::Arguments(args.iter().map(bytes).collect()));
                     }
                     start += len;
