@@ -15,6 +15,16 @@ pub enum Offload {
     Lifecycle,
 }
 
+/// How the congestion window moves once something was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// CUBIC (RFC 9438), with HyStart++ (RFC 9406) in the first slow start.
+    #[default]
+    Cubic,
+    /// NewReno (RFC 5681).
+    NewReno,
+}
+
 /// Configuration of a [`crate::Stack`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +50,8 @@ pub struct Config {
     pub receive_window: u32,
     /// Half-open connections at once; further SYNs are dropped, and come again.
     pub backlog_max: usize,
+    /// Congestion control of every connection.
+    pub congestion: CongestionControl,
     /// Frames that wait for the port.
     pub tx_queue_frames: usize,
     /// How long a closed connection's name stays taken (RFC 9293 §3.4.2 says 2 MSL; 60 s, as
@@ -51,6 +63,10 @@ pub struct Config {
     pub delayed_ack: Duration,
     /// Retransmissions of the same data before the peer counts as gone (R2 of RFC 9293 §3.8.3).
     pub retransmissions_max: u8,
+    /// How long sent data may stay unacknowledged, through retransmissions, before the peer
+    /// counts as gone (the user timeout, R2 of RFC 9293 §3.8.3 as a time); `None`: only the
+    /// count decides.
+    pub user_timeout: Option<Duration>,
     /// Retransmissions of a SYN or SYN-ACK.
     pub syn_retransmissions_max: u8,
     /// How long to wait in FIN_WAIT_2 for a peer that does not close.
@@ -79,11 +95,13 @@ impl Config {
             rx_partial_checksum: false,
             receive_window: 1 << 20,
             backlog_max: 4096,
+            congestion: CongestionControl::default(),
             tx_queue_frames: 1024,
             time_wait: Duration::from_secs(60),
             time_wait_max: 65_536,
             delayed_ack: Duration::from_millis(40),
             retransmissions_max: 15,
+            user_timeout: None,
             syn_retransmissions_max: 6,
             fin_wait_2: Duration::from_secs(60),
             keepalive: None,

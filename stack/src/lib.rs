@@ -38,7 +38,7 @@ mod timers;
 
 pub use app::{App, ConnectionId, EndReason, Next, Output};
 pub use channel::ChannelState;
-pub use config::{Config, Offload};
+pub use config::{Config, CongestionControl, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;

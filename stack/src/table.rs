@@ -99,6 +99,7 @@ impl<S> Connections<S> {
         connection.tcb.generation = connection.tcb.generation.wrapping_add(1);
         connection.queue.clear();
         connection.full = None;
+        connection.recovery = None;
         self.free.push(slot);
         connection.session.take()
     }

@@ -1,7 +1,7 @@
 //! The state of a connection.
 //!
 //! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] is made on demand when it does. Beside them stand the send queue's
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them stand the send queue's
 //! short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
@@ -28,8 +28,8 @@ use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 use crate::app::ConnectionId;
 use crate::config::Config;
 use crate::reassembly::Reassembly;
-use crate::recovery::congestion::Congestion;
-use crate::recovery::scoreboard::Scoreboard;
+use crate::recovery::Recovery;
+use crate::recovery::congestion::Window;
 use crate::send_queue::SendQueue;
 use crate::state::{Gauges, State};
 
@@ -81,12 +81,26 @@ pub(crate) enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Nothing is known to be lost.
+    /// Nothing is missing.
     Open,
-    /// Fast recovery (RFC 6582, RFC 6675).
+    /// The peer holds something behind a gap, or acknowledges twice: perhaps a loss.
+    Disorder,
+    /// Fast recovery (RFC 6582, RFC 6675, RFC 8985).
     Fast,
     /// After a retransmission timeout.
     Loss,
+}
+
+/// What the retransmission deadline stands for (RFC 8985 §8: one at a time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Timer {
+    /// The retransmission timeout, or a zero-window probe.
+    Retransmission,
+    /// A tail loss probe.
+    LossProbe,
+    /// The end of the reordering window.
+    Reordering,
 }
 
 /// Yes-or-no facts of a connection.
@@ -112,8 +126,8 @@ impl Flags {
     pub(crate) const WAITING: u16 = 1 << 7;
     /// A SYN or SYN-ACK is to be sent.
     pub(crate) const SYN_DUE: u16 = 1 << 8;
-    /// A segment is being timed.
-    pub(crate) const TIMING: u16 = 1 << 9;
+    /// A tail loss probe is due.
+    pub(crate) const LOSS_PROBE: u16 = 1 << 9;
     /// Retransmit the first unacknowledged segment whatever the window.
     pub(crate) const RESEND: u16 = 1 << 10;
     /// A zero-window probe is due.
@@ -169,40 +183,36 @@ pub(crate) struct Tcb {
     pub(crate) ts_recent: u32,
     /// Our TSval is the millisecond clock plus this.
     pub(crate) ts_offset: u32,
-    pub(crate) congestion: Congestion,
+    pub(crate) window: Window,
 
     pub(crate) path: Path,
     /// Payload bytes of a full segment, timestamps taken off (RFC 6691).
     pub(crate) mss: u16,
     pub(crate) snd_scale: u8,
     pub(crate) rcv_scale: u8,
-    /// Retransmission or zero-window probe.
+    /// When `timer` expires.
     pub(crate) rtx_deadline: Instant,
     pub(crate) ack_deadline: Instant,
     /// Keepalive, FIN_WAIT_2, or the next ARP request.
     pub(crate) idle_deadline: Instant,
-    /// When the newest timed segment was sent.
-    pub(crate) timed_at: Instant,
-    /// The number that acknowledges it.
-    pub(crate) timed_seq: SeqNumber,
+    /// When new data, or the SYN, was last sent. All that is in flight was sent then, unless
+    /// the log of [`Recovery`] says otherwise.
+    pub(crate) sent_at: Instant,
     pub(crate) rtt: RttEstimator,
+    pub(crate) timer: Timer,
+    /// Doublings of the timeout: its expiries since a round trip was measured, or those of the
+    /// handshake.
     pub(crate) retries: u8,
-    pub(crate) dup_acks: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
 }
 
-/// What a connection needs only when something is lost, reordered or held back.
+/// What a connection needs only when something arrives out of order or is held back.
 #[derive(Debug, Default)]
 pub(crate) struct Full {
     pub(crate) reassembly: Reassembly,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
-    pub(crate) scoreboard: Scoreboard,
-    /// SND.NXT when recovery began: it ends when this is acknowledged.
-    pub(crate) recover: SeqNumber,
-    /// Retransmission has come this far.
-    pub(crate) resend_nxt: SeqNumber,
 }
 
 /// A slot of the connection table.
@@ -211,6 +221,8 @@ pub(crate) struct Connection<S> {
     pub(crate) tcb: Tcb,
     pub(crate) queue: SendQueue,
     pub(crate) full: Option<Box<Full>>,
+    /// What the sender has learned of the path.
+    pub(crate) recovery: Option<Box<Recovery>>,
     pub(crate) session: Option<S>,
     /// When the timer of this slot fires; it is moved forward lazily.
     pub(crate) armed: Instant,
@@ -252,7 +264,7 @@ impl Tcb {
             rcv_acked: SeqNumber(0),
             ts_recent: 0,
             ts_offset: opening.ts_offset,
-            congestion: Congestion::new(config.mss()),
+            window: Window::new(config.mss()),
             path: opening.path,
             mss: config.mss(),
             snd_scale: 0,
@@ -260,11 +272,10 @@ impl Tcb {
             rtx_deadline: Instant::FAR_FUTURE,
             ack_deadline: Instant::FAR_FUTURE,
             idle_deadline: Instant::FAR_FUTURE,
-            timed_at: Instant::ZERO,
-            timed_seq: SeqNumber(0),
+            sent_at: Instant::ZERO,
             rtt: RttEstimator::new(),
+            timer: Timer::Retransmission,
             retries: 0,
-            dup_acks: 0,
             unanswered: 0,
         }
     }
@@ -275,7 +286,7 @@ impl Tcb {
     pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config) {
         let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
         self.mss = peer_mss.max(64).min(config.mss()) - options;
-        self.congestion = Congestion::new(self.mss);
+        self.window = Window::new(self.mss);
     }
 
     /// Bytes in flight, SYN and FIN counted.
@@ -324,6 +335,7 @@ impl<S> Connection<S> {
             tcb: Tcb::new(&opening, 0, config),
             queue: SendQueue::default(),
             full: None,
+            recovery: None,
             session: None,
             armed: Instant::FAR_FUTURE,
             snd_wnd_max: 0,
@@ -345,6 +357,10 @@ impl<S> Connection<S> {
         self.full.get_or_insert_default()
     }
 
+    pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
+        self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, &self.tcb)))
+    }
+
     /// Bytes that were queued and never sent.
     #[inline]
     pub(crate) fn unsent(&self) -> usize {
@@ -358,8 +374,6 @@ impl<S> Connection<S> {
     #[inline]
     pub(crate) fn settle(&mut self) {
         if let Some(full) = &self.full
-            && self.tcb.phase == Phase::Open
-            && full.scoreboard.is_empty()
             && full.reassembly.is_empty()
             && full.held.is_empty()
         {
@@ -384,6 +398,6 @@ mod tests {
         assert_eq!(size_of::<Tcb>(), 128);
         assert_eq!(core::mem::offset_of!(Tcb, path), 64, "the first line ends before the path");
         assert_eq!(size_of::<Connection<()>>(), 256);
-        assert_eq!(size_of::<Connection<[u64; 5]>>(), 256, "a session of 40 bytes fits beside it");
+        assert_eq!(size_of::<Connection<[u64; 5]>>(), 320, "a session of 40 bytes fits beside it");
     }
 }

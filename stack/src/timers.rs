@@ -9,7 +9,7 @@ use crate::input::After;
 use crate::ip::arp;
 use crate::recovery;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path};
+use crate::tcb::{Connection, Flags, Path, Timer};
 
 /// Between two keepalive probes (as tcp(7) has it).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
@@ -32,13 +32,26 @@ pub(crate) fn fired<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S
         };
     }
     if connection.tcb.rtx_deadline <= env.now && !matches!(after, After::End(_)) {
-        after = retransmission(env, connection);
+        after = match connection.tcb.timer {
+            Timer::Retransmission => retransmission(env, connection),
+            // A closed window is probed in its own way.
+            Timer::LossProbe if connection.tcb.snd_wnd == 0 => retransmission(env, connection),
+            Timer::LossProbe => {
+                recovery::probe_due(env, connection);
+                After::Output
+            }
+            Timer::Reordering => {
+                recovery::reordering_over(env, connection);
+                After::Output
+            }
+        };
     }
     after
 }
 
 fn retransmission<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After {
     let tcb = &mut connection.tcb;
+    let mut give_up_at = None;
     if !tcb.state.is_synchronized() {
         // RFC 9293 §3.8.3 MUST-23: also a SYN is given up at some time.
         if tcb.retries >= env.config.syn_retransmissions_max {
@@ -61,16 +74,19 @@ fn retransmission<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>)
         }
         connection.tcb.unanswered += 1;
     } else {
-        if tcb.retries >= env.config.retransmissions_max {
+        let (timeouts, stalled_since) = recovery::timed_out(env, connection);
+        give_up_at = env.config.user_timeout.map(|timeout| stalled_since + timeout);
+        // RFC 9293 §3.8.3 MUST-20 (R2), MUST-21: by count, and by time where that is configured.
+        if timeouts >= env.config.retransmissions_max || give_up_at.is_some_and(|at| at <= env.now) {
             return After::End(EndReason::TimedOut);
         }
-        recovery::timed_out(connection);
     }
     env.counters.retransmission_timeouts += 1;
     let tcb = &mut connection.tcb;
     tcb.retries = (tcb.retries + 1).min(RETRIES_MAX);
     // RFC 6298 §5.5, §5.6
-    tcb.rtx_deadline = env.now + tcb.rto();
+    tcb.timer = Timer::Retransmission;
+    tcb.rtx_deadline = (env.now + tcb.rto()).min(give_up_at.unwrap_or(Instant::FAR_FUTURE));
     After::Output
 }
 

@@ -10,7 +10,7 @@ use netcore::{Duration, Frame, Instant};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::{arp, tcp};
 use server::{CoreApp, Engine, EngineStart};
-use stack::AcceptPolicy;
+use stack::{AcceptPolicy, CongestionControl};
 
 use super::app::{PlainApp, ScriptApp};
 use super::parse::{AppCommand, AppKind, AppSeen, Script, SubjectKind, parse_seconds};
@@ -240,6 +240,13 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
                 "immediate" => AcceptPolicy::Immediate,
                 _ => return Err(format!("set accept: \"{value}\" is neither deferred nor immediate")),
             }
+        }
+        "congestion" => {
+            config.stack.congestion = match value {
+                "cubic" => CongestionControl::Cubic,
+                "new_reno" => CongestionControl::NewReno,
+                _ => return Err(format!("set congestion: \"{value}\" is neither cubic nor new_reno")),
+            };
         }
         "backlog_max" => config.stack.backlog_max = number()? as usize,
         "connections_max" => config.stack.connections_max = number()? as usize,

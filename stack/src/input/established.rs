@@ -1,6 +1,6 @@
 //! The end of the handshake, whichever way it went.
 
-use netcore::{Frame, Instant};
+use netcore::{Duration, Frame, Instant};
 use protocol::tcp::DEFAULT_MSS;
 
 use super::{After, Segment, Step, application};
@@ -35,14 +35,20 @@ pub(crate) fn take_syn<F, S>(env: &Env<F>, connection: &mut Connection<S>, segme
 }
 
 /// Our SYN was acknowledged: its timer ends, and its time is a round trip.
-pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>) {
+pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>, segment: &Segment) {
     let tcb = &mut connection.tcb;
-    if tcb.flags.has(Flags::TIMING) {
-        tcb.rtt.sample(env.now.since(tcb.timed_at));
-        tcb.flags.clear(Flags::TIMING);
-    }
     if tcb.retries > 0 {
-        tcb.congestion.handshake_lost(tcb.mss);
+        tcb.window.handshake_lost(tcb.mss);
+        match segment.options.timestamps {
+            // RFC 7323 §4: the echo tells which of them was answered.
+            Some(timestamps) if tcb.flags.has(Flags::TIMESTAMPS) && timestamps.echo != 0 => {
+                let age_ms = tcb.ts_value(env.now).wrapping_sub(timestamps.echo).min(60_000);
+                tcb.rtt.sample(Duration::from_millis(u64::from(age_ms)));
+            }
+            Some(_) | None => tcb.rtt.handshake_timed_out(),
+        }
+    } else {
+        tcb.rtt.sample(env.now.since(tcb.sent_at));
     }
     tcb.retries = 0;
     tcb.rtx_deadline = Instant::FAR_FUTURE;

@@ -91,6 +91,7 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     payload: &[u8],
 ) -> Result<After, After> {
     let mut segment = *segment;
+    let carries_data = !payload.is_empty();
     acceptable::repeated_syn(connection, &mut segment)?;
     // First, check sequence number.
     let (mut segment, payload) = acceptable::check(env, connection, &segment, payload)?;
@@ -100,7 +101,7 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     reset::check_syn(env, connection, &segment)?;
     note_peer(env, connection, &segment);
     // Fifth, ACK.
-    ack::check(env, slot, connection, app, &segment)?;
+    ack::check(env, slot, connection, app, &segment, carries_data)?;
     // Sixth, URG.
     if segment.header.flags.has(Flags::URG) {
         // RFC 6093 §6: urgent data is in-band data.

@@ -16,7 +16,6 @@ pub(super) fn applies<S>(connection: &Connection<S>, segment: &Segment, payload:
     let header = &segment.header;
     let expected = tcb.state == State::Established
         && tcb.phase == Phase::Open
-        && tcb.dup_acks == 0
         && connection.full.is_none()
         && !tcb.flags.any(tcb::Flags::WAITING | tcb::Flags::CLOSING)
         && header.flags.0 & !Flags::PSH.0 == Flags::ACK.0

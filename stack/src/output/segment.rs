@@ -10,7 +10,7 @@ use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps, fill_checksum}
 use super::{Blocked, window};
 use crate::env::{Bare, Env};
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path};
+use crate::tcb::{Connection, Flags, Path, Phase};
 
 /// Which part of the stream a segment carries.
 #[derive(Clone, Copy, Debug)]
@@ -298,7 +298,8 @@ fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac) -> Result<(), Block
 fn is_idle_after<S>(connection: &Connection<S>, sent: SeqNumber) -> bool {
     let tcb = &connection.tcb;
     tcb.state == State::Established
-        && !tcb.flags.any(Flags::WAITING | Flags::CLOSING)
+        && !tcb.flags.any(Flags::WAITING | Flags::CLOSING | Flags::LOSS_PROBE)
         && sent == tcb.snd_una + connection.queue.len() as u32
+        && tcb.phase == Phase::Open
         && connection.full.is_none()
 }

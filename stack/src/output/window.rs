@@ -34,7 +34,7 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
     if len == 0 {
         return Allowed::WindowLimited;
     }
-    if recovery::pipe(connection) as usize + len > tcb.congestion.window() as usize {
+    if recovery::pipe(connection) as usize + len > tcb.window.cwnd as usize {
         return Allowed::CongestionLimited;
     }
     Allowed::Send(len)
