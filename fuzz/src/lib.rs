@@ -55,7 +55,7 @@ pub const TARGETS: &[Target] = &[
     target("resp_reply", "replies, written and read", protocol::resp::reply::run, 512, 5000),
     target("numbers", "numbers of clients and of INCRBYFLOAT", server::numbers::run, 300, 1000),
     target("glob", "glob patterns", server::glob::run, 64, 5000),
-    target("config", "redis.conf and the command line", server::config::run, 600, 500),
+    target("config", "redis.conf and the command line", server::config::run, 400, 300),
     target("commands", "commands of three clients", server::commands::run, 2048, 200),
     target("stack", "the host stack: peer, network, application, clock", stack::run, 1200, 300),
     target("stack_channel", "the host stack's end of the channel", stack::channel::run, 1200, 300),

@@ -171,7 +171,7 @@ fn fuzz(program: &Path, target: &str, time: Duration) -> Result<bool> {
     let mut child = command(program, target)?
         .arg(format!("-max_total_time={}", time.as_secs()))
         .arg(format!("-artifact_prefix={}/{target}-", crashes.display()))
-        .args(["-use_value_profile=1", "-print_final_stats=1", "-reload=0"])
+        .args(["-use_value_profile=1", "-len_control=0", "-reload=0"])
         .arg(format!("-max_len={}", len_max(target)?))
         .arg(found(target))
         .arg(folder("corpus").join(target))

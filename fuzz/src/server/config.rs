@@ -22,7 +22,7 @@ pub fn run(bytes: &[u8]) {
     }
     let words = String::from_utf8_lossy(input.rest()).into_owned();
     let words: Vec<&str> = words.split('\n').collect();
-    nearest(words[0]);
+    nearest(words[0].get(..30).unwrap_or(words[0]));
     // Anything else in front is a file to be opened.
     if words[0].starts_with("--") {
         command_line(&words);
