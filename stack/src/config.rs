@@ -25,6 +25,18 @@ pub enum CongestionControl {
     NewReno,
 }
 
+/// Whether explicit congestion notification (RFC 3168) is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EcnPolicy {
+    /// Never.
+    Off,
+    /// Where the peer offers it.
+    #[default]
+    Accept,
+    /// Offered in our own active opens too.
+    Offer,
+}
+
 /// Configuration of a [`crate::Stack`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -52,6 +64,11 @@ pub struct Config {
     pub backlog_max: usize,
     /// Congestion control of every connection.
     pub congestion: CongestionControl,
+    /// Explicit congestion notification. The firmware's handshake does not agree on it.
+    pub ecn: EcnPolicy,
+    /// Whether a small segment waits while something is unacknowledged (RFC 896). Off, as Redis
+    /// has it by TCP_NODELAY: a reply would wait for the client's delayed acknowledgment.
+    pub nagle: bool,
     /// Frames that wait for the port.
     pub tx_queue_frames: usize,
     /// How long a closed connection's name stays taken (RFC 9293 §3.4.2 says 2 MSL; 60 s, as
@@ -96,6 +113,8 @@ impl Config {
             receive_window: 1 << 20,
             backlog_max: 4096,
             congestion: CongestionControl::default(),
+            ecn: EcnPolicy::default(),
+            nagle: false,
             tx_queue_frames: 1024,
             time_wait: Duration::from_secs(60),
             time_wait_max: 65_536,

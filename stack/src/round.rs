@@ -17,6 +17,7 @@ use crate::app::{App, ConnectionId, EndReason};
 use crate::channel::{self, ChannelState};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::ecn;
 use crate::env::{Control, Env};
 use crate::input::{self, After, Segment};
 use crate::ip::{arp, icmp};
@@ -483,7 +484,8 @@ impl<F: Frame> Env<F> {
             return None;
         }
         let options = header.options(bytes);
-        Some((Segment { header, options, src_mac }, &bytes[header.header_len..]))
+        let marked = ecn::is_marked(ip.tos);
+        Some((Segment { header, options, src_mac, marked }, &bytes[header.header_len..]))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The state of a connection.
 //!
 //! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them stand the send queue's
-//! short run, whose memory the slot keeps, and the application's session.
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them
+//! stand the send queue's short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
 //!  send:     SND.UNA ... SND.NXT ... SND.UNA+SND.WND        receive: RCV.NXT ... rcv_right
@@ -27,6 +27,7 @@ use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 
 use crate::app::ConnectionId;
 use crate::config::Config;
+use crate::ecn::Ecn;
 use crate::reassembly::Reassembly;
 use crate::recovery::Recovery;
 use crate::recovery::congestion::Window;
@@ -205,12 +206,15 @@ pub(crate) struct Tcb {
     pub(crate) retries: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
+    pub(crate) ecn: Ecn,
 }
 
 /// What a connection needs only when something arrives out of order or is held back.
 #[derive(Debug, Default)]
 pub(crate) struct Full {
     pub(crate) reassembly: Reassembly,
+    /// What has arrived twice and was not reported yet.
+    pub(crate) duplicate: Option<(SeqNumber, SeqNumber)>,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
 }
@@ -277,6 +281,7 @@ impl Tcb {
             timer: Timer::Retransmission,
             retries: 0,
             unanswered: 0,
+            ecn: Ecn::default(),
         }
     }
 
@@ -357,6 +362,17 @@ impl<S> Connection<S> {
         self.full.get_or_insert_default()
     }
 
+    /// `left..right` arrived although it was here already: the next acknowledgment says so.
+    ///
+    /// RFC 2883 §4: each is reported once, in the first SACK block.
+    #[cold]
+    pub(crate) fn note_duplicate(&mut self, left: SeqNumber, right: SeqNumber) {
+        if self.tcb.flags.has(Flags::SACK) {
+            self.full().duplicate = Some((left, right));
+            self.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+        }
+    }
+
     pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
         self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, &self.tcb)))
     }
@@ -375,6 +391,7 @@ impl<S> Connection<S> {
     pub(crate) fn settle(&mut self) {
         if let Some(full) = &self.full
             && full.reassembly.is_empty()
+            && full.duplicate.is_none()
             && full.held.is_empty()
         {
             self.full = None;

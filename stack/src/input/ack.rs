@@ -5,6 +5,7 @@ use protocol::tcp::Flags;
 
 use super::{After, Segment, Step, established, reset};
 use crate::app::{App, EndReason};
+use crate::ecn;
 use crate::env::{Bare, Env};
 use crate::recovery;
 use crate::state::State;
@@ -38,6 +39,9 @@ pub(super) fn check<F: Frame, A: App>(
         }
         // An old acknowledgment says nothing, but its data may be new.
         return Ok(());
+    }
+    if connection.tcb.ecn.is_agreed() {
+        ecn::echoed(env, connection, segment);
     }
     if header.ack.after(connection.tcb.snd_una) {
         advance(env, connection, segment);
@@ -179,8 +183,9 @@ fn without_advance<F, S>(
         && header.seq == tcb.rcv_nxt;
     let quiet = connection.recovery.as_ref().is_none_or(|recovery| recovery.is_quiet());
     let told = sack && (segment.options.sack_count > 0 || !quiet);
-    let in_flight = tcb.flight() > 0 || !quiet;
-    if ((duplicate && !sack) || told) && in_flight && tcb.state.is_synchronized() {
+    // A report of a duplicate may come when everything is acknowledged.
+    let known = tcb.flight() > 0 || connection.recovery.is_some();
+    if ((duplicate && !sack) || told) && known && tcb.state.is_synchronized() {
         say(env, connection, segment, 0, duplicate);
     }
 }

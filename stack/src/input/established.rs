@@ -30,6 +30,7 @@ pub(crate) fn take_syn<F, S>(env: &Env<F>, connection: &mut Connection<S>, segme
         tcb.ts_recent = timestamps.value;
         connection.ts_recent_s = (env.now.millis() / 1000) as u32;
     }
+    tcb.ecn.agree(&env.config, segment.header.flags, tcb.retries == 0);
     // RFC 9293 §3.7.1 MUST-15: 536 when the option is missing.
     tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config);
 }

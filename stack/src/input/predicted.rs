@@ -23,7 +23,8 @@ pub(super) fn applies<S>(connection: &Connection<S>, segment: &Segment, payload:
         && payload.len() as u32 <= tcb.rcv_wnd()
         && header.ack.after_eq(tcb.snd_una)
         && header.ack.before_eq(tcb.snd_nxt)
-        && segment.options.sack_count == 0;
+        && segment.options.sack_count == 0
+        && !segment.marked;
     if !expected {
         return false;
     }

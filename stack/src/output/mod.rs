@@ -207,12 +207,13 @@ fn new_data<F: Frame, S>(
             return Ok(());
         }
         let probe = connection.tcb.flags.has(Flags::PROBE);
-        let len = match window::allows(connection, unsent, probe) {
+        let len = match window::allows(&env.config, connection, unsent, probe) {
             window::Allowed::Send(len) => len,
             window::Allowed::CongestionLimited => {
                 connection.tcb.flags.set(Flags::CWND_LIMITED);
                 return Ok(());
             }
+            window::Allowed::Small => return Ok(()),
             window::Allowed::WindowLimited => {
                 let tcb = &mut connection.tcb;
                 // RFC 9293 §3.8.6.1 MUST-36, SHLD-29: probe, first after the timeout.

@@ -8,9 +8,10 @@ use protocol::ipv4::{self, PROTOCOL_TCP};
 use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps, fill_checksum};
 
 use super::{Blocked, window};
+use crate::ecn;
 use crate::env::{Bare, Env};
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path, Phase};
+use crate::tcb::{Connection, Flags, Path, Phase, Tcb};
 
 /// Which part of the stream a segment carries.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,10 @@ pub(super) fn data<F: Frame, S>(
     }
     if data.fin {
         flags = flags | tcp::Flags::FIN;
+    }
+    if connection.tcb.ecn.is_agreed() {
+        let new_data = data.seq.is_none() && data.len > 0;
+        flags = flags | connection.tcb.ecn.segment_flags(new_data);
     }
     let mut options = usual_options(env.now, connection);
     if data.len == 0 && connection.full.is_some() {
@@ -84,6 +89,7 @@ pub(super) fn syn<F: Frame, S>(
         ..Options::default()
     };
     let flags = if answers { tcp::Flags::SYN | tcp::Flags::ACK } else { tcp::Flags::SYN };
+    let flags = flags | tcb.ecn.handshake_flags(&env.config, answers, tcb.retries == 0);
     // RFC 7323 §2.2: never scaled here.
     let window = env.config.receive_window.min(0xffff) as u16;
     let seq = tcb.snd_una;
@@ -211,11 +217,16 @@ fn usual_options<S>(now: Instant, connection: &Connection<S>) -> Options {
 
 /// RFC 2018 §4: what lies beyond RCV.NXT is told with every acknowledgment.
 #[cold]
-fn add_sack<S>(connection: &Connection<S>, options: &mut Options) {
-    let Some(full) = &connection.full else { return };
+fn add_sack<S>(connection: &mut Connection<S>, options: &mut Options) {
+    let Some(full) = &mut connection.full else { return };
     if connection.tcb.flags.has(Flags::SACK) {
         let most = if options.timestamps.is_some() { 3 } else { 4 };
-        options.sack_count = full.reassembly.sack_blocks(&mut options.sack[..most]) as u8;
+        let first = usize::from(full.duplicate.is_some());
+        if let Some(block) = full.duplicate.take() {
+            options.sack[0] = block;
+        }
+        let count = first + full.reassembly.sack_blocks(&mut options.sack[first..most]);
+        options.sack_count = count as u8;
     }
 }
 
@@ -239,7 +250,8 @@ fn packet<F: Frame, S>(
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
     let (local, remote) = (env.config.address, connection.tcb.key.remote_addr());
     let out = frame.append(total).ok_or(Blocked)?;
-    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len).emit(out);
+    let ip = ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len);
+    ipv4::Header { tos: ecn_field(&connection.tcb, seq, len), ..ip }.emit(out);
     let out = &mut out[ipv4::HEADER_LEN..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);
@@ -261,6 +273,14 @@ fn packet<F: Frame, S>(
         fill_checksum(local, remote, out);
     }
     Ok(frame)
+}
+
+/// RFC 3168 §6.1.4 to §6.1.6: new data may be marked; acknowledgments, retransmissions and window
+/// probes may not.
+#[inline]
+fn ecn_field(tcb: &Tcb, seq: SeqNumber, len: usize) -> u8 {
+    let may = tcb.ecn.is_agreed() && len > 0 && seq == tcb.snd_nxt && !tcb.flags.has(Flags::PROBE);
+    if may { ecn::ECT_0 } else { 0 }
 }
 
 /// Sends a packet along the connection's path.

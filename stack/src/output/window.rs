@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use crate::recovery;
-use crate::tcb::Connection;
+use crate::tcb::{Connection, Flags};
 
 /// What the windows say of new data.
 pub(super) enum Allowed {
@@ -13,11 +13,13 @@ pub(super) enum Allowed {
     CongestionLimited,
     /// The peer has to make room first.
     WindowLimited,
+    /// More should come together first.
+    Small,
 }
 
 /// `unsent`: more than none. `probe`: send something even if the window is closed.
 #[inline]
-pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
+pub(super) fn allows<S>(config: &Config, connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
     let tcb = &connection.tcb;
     let mss = usize::from(tcb.mss);
     let usable = tcb.snd_wnd.saturating_sub(tcb.flight()) as usize;
@@ -33,6 +35,10 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
     let len = wanted.min(usable);
     if len == 0 {
         return Allowed::WindowLimited;
+    }
+    // RFC 9293 §3.7.4 SHLD-7, MUST-17: Nagle's algorithm where it is wanted; a FIN ends the wait.
+    if config.nagle && len < mss && tcb.flight() > 0 && !tcb.flags.has(Flags::CLOSING) {
+        return Allowed::Small;
     }
     if recovery::pipe(connection) as usize + len > tcb.window.cwnd as usize {
         return Allowed::CongestionLimited;

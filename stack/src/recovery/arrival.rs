@@ -81,6 +81,9 @@ pub(crate) fn acknowledged<F, S>(env: &mut Env<F>, connection: &mut Connection<S
     match tcb.phase {
         Phase::Open | Phase::Disorder => {
             let quiet = recovery.log.sacked() == 0 && recovery.dup_acks == 0;
+            if quiet {
+                recovery.left = 0;
+            }
             tcb.phase = if quiet { Phase::Open } else { Phase::Disorder };
             if ack.acked > 0 && was != Phase::Fast {
                 growth::grow(env, connection, ack.acked, news.rtt);

@@ -19,7 +19,7 @@ use protocol::tcp::SeqNumber;
 /// SACK blocks that would cut a run are ignored (what they tell is only sent once more).
 const RUNS_MAX: usize = 1024;
 /// Memory that an empty log keeps, in runs.
-const RUNS_KEPT: usize = 64;
+const RUNS_KEPT: usize = 16;
 
 /// What is known of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Log {
                 break;
             }
         }
-        if self.runs.is_empty() && self.runs.capacity() > 4 * RUNS_KEPT {
+        if self.runs.is_empty() && self.runs.capacity() > RUNS_KEPT {
             self.runs.shrink_to(RUNS_KEPT);
         }
         news

@@ -63,6 +63,8 @@ pub(crate) struct Recovery {
     timeouts: u8,
     /// Since when nothing was acknowledged; has a meaning when there were timeouts.
     stalled_since: Instant,
+    /// The last reduction for a congestion mark counts until this is acknowledged.
+    marked: Option<SeqNumber>,
     /// Without SACK: bytes that duplicate acknowledgments say have left the network.
     left: u32,
     /// How long to wait until more counts as lost.
@@ -107,6 +109,7 @@ impl Recovery {
             dup_acks: 0,
             timeouts: 0,
             stalled_since: Instant::ZERO,
+            marked: None,
             left: 0,
             reorder_wait: None,
         }
@@ -117,6 +120,12 @@ impl Recovery {
     #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.log.is_empty() && self.probe.is_none()
+    }
+
+    /// The log begins with one flight, all of it sent at `sent_at`.
+    fn begin(&mut self, start: SeqNumber, end: SeqNumber, sent_at: Instant) {
+        self.rack.begin(start);
+        self.log.begin(start, end, sent_at);
     }
 
     /// Bytes that are on the way as far as we know.
@@ -157,7 +166,7 @@ pub(crate) fn sent_more<S>(connection: &mut Connection<S>, config: &Config, befo
     let tcb = &mut connection.tcb;
     let Some(recovery) = &mut connection.recovery else { return };
     if recovery.log.is_empty() {
-        recovery.log.begin(tcb.snd_una, before, tcb.sent_at);
+        recovery.begin(tcb.snd_una, before, tcb.sent_at);
     }
     recovery.log.sent(tcb.snd_nxt, now);
     if tcb.phase == Phase::Fast {
@@ -187,6 +196,31 @@ pub(crate) fn resent<S>(
     }
 }
 
+/// The peer echoes a congestion mark: the window shrinks as for a loss, once a round trip.
+/// Returns whether this is the first echo of a round trip.
+///
+/// Source: RFC 3168 §6.1.2, RFC 9438 §4.6.
+#[cold]
+pub(crate) fn congestion_echoed<S>(connection: &mut Connection<S>, config: &Config) -> bool {
+    connection.recovery(config);
+    let tcb = &mut connection.tcb;
+    let Some(recovery) = &mut connection.recovery else { return false };
+    if recovery.marked.is_some_and(|marked| tcb.snd_una.before(marked)) {
+        return false;
+    }
+    recovery.marked = Some(tcb.snd_nxt);
+    match tcb.phase {
+        Phase::Open | Phase::Disorder => {
+            let flight = tcb.snd_nxt.distance_from(tcb.snd_una);
+            recovery.congestion.reduce(&mut tcb.window, flight, tcb.mss);
+            tcb.window.cwnd = tcb.window.ssthresh;
+        }
+        // The window of this round trip was lowered already.
+        Phase::Fast | Phase::Loss => {}
+    }
+    true
+}
+
 /// What is in flight is looked at closely from now on, together with the last `acked` bytes.
 fn begin_log<S>(connection: &mut Connection<S>, config: &Config, acked: u32) {
     connection.recovery(config);
@@ -195,6 +229,18 @@ fn begin_log<S>(connection: &mut Connection<S>, config: &Config, acked: u32) {
         && recovery.log.is_empty()
         && tcb.flight() + acked > 0
     {
-        recovery.log.begin(tcb.snd_una - acked, tcb.snd_nxt, tcb.sent_at);
+        recovery.begin(tcb.snd_una - acked, tcb.snd_nxt, tcb.sent_at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_pinned() {
+        // Only connections with more than one round in flight, or with losses, have it; behind it
+        // the log keeps at most 256 bytes while nothing is in flight.
+        assert_eq!(size_of::<Recovery>(), 384);
     }
 }

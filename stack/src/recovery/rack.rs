@@ -23,7 +23,8 @@ pub(super) struct Rack {
     rtt: Duration,
     /// RACK.fack: the highest number that was delivered.
     fack: SeqNumber,
-    min_rtt: Duration,
+    /// RACK.min_RTT; `None`: only retransmissions were delivered yet.
+    min_rtt: Option<Duration>,
     min_rtt_at: Instant,
     reordering_seen: bool,
     /// RACK.dsack_round
@@ -51,13 +52,18 @@ impl Rack {
             end_seq: snd_una,
             rtt: Duration::ZERO,
             fack: snd_una,
-            min_rtt: Duration::from_micros(u64::MAX),
+            min_rtt: None,
             min_rtt_at: Instant::ZERO,
             reordering_seen: false,
             dsack_round: None,
             reo_wnd_mult: 1,
             reo_wnd_persist: 0,
         }
+    }
+
+    /// A new flight begins at `snd_una`: nothing beyond it was delivered.
+    pub(super) fn begin(&mut self, snd_una: SeqNumber) {
+        self.fack = snd_una;
     }
 
     /// Steps 1 to 3: `run` was delivered. `by_original`: the timestamp echo says that it was not
@@ -71,11 +77,13 @@ impl Rack {
         }
         if run.retransmitted {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission.
-            if by_original || rtt < self.min_rtt {
+            if by_original || self.min_rtt.is_some_and(|min_rtt| rtt < min_rtt) {
                 return;
             }
-        } else if rtt <= self.min_rtt || now.since(self.min_rtt_at) > MIN_RTT_LIFE {
-            self.min_rtt = rtt;
+        } else if self.min_rtt.is_none_or(|min_rtt| rtt <= min_rtt)
+            || now.since(self.min_rtt_at) > MIN_RTT_LIFE
+        {
+            self.min_rtt = Some(rtt);
             self.min_rtt_at = now;
         }
         if sent_after((run.sent_at, run.end), (self.xmit_ts, self.end_seq)) {
@@ -109,7 +117,7 @@ impl Rack {
         if !self.reordering_seen && certain {
             return Duration::ZERO;
         }
-        let quarter_us = self.min_rtt.micros() / 4;
+        let quarter_us = self.min_rtt.unwrap_or(srtt).micros() / 4;
         Duration::from_micros(quarter_us.saturating_mul(u64::from(self.reo_wnd_mult)).min(srtt.micros()))
     }
 
@@ -175,7 +183,7 @@ mod tests {
     fn waits_a_quarter_of_a_round_trip_unless_it_is_certain() {
         let (mut rack, mut log) = three_rounds();
         sack(&mut rack, &mut log, (100, 200), at(21));
-        assert_eq!((rack.rtt, rack.min_rtt), (ms(20), ms(20)));
+        assert_eq!((rack.rtt, rack.min_rtt), (ms(20), Some(ms(20))));
         // 0 + 20 + 5 - 21 = 4 ms from now.
         let found = rack.detect(&mut log, at(21), ms(20), false);
         assert_eq!(found, Found { lost: 0, retransmission: false, wait: Some(ms(4)) });

@@ -39,8 +39,10 @@ pub(crate) fn arm_for_flight<S>(connection: &mut Connection<S>, now: Instant) {
 pub(crate) fn arm<S>(connection: &mut Connection<S>, now: Instant, advanced: bool) {
     let tcb = &mut connection.tcb;
     if tcb.flight() == 0 {
-        // RFC 6298 §5.2
-        tcb.rtx_deadline = Instant::FAR_FUTURE;
+        // RFC 6298 §5.2; a zero-window probe's timer goes on.
+        if advanced {
+            tcb.rtx_deadline = Instant::FAR_FUTURE;
+        }
         return;
     }
     let Some(recovery) = connection.recovery.as_deref() else { return arm_for_flight(connection, now) };

@@ -240,11 +240,14 @@ fn gaps_are_filled_and_told() {
     h.take();
     // Overlaps on both sides.
     h.inject(&seg(A, 1, 1, b"123456"));
-    h.expect(&["A 1+0 9"]);
+    let told = h.take();
+    assert_eq!((told.len(), told[0].ack), (1, 9));
+    // RFC 2883 §4: what came twice, then what waits behind the next gap.
+    assert_eq!(told[0].options.sack_blocks(), [(SeqNumber(5), SeqNumber(7)), (SeqNumber(13), SeqNumber(16))]);
     h.inject(&seg(A, 7, 1, b"789abc"));
     assert_eq!(h.app.seen, b"123456789abcdef");
     assert_eq!(h.app.peer_closed, 1);
-    h.expect(&["FA 1+0 17"]);
+    h.expect(&["A 1+0 17", "FA 1+0 17"]);
     h.inject(&seg(A, 17, 2, b""));
     h.assert_empty();
 }

@@ -10,3 +10,4 @@ mod harness;
 mod ip;
 mod link;
 mod lossy;
+mod recovery;
