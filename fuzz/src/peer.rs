@@ -140,7 +140,9 @@ impl Peer {
         if let Some(timestamps) = &mut offer.timestamps {
             timestamps.value = self.ts_value;
         }
-        self.segment(self.isn, SeqNumber(0), Flags::SYN, self.window, &offer, 0)
+        // Half of the ports offer explicit congestion notification (RFC 3168 §6.1.1).
+        let ecn = if self.port.is_multiple_of(2) { Flags::ECE | Flags::CWR } else { Flags::default() };
+        self.segment(self.isn, SeqNumber(0), Flags::SYN | ecn, self.window, &offer, 0)
     }
 
     pub(crate) fn syn_ack(&mut self, ack: SeqNumber) -> Vec<u8> {

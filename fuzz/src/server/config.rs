@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use server::Config;
-use server::config::{Command, DIRECTIVES, find, nearest};
+use server::config::{Command, DIRECTIVES, nearest};
 
 use crate::input::Input;
 

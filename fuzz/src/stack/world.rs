@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use netcore::ring::{RingPort, pair};
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, Duration, Frame, FrameQueue, Instant, Port};
-use protocol::ethernet::EtherType;
+use protocol::ethernet::{self, EtherType};
 use protocol::tcp::{Flags, Options, SeqNumber};
 use protocol::{arp, checksum, ipv4};
 use sim::frame::{Pool, SimFrame};
-use sim::packet::{ip_frame, raw_frame};
-use stack::{AcceptPolicy, Config, Stack, State};
+use sim::packet::{fix_checksums, ip_frame, raw_frame};
+use stack::{AcceptPolicy, Config, CongestionControl, EcnPolicy, Stack, State};
 
 use super::app::{Mood, TestApp};
 use super::check::{self, Limits};
@@ -56,6 +56,10 @@ fn config(input: &mut Input<'_>) -> Config {
     config.keepalive_probes = 2;
     config.arp_entries_max = 2;
     config.challenge_acks_per_second = input.pick(&[1000, 1]);
+    config.nagle = input.flag();
+    config.ecn = input.pick(&[EcnPolicy::Accept, EcnPolicy::Off, EcnPolicy::Offer]);
+    config.congestion = input.pick(&[CongestionControl::Cubic, CongestionControl::NewReno]);
+    config.user_timeout = input.flag().then_some(Duration::from_secs(2));
     config
 }
 
@@ -190,6 +194,7 @@ impl World {
             15 => self.write(at, input),
             16 | 17 => self.pass(input),
             18 => self.again(input),
+            19 if input.flag() => self.marked(at),
             19 => self.broken(at, input),
             20 => self.strange(at, input),
             21 => self.connect(),
@@ -264,6 +269,14 @@ impl World {
         if input.flag() {
             self.kept.clear();
         }
+    }
+
+    /// A router marks a segment instead of dropping it (RFC 3168 §5).
+    fn marked(&mut self, at: usize) {
+        let mut frame = self.peers[at].next_bytes(20);
+        frame[ethernet::HEADER_LEN + 1] |= 3;
+        fix_checksums(&mut frame);
+        self.put(&frame);
     }
 
     /// One bit of a good segment flips on the way; the checksums find it.
