@@ -178,8 +178,10 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use alloc::collections::BTreeMap;
     use core::net::Ipv4Addr;
+
+    use super::*;
     use netcore::rng::SeededRng;
 
     fn key(n: u16) -> Key {
@@ -230,5 +232,50 @@ mod tests {
         assert!(add(&mut table, at(4), 4));
         assert!(table.find(key(1)).is_none());
         assert!(table.find(key(2)).is_some() && table.find(key(4)).is_some());
+    }
+
+    #[test]
+    fn behaves_like_a_map_with_deadlines() {
+        const MAX: usize = 20;
+        for seed in 0..50 {
+            let mut rng = SeededRng::new(seed);
+            let mut table = table(MAX);
+            // By name: when it ends.
+            let mut model: BTreeMap<u16, u64> = BTreeMap::new();
+            let mut now = 0;
+            for _ in 0..1500 {
+                let n = rng.below(40) as u16;
+                match rng.below(6) {
+                    0..3 if !model.contains_key(&n) => {
+                        let full = model.len() == MAX;
+                        assert_eq!(add(&mut table, at(now), n), full);
+                        // Which one has to go is the table's to say; exactly one does.
+                        let gone: Vec<u16> =
+                            model.keys().filter(|&&n| table.find(key(n)).is_none()).copied().collect();
+                        assert_eq!(gone.len(), usize::from(full));
+                        gone.iter().for_each(|n| drop(model.remove(n)));
+                        model.insert(n, now + 60);
+                    }
+                    3 => {
+                        table.restart(key(n), at(now));
+                        model.entry(n).and_modify(|ends| *ends = now + 60);
+                    }
+                    4 => {
+                        table.remove(key(n));
+                        model.remove(&n);
+                    }
+                    _ => {
+                        now += rng.below(20);
+                        table.expire(at(now));
+                        model.retain(|_, ends| *ends > now);
+                        let next = table.next_deadline();
+                        assert!(next.is_some() || model.is_empty());
+                        assert!(model.values().all(|&ends| next.is_some_and(|next| next <= at(ends))));
+                    }
+                }
+                assert_eq!(table.len(), model.len());
+                assert!((0..40).all(|n| table.find(key(n)).is_some() == model.contains_key(&n)), "{seed}");
+            }
+        }
     }
 }
