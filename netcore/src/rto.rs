@@ -4,6 +4,8 @@ use crate::time::Duration;
 
 /// Timeout before the first measurement (RFC 6298 §2.1).
 pub const RTO_INITIAL: Duration = Duration::from_secs(1);
+/// Timeout for the first data when the handshake's own timed out (RFC 6298 §5.7).
+pub const RTO_AFTER_HANDSHAKE: Duration = Duration::from_secs(3);
 /// Least timeout. RFC 6298 §2.4 recommends a second; like Linux we take a fifth of it, which is
 /// well above any delayed acknowledgment and spares a client of a data centre a long silence.
 pub const RTO_MIN: Duration = Duration::from_millis(200);
@@ -15,6 +17,7 @@ pub const RTO_MAX: Duration = Duration::from_secs(60);
 pub struct RttEstimator {
     /// Smoothed round-trip time in µs; 0: nothing was measured yet.
     srtt_us: u32,
+    /// Before the first measurement: the least timeout that is in force until then.
     rttvar_us: u32,
 }
 
@@ -41,6 +44,14 @@ impl RttEstimator {
         }
     }
 
+    /// The handshake was repeated, and nothing was measured: the path is slower than one thought
+    /// (RFC 6298 §5.7).
+    pub fn handshake_timed_out(&mut self) {
+        if self.srtt_us == 0 {
+            self.rttvar_us = RTO_AFTER_HANDSHAKE.micros() as u32;
+        }
+    }
+
     /// The smoothed round-trip time, when one was measured.
     pub fn srtt(&self) -> Option<Duration> {
         (self.srtt_us != 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))
@@ -50,7 +61,7 @@ impl RttEstimator {
     #[inline]
     pub fn rto(&self) -> Duration {
         if self.srtt_us == 0 {
-            return RTO_INITIAL;
+            return RTO_INITIAL.max(Duration::from_micros(u64::from(self.rttvar_us)));
         }
         let rto = u64::from(self.srtt_us) + u64::from(self.rttvar_us).saturating_mul(4);
         Duration::from_micros(rto.clamp(RTO_MIN.micros(), RTO_MAX.micros()))
@@ -97,6 +108,11 @@ mod tests {
         assert_eq!(slow.rto(), RTO_MAX);
         let mut zero = RttEstimator::new();
         zero.sample(Duration::ZERO);
+        let mut late = RttEstimator::new();
+        late.handshake_timed_out();
+        assert_eq!((late.rto(), late.srtt()), (RTO_AFTER_HANDSHAKE, None));
+        late.sample(us(50));
+        assert_eq!(late.rto(), RTO_MIN);
         assert!(zero.srtt().is_some(), "a round trip below the clock's resolution counts as measured");
     }
 }

@@ -78,12 +78,13 @@ pub(crate) enum Listed {
     Closed,
 }
 
-/// One flow: two cache lines. The first holds what every segment touches.
+/// One flow: two cache lines. The first holds what tells whose a segment is and where it stands.
 ///
 /// ```text
-///  0 tuple 12 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent | hash
-/// 48 remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-/// 64 snd_una | snd_wnd | iss | rto_ms | closing_ms | prev | next | challenged_ms | mss | retries, reason
+///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
+///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
+///  84 snd_una | snd_wnd | iss | rto_ms | closing_ms | prev | next | challenged_ms
+/// 116 mss | retries, reason
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -141,8 +142,8 @@ const _: () = assert!(size_of::<Flow>() == 128);
 impl Flow {
     pub(crate) const EMPTY: Self = Self {
         tuple: FourTuple {
-            local_addr: core::net::Ipv4Addr::UNSPECIFIED,
-            remote_addr: core::net::Ipv4Addr::UNSPECIFIED,
+            local_addr: protocol::ip::Address::UNSPECIFIED_V4,
+            remote_addr: protocol::ip::Address::UNSPECIFIED_V4,
             local_port: 0,
             remote_port: 0,
         },
@@ -376,7 +377,9 @@ mod tests {
                     _ => {}
                 }
                 assert!(listed(&table, &list).iter().eq(queue.iter()), "seed {seed}");
-                assert!(used.iter().all(|(&slot, &id)| table.is_used(slot) && table.resolve(id) == Some(slot)));
+                assert!(
+                    used.iter().all(|(&slot, &id)| table.is_used(slot) && table.resolve(id) == Some(slot))
+                );
                 assert!(ended.iter().all(|&id| table.resolve(id).is_none()), "a stale name finds nobody");
                 assert_eq!(table.resolve(FlowId { slot: 0, generation: 0 }), None);
                 assert!(table.slots_used() as usize <= FLOWS);

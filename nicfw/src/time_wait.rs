@@ -1,4 +1,4 @@
-//! What is remembered of ended connections, 48 bytes each.
+//! What is remembered of ended connections, 72 bytes each.
 //!
 //! Two kinds. *TIME_WAIT* (RFC 9293 §3.3.2): we closed first; the last ACK may have to be sent
 //! again. *Spent*: the connection is over, but the cookie that opened it is still valid, so a
@@ -46,7 +46,7 @@ pub(crate) struct Entry {
     pub(crate) timestamps: bool,
 }
 
-const _: () = assert!(size_of::<Entry>() == 48);
+const _: () = assert!(size_of::<Entry>() == 72);
 
 impl Entry {
     pub(crate) fn of(flow: &Flow, kind: Kind) -> Self {

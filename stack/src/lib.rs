@@ -18,6 +18,7 @@ pub mod app;
 mod channel;
 mod config;
 mod counters;
+mod ecn;
 mod env;
 mod input;
 mod ip;
@@ -38,7 +39,7 @@ mod timers;
 
 pub use app::{App, ConnectionId, EndReason, Next, Output};
 pub use channel::ChannelState;
-pub use config::{Config, Offload};
+pub use config::{ADDRESSES_MAX, Config, CongestionControl, EcnPolicy, Network, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;

@@ -10,6 +10,8 @@ use protocol::tcp::SeqNumber;
 
 /// Gaps that are kept track of.
 const PIECES_MAX: usize = 512;
+/// SACK blocks that fit into one header, at most.
+const BLOCKS_MAX: usize = 4;
 
 #[derive(Debug)]
 struct Piece {
@@ -26,8 +28,9 @@ impl Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     pieces: Vec<Piece>,
-    /// Lies in the piece that grew last: its block is told first.
-    newest: SeqNumber,
+    /// Numbers that lie in the pieces that grew last, the last one first: the order in which
+    /// their blocks are told.
+    recent: [Option<SeqNumber>; BLOCKS_MAX],
     /// Where the peer's FIN stands, when it came ahead of its turn.
     fin: Option<SeqNumber>,
 }
@@ -57,11 +60,10 @@ impl Reassembly {
             if self.pieces.len() == PIECES_MAX {
                 return false;
             }
-            self.newest = seq;
             self.pieces.insert(first, Piece { seq, bytes: bytes.to_vec() });
+            self.note_growth(first);
             return true;
         }
-        self.newest = self.pieces[first].seq.later(seq).earlier(end - 1);
         if seq.before(self.pieces[first].seq) {
             let missing = self.pieces[first].seq.distance_from(seq) as usize;
             let piece = &mut self.pieces[first];
@@ -76,7 +78,26 @@ impl Reassembly {
         }
         grown.extend_to(end, seq, bytes);
         self.pieces.drain(first + 1..last);
+        self.note_growth(first);
         true
+    }
+
+    /// The first part of `seq..end` that is here already.
+    pub(crate) fn duplicate(&self, seq: SeqNumber, end: SeqNumber) -> Option<(SeqNumber, SeqNumber)> {
+        let at = self.pieces.partition_point(|piece| piece.end().before_eq(seq));
+        let piece = self.pieces.get(at).filter(|piece| piece.seq.before(end))?;
+        Some((piece.seq.later(seq), piece.end().earlier(end)))
+    }
+
+    /// A piece grew: it goes to the front of the order of blocks, once.
+    fn note_growth(&mut self, index: usize) {
+        let piece = &self.pieces[index];
+        let others = self.recent.iter().flatten().filter(|seq| !piece.contains(**seq));
+        let mut recent = [Some(piece.seq), None, None, None];
+        for (slot, other) in recent[1..].iter_mut().zip(others) {
+            *slot = Some(*other);
+        }
+        self.recent = recent;
     }
 
     /// Takes out the bytes that follow `rcv_nxt` without a gap.
@@ -92,22 +113,32 @@ impl Reassembly {
         Some(piece.bytes)
     }
 
-    /// Writes SACK blocks to `blocks`, the newest first, and returns how many there are.
+    /// Writes SACK blocks to `blocks` and returns how many there are.
     pub(crate) fn sack_blocks(&self, blocks: &mut [(SeqNumber, SeqNumber)]) -> usize {
-        // RFC 2018 §4: the first block holds the segment that caused this acknowledgment.
-        let is_newest = |piece: &&Piece| self.newest.in_window(piece.seq, piece.bytes.len() as u32);
-        let newest = self.pieces.iter().filter(is_newest);
-        let others = self.pieces.iter().filter(|piece| !is_newest(piece));
+        // RFC 2018 §4: first the block with the segment that caused this acknowledgment, then
+        // those that were told last: each is told several times, should acknowledgments be lost.
+        let holder = |seq: &SeqNumber| self.pieces.iter().find(|piece| piece.contains(*seq));
+        let recent = self.recent.iter().flatten().filter_map(holder);
         let mut count = 0;
-        for (slot, piece) in blocks.iter_mut().zip(newest.chain(others)) {
-            *slot = (piece.seq, piece.end());
-            count += 1;
+        for piece in recent.chain(&self.pieces) {
+            let block = (piece.seq, piece.end());
+            if count == blocks.len() {
+                break;
+            }
+            if !blocks[..count].contains(&block) {
+                blocks[count] = block;
+                count += 1;
+            }
         }
         count
     }
 }
 
 impl Piece {
+    fn contains(&self, seq: SeqNumber) -> bool {
+        seq.in_window(self.seq, self.bytes.len() as u32)
+    }
+
     /// Grows to `end` with what `bytes` (which begin at `seq`) have behind the piece's own end.
     fn extend_to(&mut self, end: SeqNumber, seq: SeqNumber, bytes: &[u8]) {
         if self.end().before(end) {
@@ -228,6 +259,31 @@ mod tests {
             every_order(SeqNumber(start), &segments, &mut Vec::new(), &mut count);
             assert_eq!(count, 1957, "every order of every subset of six");
         }
+    }
+
+    #[test]
+    fn blocks_are_told_newest_first_and_duplicates_are_found() {
+        let s = |n: u32| SeqNumber(u32::MAX - 30) + n;
+        let mut reassembly = Reassembly::default();
+        for at in [10, 30, 50, 70, 90] {
+            reassembly.insert(s(at), b"12345");
+        }
+        let told = |reassembly: &Reassembly| {
+            let mut blocks = [(SeqNumber(0), SeqNumber(0)); 3];
+            let count = reassembly.sack_blocks(&mut blocks);
+            blocks[..count].iter().map(|block| block.0 - s(0).0).map(|seq| seq.0).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&reassembly), [90, 70, 50]);
+        reassembly.insert(s(35), b"678");
+        assert_eq!(told(&reassembly), [30, 90, 70]);
+        reassembly.insert(s(95), b"678");
+        assert_eq!(told(&reassembly), [90, 30, 70]);
+        assert_eq!(reassembly.duplicate(s(0), s(10)), None);
+        assert_eq!(reassembly.duplicate(s(5), s(12)), Some((s(10), s(12))));
+        assert_eq!(reassembly.duplicate(s(12), s(60)), Some((s(12), s(15))));
+        assert_eq!(reassembly.duplicate(s(15), s(30)), None);
+        reassembly.take(s(10));
+        assert_eq!(told(&reassembly), [90, 30, 70]);
     }
 
     #[test]

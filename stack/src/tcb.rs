@@ -1,67 +1,90 @@
 //! The state of a connection.
 //!
-//! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
-//! back anything; [`Full`] is made on demand when it does. Beside them stand the send queue's
-//! short run, whose memory the slot keeps, and the application's session.
+//! Three cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
+//! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them
+//! stand the send queue's short run, whose memory the slot keeps, and the application's session.
 //!
 //! ```text
 //!  send:     SND.UNA ... SND.NXT ... SND.UNA+SND.WND        receive: RCV.NXT ... rcv_right
 //!            in flight | may be sent | not yet                       may arrive | outside
 //! ```
 //!
-//! Costs per connection: 128 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
+//! Costs per connection: 144 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
 //! timer. A request on an open connection reads three lines here and one in the table; at
 //! `lifecycle` none in the table. Measured at `none` with one frame per round and an echo as the
 //! application, in cycles: about 600 per request, 2800 per short connection of five frames.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::SocketAddr;
 use core::num::NonZeroU32;
 
 use netcore::rto::RttEstimator;
 use netcore::{Duration, FourTuple, Instant};
 use protocol::channel::FlowId;
 use protocol::ethernet::Mac;
+use protocol::ip::{Address, Version};
 use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 
 use crate::app::ConnectionId;
 use crate::config::Config;
+use crate::ecn::Ecn;
 use crate::reassembly::Reassembly;
-use crate::recovery::congestion::Congestion;
-use crate::recovery::scoreboard::Scoreboard;
+use crate::recovery::Recovery;
+use crate::recovery::congestion::Window;
 use crate::send_queue::SendQueue;
 use crate::state::{Gauges, State};
 
-/// A connection's name: the four-tuple without our address, of which a stack has one.
+/// A connection's name: the four-tuple, with our address as its number in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Key(u64);
+pub(crate) struct Key {
+    remote_addr: Address,
+    remote_port: u16,
+    local_port: u16,
+    /// Which of our addresses.
+    local: u16,
+}
 
 impl Key {
-    pub(crate) fn new(remote_addr: Ipv4Addr, remote_port: u16, local_port: u16) -> Self {
-        Self(u64::from(u32::from(remote_addr)) << 32 | u64::from(remote_port) << 16 | u64::from(local_port))
+    #[inline]
+    pub(crate) fn new(local: u16, local_port: u16, remote_addr: Address, remote_port: u16) -> Self {
+        Self { remote_addr, remote_port, local_port, local }
     }
-    pub(crate) fn to_u64(self) -> u64 {
-        self.0
+    /// As numbers, for hashes.
+    #[inline]
+    pub(crate) fn words(self) -> [u64; 3] {
+        let [high, low] = self.remote_addr.words();
+        let ports = u64::from(self.remote_port) << 16 | u64::from(self.local_port);
+        [high, low, ports << 16 | u64::from(self.local)]
     }
-    pub(crate) fn remote_addr(self) -> Ipv4Addr {
-        Ipv4Addr::from((self.0 >> 32) as u32)
+    #[inline]
+    pub(crate) fn remote_addr(self) -> Address {
+        self.remote_addr
     }
     pub(crate) fn remote_port(self) -> u16 {
-        (self.0 >> 16) as u16
+        self.remote_port
     }
     pub(crate) fn local_port(self) -> u16 {
-        self.0 as u16
+        self.local_port
+    }
+    /// The number of our address.
+    #[inline]
+    pub(crate) fn local(self) -> u16 {
+        self.local
+    }
+    #[inline]
+    pub(crate) fn version(self) -> Version {
+        self.remote_addr.version()
     }
     pub(crate) fn remote(self) -> SocketAddr {
-        SocketAddrV4::new(self.remote_addr(), self.remote_port()).into()
+        SocketAddr::new(self.remote_addr.to_ip_addr(), self.remote_port)
     }
-    pub(crate) fn tuple(self, local_addr: Ipv4Addr) -> FourTuple {
+    pub(crate) fn tuple(self, config: &Config) -> FourTuple {
         FourTuple {
-            local_addr,
-            remote_addr: self.remote_addr(),
-            local_port: self.local_port(),
-            remote_port: self.remote_port(),
+            local_addr: config.address(self.local),
+            remote_addr: self.remote_addr,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
         }
     }
 }
@@ -81,12 +104,26 @@ pub(crate) enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Nothing is known to be lost.
+    /// Nothing is missing.
     Open,
-    /// Fast recovery (RFC 6582, RFC 6675).
+    /// The peer holds something behind a gap, or acknowledges twice: perhaps a loss.
+    Disorder,
+    /// Fast recovery (RFC 6582, RFC 6675, RFC 8985).
     Fast,
     /// After a retransmission timeout.
     Loss,
+}
+
+/// What the retransmission deadline stands for (RFC 8985 §8: one at a time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Timer {
+    /// The retransmission timeout, or a zero-window probe.
+    Retransmission,
+    /// A tail loss probe.
+    LossProbe,
+    /// The end of the reordering window.
+    Reordering,
 }
 
 /// Yes-or-no facts of a connection.
@@ -112,8 +149,8 @@ impl Flags {
     pub(crate) const WAITING: u16 = 1 << 7;
     /// A SYN or SYN-ACK is to be sent.
     pub(crate) const SYN_DUE: u16 = 1 << 8;
-    /// A segment is being timed.
-    pub(crate) const TIMING: u16 = 1 << 9;
+    /// A tail loss probe is due.
+    pub(crate) const LOSS_PROBE: u16 = 1 << 9;
     /// Retransmit the first unacknowledged segment whatever the window.
     pub(crate) const RESEND: u16 = 1 << 10;
     /// A zero-window probe is due.
@@ -146,11 +183,10 @@ impl Flags {
 }
 
 /// The transmission control block. First line: what every segment reads. Second line: how to
-/// send, and when to do something unasked.
+/// send, and when to do something unasked. Third line: who the peer is.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Tcb {
-    pub(crate) key: Key,
     pub(crate) generation: u32,
     pub(crate) state: State,
     pub(crate) phase: Phase,
@@ -169,48 +205,52 @@ pub(crate) struct Tcb {
     pub(crate) ts_recent: u32,
     /// Our TSval is the millisecond clock plus this.
     pub(crate) ts_offset: u32,
-    pub(crate) congestion: Congestion,
+    pub(crate) window: Window,
 
     pub(crate) path: Path,
     /// Payload bytes of a full segment, timestamps taken off (RFC 6691).
     pub(crate) mss: u16,
     pub(crate) snd_scale: u8,
     pub(crate) rcv_scale: u8,
-    /// Retransmission or zero-window probe.
+    /// When `timer` expires.
     pub(crate) rtx_deadline: Instant,
     pub(crate) ack_deadline: Instant,
     /// Keepalive, FIN_WAIT_2, or the next ARP request.
     pub(crate) idle_deadline: Instant,
-    /// When the newest timed segment was sent.
-    pub(crate) timed_at: Instant,
-    /// The number that acknowledges it.
-    pub(crate) timed_seq: SeqNumber,
+    /// When new data, or the SYN, was last sent. All that is in flight was sent then, unless
+    /// the log of [`Recovery`] says otherwise.
+    pub(crate) sent_at: Instant,
     pub(crate) rtt: RttEstimator,
+    pub(crate) timer: Timer,
+    /// Doublings of the timeout: its expiries since a round trip was measured, or those of the
+    /// handshake.
     pub(crate) retries: u8,
-    pub(crate) dup_acks: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
+
+    pub(crate) key: Key,
+    pub(crate) ecn: Ecn,
 }
 
-/// What a connection needs only when something is lost, reordered or held back.
+/// What a connection needs only when something arrives out of order or is held back.
 #[derive(Debug, Default)]
 pub(crate) struct Full {
     pub(crate) reassembly: Reassembly,
+    /// What has arrived twice and was not reported yet.
+    pub(crate) duplicate: Option<(SeqNumber, SeqNumber)>,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
-    pub(crate) scoreboard: Scoreboard,
-    /// SND.NXT when recovery began: it ends when this is acknowledged.
-    pub(crate) recover: SeqNumber,
-    /// Retransmission has come this far.
-    pub(crate) resend_nxt: SeqNumber,
 }
 
-/// A slot of the connection table.
+/// A slot of the connection table: whole cache lines, the TCB in front.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Connection<S> {
     pub(crate) tcb: Tcb,
     pub(crate) queue: SendQueue,
     pub(crate) full: Option<Box<Full>>,
+    /// What the sender has learned of the path.
+    pub(crate) recovery: Option<Box<Recovery>>,
     pub(crate) session: Option<S>,
     /// When the timer of this slot fires; it is moved forward lazily.
     pub(crate) armed: Instant,
@@ -237,7 +277,6 @@ pub(crate) struct Opening {
 impl Tcb {
     pub(crate) fn new(opening: &Opening, generation: u32, config: &Config) -> Self {
         Self {
-            key: opening.key,
             generation,
             state: opening.state,
             phase: Phase::Open,
@@ -252,30 +291,34 @@ impl Tcb {
             rcv_acked: SeqNumber(0),
             ts_recent: 0,
             ts_offset: opening.ts_offset,
-            congestion: Congestion::new(config.mss()),
+            window: Window::new(config.mss(opening.key.version())),
             path: opening.path,
-            mss: config.mss(),
+            mss: config.mss(opening.key.version()),
             snd_scale: 0,
             rcv_scale: 0,
             rtx_deadline: Instant::FAR_FUTURE,
             ack_deadline: Instant::FAR_FUTURE,
             idle_deadline: Instant::FAR_FUTURE,
-            timed_at: Instant::ZERO,
-            timed_seq: SeqNumber(0),
+            sent_at: Instant::ZERO,
             rtt: RttEstimator::new(),
+            timer: Timer::Retransmission,
             retries: 0,
-            dup_acks: 0,
             unanswered: 0,
+            key: opening.key,
+            ecn: Ecn::default(),
         }
     }
 
     /// Takes the peer's MSS (as the option gave it) and starts the congestion window from it.
+    /// `path_mtu`: what is known of the way there, in bytes.
     ///
     /// RFC 9293 §3.7.1 MUST-5, MUST-16; RFC 6691: options come out of the segment.
-    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config) {
+    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<usize>) {
+        let version = self.key.version();
+        let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
         let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
-        self.mss = peer_mss.max(64).min(config.mss()) - options;
-        self.congestion = Congestion::new(self.mss);
+        self.mss = peer_mss.max(64).min(config.mss(version)).min(path_mss) - options;
+        self.window = Window::new(self.mss);
     }
 
     /// Bytes in flight, SYN and FIN counted.
@@ -324,6 +367,7 @@ impl<S> Connection<S> {
             tcb: Tcb::new(&opening, 0, config),
             queue: SendQueue::default(),
             full: None,
+            recovery: None,
             session: None,
             armed: Instant::FAR_FUTURE,
             snd_wnd_max: 0,
@@ -345,6 +389,21 @@ impl<S> Connection<S> {
         self.full.get_or_insert_default()
     }
 
+    /// `left..right` arrived although it was here already: the next acknowledgment says so.
+    ///
+    /// RFC 2883 §4: each is reported once, in the first SACK block.
+    #[cold]
+    pub(crate) fn note_duplicate(&mut self, left: SeqNumber, right: SeqNumber) {
+        if self.tcb.flags.has(Flags::SACK) {
+            self.full().duplicate = Some((left, right));
+            self.tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);
+        }
+    }
+
+    pub(crate) fn recovery(&mut self, config: &Config) -> &mut Recovery {
+        self.recovery.get_or_insert_with(|| Box::new(Recovery::new(config, &self.tcb)))
+    }
+
     /// Bytes that were queued and never sent.
     #[inline]
     pub(crate) fn unsent(&self) -> usize {
@@ -358,9 +417,8 @@ impl<S> Connection<S> {
     #[inline]
     pub(crate) fn settle(&mut self) {
         if let Some(full) = &self.full
-            && self.tcb.phase == Phase::Open
-            && full.scoreboard.is_empty()
             && full.reassembly.is_empty()
+            && full.duplicate.is_none()
             && full.held.is_empty()
         {
             self.full = None;
@@ -381,9 +439,10 @@ mod tests {
 
     #[test]
     fn sizes_are_pinned() {
-        assert_eq!(size_of::<Tcb>(), 128);
-        assert_eq!(core::mem::offset_of!(Tcb, path), 64, "the first line ends before the path");
+        assert_eq!(size_of::<Tcb>(), 144);
+        assert_eq!(core::mem::offset_of!(Tcb, path), 56, "what every segment reads is in the first line");
+        assert!(core::mem::offset_of!(Tcb, key) <= 128);
         assert_eq!(size_of::<Connection<()>>(), 256);
-        assert_eq!(size_of::<Connection<[u64; 5]>>(), 256, "a session of 40 bytes fits beside it");
+        assert_eq!(size_of::<Connection<[u64; 5]>>(), 320, "a session of 40 bytes fits beside it");
     }
 }

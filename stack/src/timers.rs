@@ -1,15 +1,15 @@
 //! What happens when a connection's time has come: retransmission and zero-window probes (RFC
-//! 6298, RFC 9293 §3.8.6.1), delayed acknowledgments, keepalive, FIN_WAIT_2, unanswered ARP.
+//! 6298, RFC 9293 §3.8.6.1), delayed acknowledgments, keepalive, FIN_WAIT_2, neighbours that do not answer.
 
 use netcore::{Duration, Frame, Instant};
 
 use crate::app::EndReason;
 use crate::env::{Control, Env};
 use crate::input::After;
-use crate::ip::arp;
+use crate::ip::neighbour;
 use crate::recovery;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path};
+use crate::tcb::{Connection, Flags, Path, Timer};
 
 /// Between two keepalive probes (as tcp(7) has it).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
@@ -32,13 +32,31 @@ pub(crate) fn fired<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S
         };
     }
     if connection.tcb.rtx_deadline <= env.now && !matches!(after, After::End(_)) {
-        after = retransmission(env, connection);
+        after = match connection.tcb.timer {
+            Timer::Retransmission => retransmission(env, connection),
+            Timer::LossProbe if connection.tcb.snd_wnd == 0 => {
+                // RFC 9293 §3.8.6.1 SHLD-29: a closed window is probed after the timeout.
+                let tcb = &mut connection.tcb;
+                tcb.timer = Timer::Retransmission;
+                tcb.rtx_deadline = env.now + tcb.rto();
+                after
+            }
+            Timer::LossProbe => {
+                recovery::probe_due(env, connection);
+                After::Output
+            }
+            Timer::Reordering => {
+                recovery::reordering_over(env, connection);
+                After::Output
+            }
+        };
     }
     after
 }
 
 fn retransmission<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After {
     let tcb = &mut connection.tcb;
+    let mut give_up_at = None;
     if !tcb.state.is_synchronized() {
         // RFC 9293 §3.8.3 MUST-23: also a SYN is given up at some time.
         if tcb.retries >= env.config.syn_retransmissions_max {
@@ -61,16 +79,19 @@ fn retransmission<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>)
         }
         connection.tcb.unanswered += 1;
     } else {
-        if tcb.retries >= env.config.retransmissions_max {
+        let (timeouts, stalled_since) = recovery::timed_out(env, connection);
+        give_up_at = env.config.user_timeout.map(|timeout| stalled_since + timeout);
+        // RFC 9293 §3.8.3 MUST-20 (R2), MUST-21: by count, and by time where that is configured.
+        if timeouts >= env.config.retransmissions_max || give_up_at.is_some_and(|at| at <= env.now) {
             return After::End(EndReason::TimedOut);
         }
-        recovery::timed_out(connection);
     }
     env.counters.retransmission_timeouts += 1;
     let tcb = &mut connection.tcb;
     tcb.retries = (tcb.retries + 1).min(RETRIES_MAX);
     // RFC 6298 §5.5, §5.6
-    tcb.rtx_deadline = env.now + tcb.rto();
+    tcb.timer = Timer::Retransmission;
+    tcb.rtx_deadline = (env.now + tcb.rto()).min(give_up_at.unwrap_or(Instant::FAR_FUTURE));
     After::Output
 }
 
@@ -79,13 +100,13 @@ fn idle<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After 
     tcb.idle_deadline = Instant::FAR_FUTURE;
     match tcb.state {
         State::SynSent if tcb.path == Path::Unresolved => {
-            if tcb.unanswered >= arp::REQUESTS_MAX {
+            if tcb.unanswered >= neighbour::SOLICITS_MAX {
                 return After::End(EndReason::TimedOut);
             }
             tcb.unanswered += 1;
-            tcb.idle_deadline = env.now + arp::REQUEST_INTERVAL;
-            let next_hop = next_hop(env, tcb.key.remote_addr());
-            env.controls.push_back(Control::ArpRequest(next_hop));
+            tcb.idle_deadline = env.now + neighbour::SOLICIT_INTERVAL;
+            let hop = env.config.next_hop(tcb.key.remote_addr());
+            env.controls.extend(hop.map(Control::Solicit));
             After::Quiet
         }
         State::FinWait2 => After::End(EndReason::Closed),
@@ -113,9 +134,4 @@ fn idle<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After 
         | State::LastAck
         | State::TimeWait => After::Quiet,
     }
-}
-
-/// The neighbour through which `addr` is reached (RFC 1122 §3.3.1.1).
-pub(crate) fn next_hop<F>(env: &Env<F>, addr: core::net::Ipv4Addr) -> core::net::Ipv4Addr {
-    if env.config.is_on_link(addr) { addr } else { env.config.gateway.unwrap_or(addr) }
 }

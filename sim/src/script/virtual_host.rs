@@ -10,7 +10,7 @@ use netcore::{Duration, Frame, Instant};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::{arp, tcp};
 use server::{CoreApp, Engine, EngineStart};
-use stack::AcceptPolicy;
+use stack::{AcceptPolicy, CongestionControl, EcnPolicy};
 
 use super::app::{PlainApp, ScriptApp};
 use super::parse::{AppCommand, AppKind, AppSeen, Script, SubjectKind, parse_seconds};
@@ -241,6 +241,29 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
                 _ => return Err(format!("set accept: \"{value}\" is neither deferred nor immediate")),
             }
         }
+        "congestion" => {
+            config.stack.congestion = match value {
+                "cubic" => CongestionControl::Cubic,
+                "new_reno" => CongestionControl::NewReno,
+                _ => return Err(format!("set congestion: \"{value}\" is neither cubic nor new_reno")),
+            };
+        }
+        "nagle" => {
+            config.stack.nagle = match value {
+                "on" => true,
+                "off" => false,
+                _ => return Err(format!("set nagle: \"{value}\" is neither on nor off")),
+            };
+        }
+        "ecn" => {
+            config.stack.ecn = match value {
+                "off" => EcnPolicy::Off,
+                "accept" => EcnPolicy::Accept,
+                "offer" => EcnPolicy::Offer,
+                _ => return Err(format!("set ecn: \"{value}\" is not off, accept or offer")),
+            };
+        }
+        "user_timeout" => config.stack.user_timeout = Some(time()?),
         "backlog_max" => config.stack.backlog_max = number()? as usize,
         "connections_max" => config.stack.connections_max = number()? as usize,
         "retransmissions_max" => {

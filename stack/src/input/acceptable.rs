@@ -81,6 +81,11 @@ pub(super) fn check<'a, F: Frame, S>(
     };
     if !acceptable {
         env.counters.unacceptable += 1;
+        let end = header.seq + payload.len() as u32;
+        if !payload.is_empty() && end.before_eq(tcb.rcv_nxt) {
+            env.counters.duplicates_received += 1;
+            connection.note_duplicate(header.seq, end);
+        }
         return Err(if is_reset { After::Quiet } else { acknowledge(env, connection, empty) });
     }
     let mut payload = payload;
@@ -95,7 +100,12 @@ pub(super) fn check<'a, F: Frame, S>(
         payload = &payload[old as usize..];
         // The peer sends again what it has not seen acknowledged.
         tcb.flags.set(tcb::Flags::ACK_NOW);
+        if old > 0 {
+            env.counters.duplicates_received += 1;
+            connection.note_duplicate(segment.header.seq, segment.header.seq + old);
+        }
     }
+    let tcb = &mut connection.tcb;
     let room = tcb.rcv_right.distance_from(header.seq) as usize;
     if payload.len() > room {
         payload = &payload[..room];

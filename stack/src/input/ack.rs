@@ -1,10 +1,11 @@
 //! Fifth step: the acknowledgment (RFC 9293 §3.10.7.4, RFC 5961 §5, RFC 5681 §3.2).
 
-use netcore::{Duration, Frame, Instant};
+use netcore::{Frame, Instant};
 use protocol::tcp::Flags;
 
 use super::{After, Segment, Step, established, reset};
 use crate::app::{App, EndReason};
+use crate::ecn;
 use crate::env::{Bare, Env};
 use crate::recovery;
 use crate::state::State;
@@ -16,6 +17,7 @@ pub(super) fn check<F: Frame, A: App>(
     connection: &mut Connection<A::Session>,
     app: &mut A,
     segment: &Segment,
+    carries_data: bool,
 ) -> Step {
     let header = &segment.header;
     if !header.flags.has(Flags::ACK) {
@@ -38,11 +40,13 @@ pub(super) fn check<F: Frame, A: App>(
         // An old acknowledgment says nothing, but its data may be new.
         return Ok(());
     }
-    let news = take_sack(connection, segment);
+    if connection.tcb.ecn.is_agreed() {
+        ecn::echoed(env, connection, segment);
+    }
     if header.ack.after(connection.tcb.snd_una) {
         advance(env, connection, segment);
     } else {
-        note_duplicate(env, connection, segment, news);
+        without_advance(env, connection, segment, carries_data);
     }
     update_window(connection, segment);
     after_our_fin(env, connection)
@@ -79,61 +83,54 @@ fn ends_handshake<F: Frame, A: App>(
     let window = u32::from(header.window) << tcb.snd_scale;
     tcb.snd_wl1 = header.seq;
     tcb.snd_wl2 = header.ack;
-    established::handshake_acked(env, connection);
+    established::handshake_acked(env, connection, segment);
     connection.set_snd_wnd(window);
     established::establish(env, slot, connection, app)
 }
 
 /// SND.UNA moves to SEG.ACK, which lies between SND.UNA and SND.NXT.
 #[inline]
-pub(super) fn advance<F, S>(env: &Env<F>, connection: &mut Connection<S>, segment: &Segment) {
+pub(super) fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment) {
     let ack = segment.header.ack;
     let acked = ack.distance_from(connection.tcb.snd_una);
     let data = (acked as usize).min(connection.queue.len());
     connection.queue.consume(data);
     let tcb = &mut connection.tcb;
     tcb.snd_una = ack;
-    measure(env.now, tcb, segment);
+    let one_round = tcb.phase == Phase::Open
+        && segment.options.sack_count == 0
+        && connection.recovery.as_ref().is_none_or(|recovery| recovery.is_quiet());
+    if !one_round {
+        say(env, connection, segment, acked, false);
+        return;
+    }
+    let rtt = env.now.since(tcb.sent_at);
+    tcb.rtt.sample(rtt);
     tcb.retries = 0;
-    if tcb.phase != Phase::Open || connection.full.is_some() || tcb.dup_acks > 0 {
-        let open = tcb.phase == Phase::Open;
-        recovery::advanced(connection, acked);
-        if open {
-            grow(connection, acked);
-        }
+    recovery::grow(env, connection, acked, Some(rtt));
+    if connection.tcb.flight() == 0 {
+        // RFC 6298 §5.2
+        connection.tcb.rtx_deadline = Instant::FAR_FUTURE;
     } else {
-        grow(connection, acked);
+        // RFC 6298 §5.3
+        recovery::arm_for_flight(connection, env.now);
     }
-    let tcb = &mut connection.tcb;
-    // RFC 6298 §5.2, §5.3
-    tcb.rtx_deadline = if tcb.snd_una == tcb.snd_nxt { Instant::FAR_FUTURE } else { env.now + tcb.rtt.rto() };
 }
 
-#[inline]
-fn grow<S>(connection: &mut Connection<S>, acked: u32) {
-    let tcb = &mut connection.tcb;
-    let limited = tcb.flags.has(tcb::Flags::CWND_LIMITED);
-    tcb.congestion.acknowledged(acked, tcb.mss, limited);
-}
-
-/// Takes a round-trip time: of the timed segment, or by the echoed timestamp when that one had
-/// to be sent again (RFC 7323 §4).
-#[inline]
-fn measure(now: Instant, tcb: &mut tcb::Tcb, segment: &Segment) {
-    if tcb.flags.has(tcb::Flags::TIMING) {
-        if segment.header.ack.after_eq(tcb.timed_seq) {
-            tcb.rtt.sample(now.since(tcb.timed_at));
-            tcb.flags.clear(tcb::Flags::TIMING);
-        }
-    } else if let Some(timestamps) = segment.options.timestamps
-        && tcb.flags.has(tcb::Flags::TIMESTAMPS)
-        && timestamps.echo != 0
-    {
-        let age_ms = tcb.ts_value(now).wrapping_sub(timestamps.echo);
-        if age_ms < 60_000 {
-            tcb.rtt.sample(Duration::from_millis(u64::from(age_ms)));
-        }
-    }
+/// Tells recovery what the acknowledgment says.
+#[cold]
+fn say<F, S>(
+    env: &mut Env<F>,
+    connection: &mut Connection<S>,
+    segment: &Segment,
+    acked: u32,
+    duplicate: bool,
+) {
+    let timestamps = connection.tcb.flags.has(tcb::Flags::TIMESTAMPS);
+    let echo = segment.options.timestamps.filter(|_| timestamps).map(|timestamps| timestamps.echo);
+    let ack = recovery::Ack { acked, blocks: segment.options.sack_blocks(), echo, duplicate };
+    recovery::acknowledged(env, connection, &ack);
+    recovery::arm(connection, env.now, acked > 0);
 }
 
 /// SND.WND follows the newest segment (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2).
@@ -168,40 +165,28 @@ fn window_opened<S>(connection: &mut Connection<S>) {
     }
 }
 
-/// Feeds the scoreboard; true when a block told news.
-fn take_sack<S>(connection: &mut Connection<S>, segment: &Segment) -> bool {
-    if segment.options.sack_count == 0 || !connection.tcb.flags.has(tcb::Flags::SACK) {
-        return false;
-    }
-    let (snd_una, snd_nxt) = (connection.tcb.snd_una.later(segment.header.ack), connection.tcb.snd_nxt);
-    let board = &mut connection.full().scoreboard;
-    let mut news = 0;
-    for &block in segment.options.sack_blocks() {
-        news += board.insert(block, snd_una, snd_nxt);
-    }
-    news > 0
-}
-
-/// SEG.ACK = SND.UNA: a duplicate, by RFC 5681 §2 or, with SACK, by RFC 6675 §2.
-fn note_duplicate<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, news: bool) {
+/// SEG.ACK = SND.UNA: perhaps a duplicate, by RFC 5681 §2 or, with SACK, by RFC 6675 §2.
+fn without_advance<F, S>(
+    env: &mut Env<F>,
+    connection: &mut Connection<S>,
+    segment: &Segment,
+    carries_data: bool,
+) {
     let tcb = &connection.tcb;
     let header = &segment.header;
-    let duplicate = if tcb.flags.has(tcb::Flags::SACK) {
-        news
-    } else {
-        // Answers to zero-window probes are no sign of a loss.
-        tcb.flight() > 0
-            && tcb.snd_wnd > 0
-            && segment.header.flags.0 & (Flags::SYN | Flags::FIN).0 == 0
-            && u32::from(header.window) << tcb.snd_scale == tcb.snd_wnd
-            && header.seq == tcb.rcv_nxt
-    };
-    if !duplicate {
-        return;
-    }
-    env.counters.duplicate_acks += 1;
-    if recovery::duplicate(connection) {
-        env.counters.fast_retransmits += 1;
+    let sack = tcb.flags.has(tcb::Flags::SACK);
+    // Answers to zero-window probes are no sign of a loss, and neither is data.
+    let duplicate = !carries_data
+        && tcb.snd_wnd > 0
+        && header.flags.0 & (Flags::SYN | Flags::FIN).0 == 0
+        && u32::from(header.window) << tcb.snd_scale == tcb.snd_wnd
+        && header.seq == tcb.rcv_nxt;
+    let quiet = connection.recovery.as_ref().is_none_or(|recovery| recovery.is_quiet());
+    let told = sack && (segment.options.sack_count > 0 || !quiet);
+    // A report of a duplicate may come when everything is acknowledged.
+    let known = tcb.flight() > 0 || connection.recovery.is_some();
+    if ((duplicate && !sack) || told) && known && tcb.state.is_synchronized() {
+        say(env, connection, segment, 0, duplicate);
     }
 }
 

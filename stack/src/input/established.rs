@@ -1,6 +1,8 @@
 //! The end of the handshake, whichever way it went.
 
-use netcore::{Frame, Instant};
+use core::net::SocketAddr;
+
+use netcore::{Duration, Frame, Instant};
 use protocol::tcp::DEFAULT_MSS;
 
 use super::{After, Segment, Step, application};
@@ -30,19 +32,27 @@ pub(crate) fn take_syn<F, S>(env: &Env<F>, connection: &mut Connection<S>, segme
         tcb.ts_recent = timestamps.value;
         connection.ts_recent_s = (env.now.millis() / 1000) as u32;
     }
+    tcb.ecn.agree(&env.config, segment.header.flags, tcb.retries == 0);
     // RFC 9293 §3.7.1 MUST-15: 536 when the option is missing.
-    tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config);
+    let path_mtu = env.path_mtus.find(tcb.key.remote_addr(), env.now);
+    tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config, path_mtu);
 }
 
 /// Our SYN was acknowledged: its timer ends, and its time is a round trip.
-pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>) {
+pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>, segment: &Segment) {
     let tcb = &mut connection.tcb;
-    if tcb.flags.has(Flags::TIMING) {
-        tcb.rtt.sample(env.now.since(tcb.timed_at));
-        tcb.flags.clear(Flags::TIMING);
-    }
     if tcb.retries > 0 {
-        tcb.congestion.handshake_lost(tcb.mss);
+        tcb.window.handshake_lost(tcb.mss);
+        match segment.options.timestamps {
+            // RFC 7323 §4: the echo tells which of them was answered.
+            Some(timestamps) if tcb.flags.has(Flags::TIMESTAMPS) && timestamps.echo != 0 => {
+                let age_ms = tcb.ts_value(env.now).wrapping_sub(timestamps.echo).min(60_000);
+                tcb.rtt.sample(Duration::from_millis(u64::from(age_ms)));
+            }
+            Some(_) | None => tcb.rtt.handshake_timed_out(),
+        }
+    } else {
+        tcb.rtt.sample(env.now.since(tcb.sent_at));
     }
     tcb.retries = 0;
     tcb.rtx_deadline = Instant::FAR_FUTURE;
@@ -65,7 +75,7 @@ pub(crate) fn establish<F: Frame, A: App>(
     *(if active { &mut env.counters.connections_opened } else { &mut env.counters.connections_accepted }) +=
         1;
     let key = connection.tcb.key;
-    let local = core::net::SocketAddrV4::new(env.config.address, key.local_port()).into();
+    let local = SocketAddr::new(env.config.address(key.local()).to_ip_addr(), key.local_port());
     debug_assert!(env.output.is_empty());
     let session = app.connected(connection.id(slot), local, key.remote(), &mut env.output);
     connection.queue.append(&mut env.output);

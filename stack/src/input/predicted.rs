@@ -16,7 +16,6 @@ pub(super) fn applies<S>(connection: &Connection<S>, segment: &Segment, payload:
     let header = &segment.header;
     let expected = tcb.state == State::Established
         && tcb.phase == Phase::Open
-        && tcb.dup_acks == 0
         && connection.full.is_none()
         && !tcb.flags.any(tcb::Flags::WAITING | tcb::Flags::CLOSING)
         && header.flags.0 & !Flags::PSH.0 == Flags::ACK.0
@@ -24,7 +23,8 @@ pub(super) fn applies<S>(connection: &Connection<S>, segment: &Segment, payload:
         && payload.len() as u32 <= tcb.rcv_wnd()
         && header.ack.after_eq(tcb.snd_una)
         && header.ack.before_eq(tcb.snd_nxt)
-        && segment.options.sack_count == 0;
+        && segment.options.sack_count == 0
+        && !segment.marked;
     if !expected {
         return false;
     }

@@ -53,7 +53,7 @@ pub(super) fn arrives<F: Frame, A: App>(
     established::take_syn(env, connection, segment);
     if acks_syn {
         connection.tcb.snd_una = header.ack;
-        established::handshake_acked(env, connection);
+        established::handshake_acked(env, connection, segment);
         // RFC 7323 §2.2: the window of a SYN is not scaled.
         connection.set_snd_wnd(u32::from(header.window));
         connection.tcb.snd_wl1 = header.seq;

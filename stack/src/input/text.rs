@@ -26,13 +26,18 @@ pub(super) fn take<F: Frame, A: App>(
         keep(env, connection, segment, payload);
         return Ok(());
     }
+    if connection.full.is_some() {
+        report_duplicate(env, connection, segment, payload);
+    }
     advance(env, connection, payload.len() as u32);
     application::deliver(env, connection, app, payload)?;
+    if connection.full.as_ref().is_some_and(|full| !full.reassembly.is_empty()) {
+        // RFC 5681 §4.2: a segment that fills a gap, or a part of it, is acknowledged at once.
+        connection.tcb.flags.set(Flags::ACK_NOW);
+    }
     while let Some(full) = &mut connection.full
         && let Some(bytes) = full.reassembly.take(connection.tcb.rcv_nxt)
     {
-        // RFC 5681 §4.2: a segment that fills a gap is acknowledged at once.
-        connection.tcb.flags.set(Flags::ACK_NOW);
         advance(env, connection, bytes.len() as u32);
         application::deliver(env, connection, app, &bytes)?;
     }
@@ -65,9 +70,25 @@ pub(super) fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, le
     connection.tcb.rcv_nxt += len;
 }
 
+/// RFC 2883 §4: tells the peer which part of the payload waits for a gap to be filled already.
+#[cold]
+fn report_duplicate<F, S>(
+    env: &mut Env<F>,
+    connection: &mut Connection<S>,
+    segment: &Segment,
+    payload: &[u8],
+) {
+    let (seq, end) = (segment.header.seq, segment.header.seq + payload.len() as u32);
+    if let Some((left, right)) = connection.full().reassembly.duplicate(seq, end) {
+        env.counters.duplicates_received += 1;
+        connection.note_duplicate(left, right);
+    }
+}
+
 /// Data behind a gap: kept, and acknowledged at once so that the peer learns of the gap
 /// (RFC 5681 §4.2).
 fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
+    report_duplicate(env, connection, segment, payload);
     if connection.full().reassembly.insert(segment.header.seq, payload) {
         env.counters.out_of_order += 1;
     } else {

@@ -10,7 +10,7 @@ use protocol::tcp;
 use crate::env::Env;
 use crate::recovery;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path, Phase};
+use crate::tcb::{Connection, Flags, Path, Phase, Timer};
 use segment::Data;
 
 /// How far the output phase came with a connection.
@@ -67,12 +67,7 @@ fn handshake<F: Frame, S>(
         segment::syn(env, slot, connection, pool)?;
         let tcb = &mut connection.tcb;
         tcb.flags.clear(Flags::SYN_DUE);
-        if tcb.retries == 0 {
-            tcb.flags.set(Flags::TIMING);
-            tcb.timed_at = env.now;
-        } else {
-            tcb.flags.clear(Flags::TIMING);
-        }
+        tcb.sent_at = env.now;
         tcb.rtx_deadline = env.now + tcb.rto();
     }
     Ok(())
@@ -87,7 +82,7 @@ fn synchronized<F: Frame, S>(
     if connection.tcb.flags.has(Flags::ACK_BARE) {
         segment::data(env, slot, connection, pool, Data::NONE)?;
     }
-    if connection.tcb.flags.has(Flags::RESEND) || connection.tcb.phase != Phase::Open {
+    if connection.tcb.flags.any(Flags::RESEND | Flags::LOSS_PROBE) || connection.tcb.phase != Phase::Open {
         resend(env, slot, connection, pool)?;
     }
     if connection.unsent() > 0 {
@@ -119,16 +114,47 @@ fn resend<F: Frame, S>(
         }
         connection.tcb.flags.clear(Flags::RESEND);
     }
+    if connection.tcb.flags.has(Flags::LOSS_PROBE) {
+        loss_probe(env, slot, connection, pool)?;
+    }
     while let Some((start, most)) = recovery::next_resend(connection) {
         let len = most.min(u32::from(connection.tcb.mss));
         // RFC 6675 §5 (C): while cwnd - pipe leaves room for a segment.
-        if recovery::pipe(connection) + len > connection.tcb.congestion.window()
-            || connection.tcb.snd_wnd == 0
-        {
+        if recovery::pipe(connection) + len > connection.tcb.window.cwnd || connection.tcb.snd_wnd == 0 {
             break;
         }
         resend_one(env, slot, connection, pool, start, most)?;
     }
+    Ok(())
+}
+
+/// RFC 8985 §7.3: a new segment, or the last one again, so that its acknowledgment tells what is
+/// missing. The congestion window does not hold it back.
+#[cold]
+fn loss_probe<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let tcb = &connection.tcb;
+    if tcb.flight() > 0 {
+        let len = connection.unsent().min(usize::from(tcb.mss));
+        let is_new = len > 0 && tcb.flight() as usize + len <= tcb.snd_wnd as usize;
+        if is_new {
+            let offset = tcb.flight() as usize;
+            segment::data(env, slot, connection, pool, Data { seq: None, offset, len, fin: false })?;
+            env.counters.bytes_sent += len as u64;
+            advance(env, connection, len as u32, false);
+        } else {
+            let most = tcb.flight().min(u32::from(tcb.mss));
+            let start = tcb.snd_nxt - most;
+            resend_one(env, slot, connection, pool, start, most)?;
+        }
+        env.counters.loss_probes += 1;
+        recovery::probed(connection, !is_new);
+    }
+    connection.tcb.flags.clear(Flags::LOSS_PROBE);
     Ok(())
 }
 
@@ -148,14 +174,16 @@ fn resend_one<F: Frame, S>(
     if len == 0 && !fin {
         // Only possible when SND.NXT stood for nothing in the queue: a broken invariant.
         debug_assert!(false, "nothing to resend at {offset} of {data_end}");
-        recovery::resent(connection, start + most);
+        recovery::resent(connection, &env.config, (start, start + most), env.now);
         return Ok(());
     }
     segment::data(env, slot, connection, pool, Data { seq: Some(start), offset, len, fin })?;
     env.counters.retransmissions += 1;
-    recovery::resent(connection, start + len as u32 + u32::from(fin));
+    let end = start + len as u32 + u32::from(fin);
+    recovery::resent(connection, &env.config, (start, end), env.now);
     let tcb = &mut connection.tcb;
     if tcb.rtx_deadline == Instant::FAR_FUTURE {
+        tcb.timer = Timer::Retransmission;
         tcb.rtx_deadline = env.now + tcb.rto();
     }
     Ok(())
@@ -168,10 +196,9 @@ fn new_data<F: Frame, S>(
     connection: &mut Connection<S>,
     pool: &mut impl FramePool<Frame = F>,
 ) -> Result<(), Blocked> {
-    let idle_for = env.now.since(connection.tcb.timed_at);
+    let idle_for = env.now.since(connection.tcb.sent_at);
     if connection.tcb.flight() == 0 && idle_for > connection.tcb.rtt.rto() {
-        let mss = connection.tcb.mss;
-        connection.tcb.congestion.idle(mss);
+        recovery::idle(connection);
     }
     connection.tcb.flags.clear(Flags::CWND_LIMITED);
     loop {
@@ -180,16 +207,18 @@ fn new_data<F: Frame, S>(
             return Ok(());
         }
         let probe = connection.tcb.flags.has(Flags::PROBE);
-        let len = match window::allows(connection, unsent, probe) {
+        let len = match window::allows(&env.config, connection, unsent, probe) {
             window::Allowed::Send(len) => len,
             window::Allowed::CongestionLimited => {
                 connection.tcb.flags.set(Flags::CWND_LIMITED);
                 return Ok(());
             }
+            window::Allowed::Small => return Ok(()),
             window::Allowed::WindowLimited => {
                 let tcb = &mut connection.tcb;
                 // RFC 9293 §3.8.6.1 MUST-36, SHLD-29: probe, first after the timeout.
                 if tcb.flight() == 0 && tcb.rtx_deadline == Instant::FAR_FUTURE {
+                    tcb.timer = Timer::Retransmission;
                     tcb.rtx_deadline = env.now + tcb.rto();
                 }
                 return Ok(());
@@ -213,16 +242,21 @@ fn new_data<F: Frame, S>(
 #[inline]
 fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, len: u32, fin: bool) {
     let tcb = &mut connection.tcb;
+    let before = tcb.snd_nxt;
     tcb.snd_nxt += len + u32::from(fin);
-    if tcb.rtx_deadline == Instant::FAR_FUTURE {
-        // RFC 6298 §5.1
-        tcb.rtx_deadline = env.now + tcb.rto();
+    if before != tcb.snd_una
+        && (tcb.sent_at != env.now
+            || connection.recovery.as_ref().is_some_and(|recovery| !recovery.is_quiet()))
+    {
+        recovery::sent_more(connection, &env.config, before, env.now);
     }
-    if !tcb.flags.has(Flags::TIMING) && tcb.phase == Phase::Open {
-        tcb.flags.set(Flags::TIMING);
-        tcb.timed_at = env.now;
-        tcb.timed_seq = tcb.snd_nxt;
+    let tcb = &mut connection.tcb;
+    tcb.sent_at = env.now;
+    if tcb.rtx_deadline == Instant::FAR_FUTURE || tcb.timer == Timer::LossProbe {
+        // RFC 6298 §5.1, RFC 8985 §7.2
+        recovery::arm_for_flight(connection, env.now);
     }
+    let tcb = &mut connection.tcb;
     if fin {
         tcb.flags.set(Flags::FIN_SENT);
         // RFC 9293 §3.10.4: FIN_WAIT_1 from ESTABLISHED, LAST_ACK from CLOSE_WAIT.
@@ -259,7 +293,7 @@ fn acknowledge<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let tcb = &mut connection.tcb;
     let waiting = tcb.rcv_nxt.distance_from(tcb.rcv_acked);
-    let second_segment = waiting >= 2 * u32::from(env.config.mss().min(tcb.mss));
+    let second_segment = waiting >= 2 * u32::from(tcb.mss.min(env.config.mss(tcb.key.version())));
     if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(&env.config, connection) {
         return segment::data(env, slot, connection, pool, Data::NONE);
     }

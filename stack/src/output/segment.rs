@@ -3,14 +3,16 @@
 
 use netcore::{Frame, FramePool, Instant};
 use protocol::channel::{self, Close, FlowId, Kind, MessageFlags};
-use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4::{self, PROTOCOL_TCP};
+use protocol::ethernet::{self, Mac};
+use protocol::ip::{self, Version};
+use protocol::ipv4::PROTOCOL_TCP;
 use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps, fill_checksum};
 
 use super::{Blocked, window};
+use crate::ecn;
 use crate::env::{Bare, Env};
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path};
+use crate::tcb::{Connection, Flags, Path, Phase, Tcb};
 
 /// Which part of the stream a segment carries.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,10 @@ pub(super) fn data<F: Frame, S>(
     if data.fin {
         flags = flags | tcp::Flags::FIN;
     }
+    if connection.tcb.ecn.is_agreed() {
+        let new_data = data.seq.is_none() && data.len > 0;
+        flags = flags | connection.tcb.ecn.segment_flags(new_data);
+    }
     let mut options = usual_options(env.now, connection);
     if data.len == 0 && connection.full.is_some() {
         add_sack(connection, &mut options);
@@ -73,7 +79,7 @@ pub(super) fn syn<F: Frame, S>(
     let timestamps = !answers || tcb.flags.has(Flags::TIMESTAMPS);
     let options = Options {
         // RFC 9293 §3.7.1 SHLD-5: always say the MSS.
-        mss: Some(env.config.mss()),
+        mss: Some(env.config.mss(tcb.key.version())),
         // RFC 7323 §1.3: a SYN-ACK has what the SYN had.
         window_scale: (!answers || tcb.flags.has(Flags::SCALE)).then(|| env.config.window_scale()),
         sack_permitted: !answers || tcb.flags.has(Flags::SACK),
@@ -84,6 +90,7 @@ pub(super) fn syn<F: Frame, S>(
         ..Options::default()
     };
     let flags = if answers { tcp::Flags::SYN | tcp::Flags::ACK } else { tcp::Flags::SYN };
+    let flags = flags | tcb.ecn.handshake_flags(&env.config, answers, tcb.retries == 0);
     // RFC 7323 §2.2: never scaled here.
     let window = env.config.receive_window.min(0xffff) as u16;
     let seq = tcb.snd_una;
@@ -160,11 +167,13 @@ pub(crate) fn bare<F: Frame>(
         env.counters.tx_queue_full += 1;
         return Err(Blocked);
     }
-    let mut frame = env.frame(pool, ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
-    let (local, remote) = (env.config.address, bare.key.remote_addr());
-    let out = frame.append(ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
-    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len).emit(out);
-    let out = &mut out[ipv4::HEADER_LEN..];
+    let (local, remote) = (env.config.address(bare.key.local()), bare.key.remote_addr());
+    let version = remote.version();
+    let total = ip::header_len(version) + tcp_len;
+    let mut frame = env.frame(pool, total).ok_or(Blocked)?;
+    let out = frame.append(total).ok_or(Blocked)?;
+    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, 0, tcp_len, out);
+    let out = &mut out[ip_len..];
     Header {
         src_port: bare.key.local_port(),
         dst_port: bare.key.remote_port(),
@@ -177,7 +186,7 @@ pub(crate) fn bare<F: Frame>(
     }
     .emit(&options, out);
     fill_checksum(local, remote, out);
-    ethernet(env, &mut frame, bare.mac)?;
+    ethernet(env, &mut frame, bare.mac, version)?;
     env.tx.push(frame).map_err(|_| Blocked)?;
     env.counters.segments_sent += 1;
     Ok(())
@@ -211,11 +220,16 @@ fn usual_options<S>(now: Instant, connection: &Connection<S>) -> Options {
 
 /// RFC 2018 §4: what lies beyond RCV.NXT is told with every acknowledgment.
 #[cold]
-fn add_sack<S>(connection: &Connection<S>, options: &mut Options) {
-    let Some(full) = &connection.full else { return };
+fn add_sack<S>(connection: &mut Connection<S>, options: &mut Options) {
+    let Some(full) = &mut connection.full else { return };
     if connection.tcb.flags.has(Flags::SACK) {
         let most = if options.timestamps.is_some() { 3 } else { 4 };
-        options.sack_count = full.reassembly.sack_blocks(&mut options.sack[..most]) as u8;
+        let first = usize::from(full.duplicate.is_some());
+        if let Some(block) = full.duplicate.take() {
+            options.sack[0] = block;
+        }
+        let count = first + full.reassembly.sack_blocks(&mut options.sack[first..most]);
+        options.sack_count = count as u8;
     }
 }
 
@@ -235,17 +249,19 @@ fn packet<F: Frame, S>(
         return Err(Blocked);
     }
     let tcp_len = tcp::HEADER_LEN + options.emitted_len();
-    let total = ipv4::HEADER_LEN + tcp_len + len;
+    let key = connection.tcb.key;
+    let (local, remote) = (env.config.address(key.local()), key.remote_addr());
+    let total = ip::header_len(remote.version()) + tcp_len + len;
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
-    let (local, remote) = (env.config.address, connection.tcb.key.remote_addr());
     let out = frame.append(total).ok_or(Blocked)?;
-    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len).emit(out);
-    let out = &mut out[ipv4::HEADER_LEN..];
+    let tos = ecn_field(&connection.tcb, seq, len);
+    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, tos, tcp_len + len, out);
+    let out = &mut out[ip_len..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);
     Header {
-        src_port: tcb.key.local_port(),
-        dst_port: tcb.key.remote_port(),
+        src_port: key.local_port(),
+        dst_port: key.remote_port(),
         seq,
         ack: if has_ack { tcb.rcv_nxt } else { SeqNumber(0) },
         flags,
@@ -263,6 +279,14 @@ fn packet<F: Frame, S>(
     Ok(frame)
 }
 
+/// RFC 3168 §6.1.4 to §6.1.6: new data may be marked; acknowledgments, retransmissions and window
+/// probes may not.
+#[inline]
+fn ecn_field(tcb: &Tcb, seq: SeqNumber, len: usize) -> u8 {
+    let may = tcb.ecn.is_agreed() && len > 0 && seq == tcb.snd_nxt && !tcb.flags.has(Flags::PROBE);
+    if may { ecn::ECT_0 } else { 0 }
+}
+
 /// Sends a packet along the connection's path.
 #[inline]
 fn push<F: Frame, S>(
@@ -273,7 +297,7 @@ fn push<F: Frame, S>(
     flags: MessageFlags,
 ) -> Result<(), Blocked> {
     match connection.tcb.path {
-        Path::Wire(mac) => ethernet(env, &mut frame, mac)?,
+        Path::Wire(mac) => ethernet(env, &mut frame, mac, connection.tcb.key.version())?,
         Path::Flow(flow) => {
             let flags = flags | MessageFlags::CHECKSUM_NEEDED;
             message(env, &mut frame, (Kind::Segment, flags), flow, slot)?;
@@ -286,9 +310,9 @@ fn push<F: Frame, S>(
 }
 
 #[inline]
-fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac) -> Result<(), Blocked> {
+fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac, version: Version) -> Result<(), Blocked> {
     let out = frame.prepend(ethernet::HEADER_LEN).ok_or(Blocked)?;
-    ethernet::Header { dst, src: env.config.mac, ether_type: EtherType::Ipv4 }.emit(out);
+    ethernet::Header { dst, src: env.config.mac, ether_type: ip::ether_type(version) }.emit(out);
     Ok(())
 }
 
@@ -298,7 +322,8 @@ fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac) -> Result<(), Block
 fn is_idle_after<S>(connection: &Connection<S>, sent: SeqNumber) -> bool {
     let tcb = &connection.tcb;
     tcb.state == State::Established
-        && !tcb.flags.any(Flags::WAITING | Flags::CLOSING)
+        && !tcb.flags.any(Flags::WAITING | Flags::CLOSING | Flags::LOSS_PROBE)
         && sent == tcb.snd_una + connection.queue.len() as u32
+        && tcb.phase == Phase::Open
         && connection.full.is_none()
 }

@@ -1,9 +1,11 @@
 //! Flow control: how much may be sent, and how much the peer is told it may send (RFC 9293
 //! §3.8.6).
 
+use protocol::ip::Version;
+
 use crate::config::Config;
 use crate::recovery;
-use crate::tcb::Connection;
+use crate::tcb::{Connection, Flags};
 
 /// What the windows say of new data.
 pub(super) enum Allowed {
@@ -13,11 +15,13 @@ pub(super) enum Allowed {
     CongestionLimited,
     /// The peer has to make room first.
     WindowLimited,
+    /// More should come together first.
+    Small,
 }
 
 /// `unsent`: more than none. `probe`: send something even if the window is closed.
 #[inline]
-pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
+pub(super) fn allows<S>(config: &Config, connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
     let tcb = &connection.tcb;
     let mss = usize::from(tcb.mss);
     let usable = tcb.snd_wnd.saturating_sub(tcb.flight()) as usize;
@@ -34,7 +38,11 @@ pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) 
     if len == 0 {
         return Allowed::WindowLimited;
     }
-    if recovery::pipe(connection) as usize + len > tcb.congestion.window() as usize {
+    // RFC 9293 §3.7.4 SHLD-7, MUST-17: Nagle's algorithm where it is wanted; a FIN ends the wait.
+    if config.nagle && len < mss && tcb.flight() > 0 && !tcb.flags.has(Flags::CLOSING) {
+        return Allowed::Small;
+    }
+    if recovery::pipe(connection) as usize + len > tcb.window.cwnd as usize {
         return Allowed::CongestionLimited;
     }
     Allowed::Send(len)
@@ -50,7 +58,7 @@ pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u1
     // RFC 9293 §3.8.6.2.2 MUST-39: a small step is not worth telling; MUST-34 (SHLD-14): never
     // step back.
     let step = right.distance_from(tcb.rcv_right);
-    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config)) {
+    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config, tcb.key.version())) {
         tcb.rcv_right = right;
     }
     (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
@@ -66,7 +74,7 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
         && known < window_max(config, 0) / 2
-        && right.distance_from(tcb.rcv_right) >= worthwhile(config)
+        && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb.key.version())
         && tcb.state.may_receive()
 }
 
@@ -82,6 +90,6 @@ fn window_max(config: &Config, rcv_scale: u8) -> u32 {
     config.receive_window.min(0xffff << rcv_scale)
 }
 
-fn worthwhile(config: &Config) -> u32 {
-    u32::from(config.mss()).min(config.receive_window / 2)
+fn worthwhile(config: &Config, version: Version) -> u32 {
+    u32::from(config.mss(version)).min(config.receive_window / 2)
 }

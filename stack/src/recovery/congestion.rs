@@ -1,88 +1,150 @@
-//! Congestion control (RFC 5681, with the initial window of RFC 6928): pure, one value per
-//! connection, told of acknowledgments and losses.
+//! Congestion control: the window that every segment is held against, and the algorithm that
+//! moves it. Pure values: told of acknowledgments, losses and time, they know of no connection.
+//!
+//! [`Window`] stands in the TCB. What an algorithm remembers beyond it ([`Congestion`]) belongs
+//! to connections that have filled a window or lost something. What all algorithms share is
+//! here (RFC 5681, with the initial window of RFC 6928); each has a file of its own.
 
-/// The algorithm in force.
+use netcore::{Duration, Instant};
+
+use super::cubic::Cubic;
+use super::new_reno::NewReno;
+use crate::config::CongestionControl;
+
+/// Beyond this a window of RFC 7323 cannot go.
+pub(crate) const CWND_MAX: u32 = 1 << 30;
+
+/// The congestion window and the slow start threshold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) cwnd: u32,
+    pub(crate) ssthresh: u32,
+}
+
+/// Newly acknowledged data, as congestion avoidance looks at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acked {
+    pub(crate) bytes: u32,
+    pub(crate) mss: u16,
+    pub(crate) now: Instant,
+    /// The smoothed round-trip time.
+    pub(crate) srtt: Duration,
+}
+
+/// The algorithm in force, with what it remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Congestion {
     NewReno(NewReno),
-}
-
-/// Slow start and congestion avoidance as RFC 5681 has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NewReno {
-    cwnd: u32,
-    ssthresh: u32,
+    Cubic(Cubic),
 }
 
 /// RFC 6928 §2: min(10*MSS, max(2*MSS, 14600)).
-fn initial_window(mss: u16) -> u32 {
+pub(super) fn initial_window(mss: u16) -> u32 {
     let mss = u32::from(mss);
     (10 * mss).min((2 * mss).max(14_600))
 }
 
-/// Beyond this a window of RFC 7323 cannot go.
-const CWND_MAX: u32 = 1 << 30;
+/// RFC 5681 §3.1 eqn. 4: a threshold is never below two segments.
+pub(super) fn at_least_two_segments(bytes: u32, mss: u16) -> u32 {
+    bytes.max(2 * u32::from(mss))
+}
 
-impl Congestion {
+impl Window {
     pub(crate) fn new(mss: u16) -> Self {
-        Self::NewReno(NewReno { cwnd: initial_window(mss), ssthresh: CWND_MAX })
+        Self { cwnd: initial_window(mss), ssthresh: CWND_MAX }
     }
 
-    /// Congestion window in bytes.
     #[inline]
-    pub(crate) fn window(&self) -> u32 {
-        let Self::NewReno(reno) = self;
-        reno.cwnd
+    pub(crate) fn in_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
     }
 
-    /// New data was acknowledged outside recovery; `limited`: the window was in use.
+    /// Nothing was lost yet, and no delay has ended slow start.
     #[inline]
-    pub(crate) fn acknowledged(&mut self, bytes: u32, mss: u16, limited: bool) {
-        let Self::NewReno(reno) = self;
-        // RFC 7661: a window that was not used says nothing of the path.
-        if !limited {
-            return;
-        }
-        let mss = u32::from(mss);
-        reno.cwnd += if reno.cwnd < reno.ssthresh {
-            // RFC 5681 §3.1 eqn. 2, and RFC 3465 with L = 2 for delayed acknowledgments.
-            bytes.min(2 * mss)
-        } else {
-            // RFC 5681 §3.1 eqn. 3, for each full segment acknowledged.
-            let share = u64::from(bytes.min(2 * mss)) * u64::from(mss) / u64::from(reno.cwnd.max(1));
-            share.max(1) as u32
-        };
-        reno.cwnd = reno.cwnd.min(CWND_MAX);
+    pub(crate) fn is_unbounded(&self) -> bool {
+        self.ssthresh == CWND_MAX
     }
 
-    /// A loss was found by duplicate acknowledgments; `flight`: bytes in flight.
-    pub(crate) fn lost(&mut self, flight: u32, mss: u16) {
-        let Self::NewReno(reno) = self;
-        // RFC 5681 §3.1 eqn. 4.
-        reno.ssthresh = (flight / 2).max(2 * u32::from(mss));
-        reno.cwnd = reno.ssthresh;
+    /// New data was acknowledged in slow start. `segments_max`: how many segments' worth one
+    /// acknowledgment may add (L of RFC 3465 §2.2, RFC 9406 §4.2).
+    #[inline]
+    pub(crate) fn slow_start(&mut self, bytes: u32, mss: u16, segments_max: u32) {
+        // RFC 5681 §3.1 eqn. 2, counting bytes as RFC 3465 does.
+        self.cwnd = (self.cwnd + bytes.min(segments_max * u32::from(mss))).min(CWND_MAX);
     }
 
-    /// The retransmission timer expired; `first`: for the first time for this data.
-    pub(crate) fn timed_out(&mut self, flight: u32, mss: u16, first: bool) {
-        let Self::NewReno(reno) = self;
-        if first {
-            reno.ssthresh = (flight / 2).max(2 * u32::from(mss));
-        }
-        // RFC 5681 §3.1: the loss window is one segment.
-        reno.cwnd = u32::from(mss);
-    }
-
-    /// The connection was idle for longer than its timeout (RFC 5681 §4.1).
+    /// The connection was idle for longer than its timeout.
     pub(crate) fn idle(&mut self, mss: u16) {
-        let Self::NewReno(reno) = self;
-        reno.cwnd = reno.cwnd.min(initial_window(mss));
+        let restart = self.cwnd.min(initial_window(mss));
+        if restart < self.cwnd && !self.is_unbounded() {
+            // RFC 7661 §4.4.2: what the path once carried is the aim of the next slow start.
+            self.ssthresh = self.ssthresh.max(self.cwnd - self.cwnd / 4);
+        }
+        // RFC 5681 §4.1: no burst into a path that one knows nothing of any more.
+        self.cwnd = restart;
     }
 
     /// The handshake had to be repeated (RFC 5681 §3.1: start with one segment).
     pub(crate) fn handshake_lost(&mut self, mss: u16) {
-        let Self::NewReno(reno) = self;
-        reno.cwnd = u32::from(mss);
+        self.cwnd = u32::from(mss);
+    }
+}
+
+impl Congestion {
+    pub(crate) fn new(control: CongestionControl) -> Self {
+        match control {
+            CongestionControl::NewReno => Self::NewReno(NewReno::default()),
+            CongestionControl::Cubic => Self::Cubic(Cubic::default()),
+        }
+    }
+
+    /// New data was acknowledged in congestion avoidance, with the window in use.
+    pub(crate) fn avoid(&mut self, window: &mut Window, acked: &Acked) {
+        match self {
+            Self::NewReno(reno) => reno.avoid(window, acked),
+            Self::Cubic(cubic) => cubic.avoid(window, acked),
+        }
+        window.cwnd = window.cwnd.min(CWND_MAX);
+    }
+
+    /// Data was acknowledged while less than the window was in use: such time does not count.
+    pub(crate) fn paused(&mut self, now: Instant) {
+        match self {
+            Self::NewReno(_) => {}
+            Self::Cubic(cubic) => cubic.paused(now),
+        }
+    }
+
+    /// A loss or a congestion mark: sets the threshold to what the window shrinks to. `flight`:
+    /// bytes in flight.
+    pub(crate) fn reduce(&mut self, window: &mut Window, flight: u32, mss: u16) {
+        // RFC 5681 §3.2 step 2, RFC 9438 §4.6: not what limited transmit let out beyond it.
+        let flight = flight.min(window.cwnd);
+        match self {
+            Self::NewReno(reno) => reno.reduce(window, flight, mss),
+            Self::Cubic(cubic) => cubic.reduce(window, flight, mss),
+        }
+    }
+
+    /// The retransmission timer expired; `first`: for the first time for this data.
+    pub(crate) fn timed_out(&mut self, window: &mut Window, flight: u32, mss: u16, first: bool) {
+        if first {
+            self.reduce(window, flight, mss);
+        }
+        match self {
+            Self::NewReno(_) => {}
+            Self::Cubic(cubic) => cubic.timed_out(),
+        }
+        // RFC 5681 §3.1: the loss window is one segment.
+        window.cwnd = u32::from(mss);
+    }
+
+    /// The connection was idle for longer than its timeout.
+    pub(crate) fn idle(&mut self) {
+        match self {
+            Self::NewReno(_) => {}
+            Self::Cubic(cubic) => cubic.idle(),
+        }
     }
 }
 
@@ -91,24 +153,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_halves_and_restarts_by_the_rfc() {
-        let mut cc = Congestion::new(1460);
-        assert_eq!(cc.window(), 14_600);
-        assert_eq!(Congestion::new(9000).window(), 18_000);
-        assert_eq!(Congestion::new(500).window(), 5000);
-        cc.acknowledged(1460, 1460, false);
-        assert_eq!(cc.window(), 14_600, "unused windows do not grow");
-        cc.acknowledged(1460, 1460, true);
-        assert_eq!(cc.window(), 16_060);
-        cc.lost(16_060, 1460);
-        assert_eq!(cc.window(), 8030);
-        for _ in 0..6 {
-            cc.acknowledged(1460, 1460, true);
+    fn starts_restarts_and_shrinks_by_the_rfcs() {
+        assert_eq!(Window::new(1460).cwnd, 14_600);
+        assert_eq!(Window::new(9000).cwnd, 18_000);
+        assert_eq!(Window::new(500).cwnd, 5000);
+        let mut window = Window::new(1460);
+        window.slow_start(10 * 1460, 1460, 2);
+        assert_eq!(window.cwnd, 14_600 + 2920);
+        window.slow_start(100, 1460, 8);
+        assert_eq!(window.cwnd, 14_600 + 3020);
+        window.idle(1460);
+        assert_eq!(window, Window::new(1460));
+        window = Window { cwnd: 100_000, ssthresh: 40_000 };
+        window.idle(1460);
+        assert_eq!(window, Window { cwnd: 14_600, ssthresh: 75_000 });
+        for control in [CongestionControl::NewReno, CongestionControl::Cubic] {
+            let mut congestion = Congestion::new(control);
+            congestion.reduce(&mut window, 100, 1460);
+            assert_eq!(window.ssthresh, 2920, "never below two segments");
+            window.cwnd = 50_000;
+            congestion.timed_out(&mut window, 90_000, 1460, true);
+            let ssthresh = if control == CongestionControl::Cubic { 35_000 } else { 25_000 };
+            assert_eq!(window, Window { cwnd: 1460, ssthresh }, "what exceeds the window does not count");
+            congestion.timed_out(&mut window, 90_000, 1460, false);
+            assert_eq!(window, Window { cwnd: 1460, ssthresh });
         }
-        assert!((9000..9800).contains(&cc.window()), "about one segment per window: {}", cc.window());
-        cc.timed_out(9000, 1460, true);
-        assert_eq!(cc.window(), 1460);
-        cc.lost(100, 1460);
-        assert_eq!(cc.window(), 2920, "never below two segments");
     }
 }

@@ -29,12 +29,12 @@ const BAD: Faults = Faults { drop: 10_000, reorder: 10_000, duplicate: 5000, cor
 
 /// Sends `to_send` when the connection stands, takes what comes, closes when it has `expected`
 /// bytes (or when the peer does, if it is the second to close).
-struct Side {
+pub(super) struct Side {
     to_send: Bytes,
     expected: Bytes,
-    got: usize,
+    pub(super) got: usize,
     closes_first: bool,
-    wrong: bool,
+    pub(super) wrong: bool,
     ended: Vec<EndReason>,
     sessions: usize,
     /// Answers each input with "wait" now and then.
@@ -45,7 +45,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(to_send: &Bytes, expected: &Bytes, closes_first: bool) -> Self {
+    pub(super) fn new(to_send: &Bytes, expected: &Bytes, closes_first: bool) -> Self {
         Self {
             to_send: to_send.clone(),
             expected: expected.clone(),
@@ -108,19 +108,19 @@ impl App for Side {
     }
 }
 
-struct Host {
-    stack: Stack<HeapFrame, Side>,
-    app: Side,
-    port: RingPort<HeapFrame>,
-    wire: RingPort<HeapFrame>,
-    pool: HeapPool,
+pub(super) struct Host {
+    pub(super) stack: Stack<HeapFrame, Side>,
+    pub(super) app: Side,
+    pub(super) port: RingPort<HeapFrame>,
+    pub(super) wire: RingPort<HeapFrame>,
+    pub(super) pool: HeapPool,
 }
 
-fn addr(n: u8) -> Ipv4Addr {
+pub(super) fn addr(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, 0, n)
 }
 
-fn host(n: u8, seed: u64, app: Side, change: fn(&mut Config)) -> Host {
+pub(super) fn host(n: u8, seed: u64, app: Side, change: fn(&mut Config)) -> Host {
     let (port, wire) = ring();
     let mut config = Config::new(Mac([2, 0, 0, 0, 0, n]), addr(n), 24);
     config.time_wait = Duration::from_secs(2);
@@ -209,7 +209,7 @@ impl World {
     }
 }
 
-fn bytes(len: usize, seed: u64) -> Bytes {
+pub(super) fn bytes(len: usize, seed: u64) -> Bytes {
     let mut rng = SeededRng::new(seed);
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {

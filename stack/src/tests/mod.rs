@@ -1,5 +1,6 @@
 //! Tests of the whole stack, through its port: [`harness`] injects literal segments and expects
-//! literal answers, [`lossy`] joins two stacks by a bad link, [`channel`] plays the NIC.
+//! literal answers, [`lossy`] joins two stacks by a bad link, [`link`] by
+//! a slow one, [`channel`] plays the NIC.
 
 mod channel;
 mod closing;
@@ -7,4 +8,6 @@ mod data;
 mod handshake;
 mod harness;
 mod ip;
+mod link;
 mod lossy;
+mod recovery;
