@@ -103,11 +103,13 @@ impl CookieJar {
 
     #[inline]
     fn hash(&self, parity: u32, flow: &FourTuple, irs_upper: u32, before: SeqNumber) -> u64 {
-        let mut input = [0; 18];
-        input[..12].copy_from_slice(&flow.to_bytes());
-        input[12..14].copy_from_slice(&(irs_upper as u16).to_be_bytes());
-        input[14..].copy_from_slice(&before.0.to_be_bytes());
-        self.hashes[parity as usize].hash(&input)
+        let mut input = [0; 6 + 36];
+        let tuple = flow.to_bytes();
+        let tuple = tuple.as_slice();
+        input[..2].copy_from_slice(&(irs_upper as u16).to_be_bytes());
+        input[2..6].copy_from_slice(&before.0.to_be_bytes());
+        input[6..6 + tuple.len()].copy_from_slice(tuple);
+        self.hashes[parity as usize].hash(&input[..6 + tuple.len()])
     }
 
     fn derive(&mut self) {
@@ -164,12 +166,14 @@ impl SynOptions {
 mod tests {
     use core::net::Ipv4Addr;
 
+    use protocol::ip::Address;
+
     use super::*;
     use crate::rng::{Rng, SeededRng};
 
     const FLOW: FourTuple = FourTuple {
-        local_addr: Ipv4Addr::new(198, 18, 0, 2),
-        remote_addr: Ipv4Addr::new(198, 18, 0, 1),
+        local_addr: Address::v4(Ipv4Addr::new(198, 18, 0, 2)),
+        remote_addr: Address::v4(Ipv4Addr::new(198, 18, 0, 1)),
         local_port: 6379,
         remote_port: 40_000,
     };
@@ -203,8 +207,8 @@ mod tests {
         let jar = jar();
         let cookie = jar.make(&FLOW, IRS, NONE, 1460);
         let others = [
-            FourTuple { local_addr: Ipv4Addr::new(198, 18, 0, 3), ..FLOW },
-            FourTuple { remote_addr: Ipv4Addr::new(198, 18, 0, 3), ..FLOW },
+            FourTuple { local_addr: Ipv4Addr::new(198, 18, 0, 3).into(), ..FLOW },
+            FourTuple { remote_addr: Ipv4Addr::new(198, 18, 0, 3).into(), ..FLOW },
             FourTuple { local_port: 6380, ..FLOW },
             FourTuple { remote_port: 40_001, ..FLOW },
         ];

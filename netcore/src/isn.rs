@@ -39,7 +39,7 @@ impl IsnGenerator {
     }
 
     fn hash(&self, tuple: &FourTuple) -> u64 {
-        self.keyed.hash(&tuple.to_bytes())
+        self.keyed.hash(tuple.to_bytes().as_slice())
     }
 }
 
@@ -54,8 +54,8 @@ mod tests {
     fn moves_with_the_clock_and_differs_by_tuple_and_secret() {
         let isn = IsnGenerator::new(&mut SeededRng::new(1));
         let tuple = FourTuple {
-            local_addr: Ipv4Addr::new(198, 18, 0, 1),
-            remote_addr: Ipv4Addr::new(198, 18, 0, 2),
+            local_addr: Ipv4Addr::new(198, 18, 0, 1).into(),
+            remote_addr: Ipv4Addr::new(198, 18, 0, 2).into(),
             local_port: 6379,
             remote_port: 40_000,
         };

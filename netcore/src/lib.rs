@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod cookie;
 pub mod flow;
+pub mod fragments;
 pub mod frame;
 pub mod isn;
 pub mod port;
@@ -20,9 +21,11 @@ pub mod rng;
 pub mod rto;
 pub mod time;
 pub mod toeplitz;
+pub mod vlan;
 pub mod wheel;
 
 pub use flow::FourTuple;
+pub use fragments::Fragments;
 pub use frame::{Frame, HeapFrame, RxChecksum};
 pub use port::{Capabilities, FramePool, FrameQueue, HeapPool, Port};
 pub use time::{Duration, Instant};

@@ -13,7 +13,8 @@ use protocol::channel::{
     self, Abort, ChannelError, Close, Closed, ClosedEntry, ClosedReason, FlowId, Header, Hello, Kind, Listen,
     ListenStatus, MessageFlags, NO_HANDLE,
 };
-use protocol::ethernet::{self, EtherType};
+use protocol::ethernet;
+use protocol::ip;
 use protocol::tcp::{self, Flags};
 
 use crate::counters::Event;
@@ -313,8 +314,12 @@ impl<F: Frame> Firmware<F> {
         flow.flags.set(FlowFlags::IDLE, header.flags.has(MessageFlags::IDLE));
         frame.truncate(last.end);
         frame.advance(last.packet_at - ethernet::HEADER_LEN);
-        let link =
-            ethernet::Header { dst: flow.remote_mac, src: self.config.mac, ether_type: EtherType::Ipv4 };
+        let version = flow.tuple.local_addr.version();
+        let link = ethernet::Header {
+            dst: flow.remote_mac,
+            src: self.config.mac,
+            ether_type: ip::ether_type(version),
+        };
         link.emit(frame.bytes_mut());
         self.counters.add(Event::SegmentToWire);
         self.put_on_wire(frame);

@@ -61,7 +61,7 @@ pub struct Config {
     pub queues: usize,
     /// Flows at once; 176 bytes each with index, timer and the place for the last data.
     pub flows_max: usize,
-    /// Ended connections that are remembered; 64 bytes each, index included. More push out the
+    /// Ended connections that are remembered; 88 bytes each, index included. More push out the
     /// oldest.
     pub time_wait_max: usize,
     /// Frames with unacknowledged last data above which a connection is given up when its peer

@@ -23,10 +23,12 @@ impl TupleHasher {
 
     #[inline]
     pub(crate) fn hash(&self, tuple: &FourTuple) -> u32 {
-        let addrs = u64::from(u32::from(tuple.local_addr)) << 32 | u64::from(u32::from(tuple.remote_addr));
+        let ([local_high, local], [remote_high, remote]) =
+            (tuple.local_addr.words(), tuple.remote_addr.words());
         let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
-        let first = fold(addrs ^ self.0[0], 0x9e37_79b9_7f4a_7c15 ^ self.0[1]);
-        let second = fold(first ^ ports, self.0[0] | 1);
+        let near = fold(local ^ self.0[0], local_high ^ self.0[1]);
+        let far = fold(remote ^ self.0[1], remote_high ^ self.0[0] ^ 0x9e37_79b9_7f4a_7c15);
+        let second = fold(near.rotate_left(32) ^ far ^ ports, self.0[0] | 1);
         (second ^ second >> 32) as u32
     }
 }

@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
-use core::net::Ipv4Addr;
 
 use protocol::channel::Listen;
+use protocol::ip::Address;
 
 use crate::flow_table::FlowList;
 
@@ -39,7 +39,7 @@ impl Listeners {
 
     /// The open listener for this destination.
     #[inline]
-    pub(crate) fn find(&self, addr: Ipv4Addr, port: u16) -> Option<u16> {
+    pub(crate) fn find(&self, addr: Address, port: u16) -> Option<u16> {
         self.places[..self.used]
             .iter()
             .position(|place| {

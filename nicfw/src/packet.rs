@@ -1,9 +1,8 @@
 //! From received bytes to a segment, and from a decision to the bytes of a frame.
 
-use core::net::Ipv4Addr;
-
 use netcore::{FourTuple, Frame};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber};
 use protocol::{Malformed, ipv4};
 
@@ -54,7 +53,7 @@ pub(crate) enum Parsed {
     Tcp(Segment),
     /// A piece of an IP packet.
     Fragment,
-    /// ARP, ICMP and whatever else is not TCP over IPv4.
+    /// ARP, ICMP and whatever else is not TCP over IP.
     Other,
     /// A message of the host's channel, which nobody on the wire has any business to send.
     Channel,
@@ -66,9 +65,9 @@ pub(crate) enum Parsed {
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let Ok(link) = ethernet::Header::parse(bytes) else { return Parsed::Malformed };
     match link.ether_type {
-        EtherType::Ipv4 => {}
+        EtherType::Ipv4 | EtherType::Ipv6 => {}
         EtherType::Channel => return Parsed::Channel,
-        _ => return Parsed::Other,
+        EtherType::Arp | EtherType::Other(_) => return Parsed::Other,
     }
     match parse_packet(&bytes[ethernet::HEADER_LEN..]) {
         Ok(Some((ip, tcp))) => Parsed::Tcp(Segment {
@@ -86,30 +85,44 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         }),
         Ok(None) if is_fragment(&bytes[ethernet::HEADER_LEN..]) => Parsed::Fragment,
         Ok(None) => Parsed::Other,
+        // The host answers what is wrong with IPv6's extension headers.
+        Err(Malformed::Value) => Parsed::Other,
         Err(_) => Parsed::Malformed,
     }
 }
 
-/// Where the four-tuple of a plain TCP/IPv4 frame stands, read without any check: a hint only.
+/// Where the four-tuple of a plain TCP frame stands, read without any check: a hint only.
 #[inline]
 pub(crate) fn peek_tuple(bytes: &[u8]) -> Option<FourTuple> {
     let b = bytes.first_chunk::<38>()?;
-    if b[12..15] != [0x08, 0x00, 0x45] || b[23] != ipv4::PROTOCOL_TCP {
+    let port = |b: &[u8], at: usize| u16::from_be_bytes([b[at], b[at + 1]]);
+    if b[12..15] == [0x08, 0x00, 0x45] && b[23] == ipv4::PROTOCOL_TCP {
+        let addr = |at: usize| Address::v4(core::net::Ipv4Addr::new(b[at], b[at + 1], b[at + 2], b[at + 3]));
+        return Some(FourTuple {
+            local_addr: addr(30),
+            remote_addr: addr(26),
+            local_port: port(b, 36),
+            remote_port: port(b, 34),
+        });
+    }
+    let b = bytes.first_chunk::<58>()?;
+    if b[12..14] != [0x86, 0xdd] || b[20] != ipv4::PROTOCOL_TCP {
         return None;
     }
+    let addr = |at: usize| Address::from(core::array::from_fn::<u8, 16, _>(|n| b[at + n]));
     Some(FourTuple {
-        local_addr: Ipv4Addr::new(b[30], b[31], b[32], b[33]),
-        remote_addr: Ipv4Addr::new(b[26], b[27], b[28], b[29]),
-        local_port: u16::from_be_bytes([b[36], b[37]]),
-        remote_port: u16::from_be_bytes([b[34], b[35]]),
+        local_addr: addr(38),
+        remote_addr: addr(22),
+        local_port: port(b, 56),
+        remote_port: port(b, 54),
     })
 }
 
 /// Headers of an IP packet; `None` when it is not a whole TCP segment.
 // Always in place: as a call its result goes through memory twice, and waits there.
 #[inline(always)]
-pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ipv4::Header, tcp::Header)>, Malformed> {
-    let ip = ipv4::Header::parse(packet)?;
+pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ip::Header, tcp::Header)>, Malformed> {
+    let ip = ip::Header::parse(packet)?;
     if ip.protocol != ipv4::PROTOCOL_TCP || ip.fragment {
         return Ok(None);
     }
@@ -119,7 +132,7 @@ pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ipv4::Header, tcp::H
 
 #[cold]
 fn is_fragment(packet: &[u8]) -> bool {
-    ipv4::Header::parse(packet).is_ok_and(|ip| ip.fragment)
+    ip::Header::parse(packet).is_ok_and(|ip| ip.fragment)
 }
 
 /// A segment of ours.
@@ -140,14 +153,14 @@ impl Outgoing<'_> {
     /// Writes the segment into a frame, in place of what is there; false when it has no room.
     #[inline]
     pub(crate) fn write(&self, frame: &mut impl Frame) -> bool {
-        const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
         frame.reset();
-        let tcp_len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
-        let Some(out) = frame.append(TCP_AT + tcp_len) else { return false };
         let FourTuple { local_addr: src, remote_addr: dst, local_port, remote_port } = self.tuple;
-        ethernet::Header { dst: self.to, src: self.from, ether_type: EtherType::Ipv4 }.emit(out);
-        let ip = ipv4::Header::outgoing(src, dst, ipv4::PROTOCOL_TCP, tcp_len);
-        ip.emit(&mut out[ethernet::HEADER_LEN..]);
+        let version = src.version();
+        let tcp_at = ethernet::HEADER_LEN + ip::header_len(version);
+        let tcp_len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
+        let Some(out) = frame.append(tcp_at + tcp_len) else { return false };
+        ethernet::Header { dst: self.to, src: self.from, ether_type: ip::ether_type(version) }.emit(out);
+        ip::emit(&src, &dst, ipv4::PROTOCOL_TCP, 0, tcp_len, &mut out[ethernet::HEADER_LEN..]);
         let header = tcp::Header {
             src_port: local_port,
             dst_port: remote_port,
@@ -158,7 +171,7 @@ impl Outgoing<'_> {
             urgent: 0,
             header_len: tcp::HEADER_LEN,
         };
-        let segment = &mut out[TCP_AT..];
+        let segment = &mut out[tcp_at..];
         let header_len = header.emit(&self.options, segment);
         segment[header_len..].copy_from_slice(self.data);
         tcp::fill_checksum(src, dst, segment);
@@ -169,9 +182,5 @@ impl Outgoing<'_> {
 /// True for a source that nothing may be sent to (RFC 1122 §3.2.1.3), or that claims to be us.
 pub(crate) fn is_unusable_source(tuple: &FourTuple) -> bool {
     let FourTuple { remote_addr: addr, local_addr, .. } = *tuple;
-    addr == local_addr || is_not_one_host(addr)
-}
-
-fn is_not_one_host(addr: Ipv4Addr) -> bool {
-    addr.is_multicast() || addr.octets()[0] >= 240 || addr.is_loopback() || addr.octets()[0] == 0
+    addr == local_addr || addr.is_never_a_host()
 }

@@ -5,7 +5,8 @@
 
 use netcore::{Duration, Frame, FramePool};
 use protocol::channel::{Abort, Close, ClosedReason};
-use protocol::ethernet::{self, EtherType};
+use protocol::ethernet;
+use protocol::ip;
 use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 
 use crate::counters::Event;
@@ -76,7 +77,7 @@ impl<F: Frame> Firmware<F> {
         flow.retries = 0;
         flow.challenged_ms = 0;
         flow.closing_ms = self.now.millis() as u32;
-        let to = flow.remote_mac;
+        let (to, version) = (flow.remote_mac, flow.tuple.local_addr.version());
         self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
 
@@ -84,7 +85,8 @@ impl<F: Frame> Firmware<F> {
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
-            let link = ethernet::Header { dst: to, src: self.config.mac, ether_type: EtherType::Ipv4 };
+            let link =
+                ethernet::Header { dst: to, src: self.config.mac, ether_type: ip::ether_type(version) };
             link.emit(frame.bytes_mut());
             return self.put_on_wire(frame);
         }

@@ -9,7 +9,7 @@ use netcore::{Duration, Frame, FramePool, HeapFrame, Instant};
 use nicfw::{Config, Event, Firmware};
 use protocol::channel::{self, AcceptPolicy, Hello, Kind, Listen, ListenStatus};
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4;
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber};
 
 thread_local! {
@@ -48,13 +48,13 @@ impl FramePool for Stock {
 
 const NIC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const SERVER: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 2));
+const CLIENT: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 1));
 
 fn write_packet(out: &mut [u8], inbound: bool, port: u16, flags: Flags, seq: u32, ack: u32, data: &[u8]) {
     let (src, dst) = if inbound { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
     let (src_port, dst_port) = if inbound { (port, 6379) } else { (6379, port) };
-    ipv4::Header::outgoing(src, dst, 6, 20 + data.len()).emit(out);
+    ip::emit(&src, &dst, 6, 0, 20 + data.len(), out);
     let header = tcp::Header {
         src_port,
         dst_port,

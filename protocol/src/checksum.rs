@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
-use core::net::Ipv4Addr;
+use crate::ip::Address;
 
 /// A running one's-complement sum, kept wide and folded at the end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,14 +54,14 @@ impl Sum {
     }
 }
 
-/// The sum over the pseudo-header of TCP or UDP over IPv4 (RFC 9293 §3.1).
+/// The sum over the pseudo-header of an upper protocol (RFC 9293 §3.1, RFC 8200 §8.1).
 ///
-/// `len_bytes`: header plus payload of the upper protocol.
+/// One sum serves both versions: what stands in front of an IPv4 address in an [`Address`] is
+/// 0xffff, and that is zero to this sum. `len_bytes`: header plus payload of the upper protocol.
 #[inline]
-pub fn pseudo_header(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len_bytes: u16) -> Sum {
-    let src = u32::from(src);
-    let dst = u32::from(dst);
-    Sum(u64::from(src) + u64::from(dst) + u64::from(protocol) + u64::from(len_bytes))
+pub fn pseudo_header(src: Address, dst: Address, protocol: u8, len_bytes: usize) -> Sum {
+    let halves = |words: [u64; 2]| words.iter().map(|word| (word >> 32) + (word & 0xffff_ffff)).sum::<u64>();
+    Sum(halves(src.words()) + halves(dst.words()) + u64::from(protocol) + len_bytes as u64)
 }
 
 /// The new checksum after the 16-bit word `old` became `new` (RFC 1624 eqn. 3).

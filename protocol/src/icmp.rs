@@ -1,7 +1,7 @@
-//! ICMP for IPv4 (RFC 792): echo, and the errors that TCP listens to.
+//! ICMP for IPv4 (RFC 792): echo. Errors are read and written in [`crate::icmp_error`].
 
+use crate::Malformed;
 use crate::checksum::Sum;
-use crate::{Malformed, be16};
 
 /// Bytes of the header that all messages share.
 pub const HEADER_LEN: usize = 8;
@@ -11,18 +11,8 @@ pub const HEADER_LEN: usize = 8;
 pub enum Message {
     /// Type 8: send the same data back.
     EchoRequest,
-    /// Type 0.
-    EchoReply,
-    /// Type 3, destination unreachable; code 4 ("fragmentation needed") carries the next hop's
-    /// MTU in bytes (RFC 1191), 0 when an old router does not say.
-    Unreachable {
-        /// Code field.
-        code: u8,
-        /// Next hop's MTU in bytes.
-        mtu: u16,
-    },
-    /// Type 11, time exceeded.
-    TimeExceeded,
+    /// Types 3, 4, 5, 11 and 12: an error, to be read by [`crate::icmp_error::read_v4`].
+    Error,
     /// Anything else.
     Other(u8),
 }
@@ -37,10 +27,8 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         return Err(Malformed::Checksum);
     }
     Ok(match b[0] {
-        0 => Message::EchoReply,
-        3 => Message::Unreachable { code: b[1], mtu: be16(b, 6) },
+        3 | 4 | 5 | 11 | 12 => Message::Error,
         8 => Message::EchoRequest,
-        11 => Message::TimeExceeded,
         other => Message::Other(other),
     })
 }
@@ -66,7 +54,7 @@ mod tests {
         message[2..4].copy_from_slice(&checksum.to_be_bytes());
         assert_eq!(parse(&message), Ok(Message::EchoRequest));
         make_echo_reply(&mut message);
-        assert_eq!(parse(&message), Ok(Message::EchoReply));
+        assert_eq!(parse(&message), Ok(Message::Other(0)));
         assert_eq!(&message[4..], b"\x12\x34\x00\x01ping!");
         message[5] ^= 1;
         assert_eq!(parse(&message), Err(Malformed::Checksum));

@@ -116,6 +116,38 @@ impl Header {
     }
 }
 
+/// Where a fragment belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// In bytes.
+    pub offset: usize,
+    /// More pieces follow it.
+    pub more: bool,
+    /// The same for all pieces of a packet.
+    pub ident: u16,
+}
+
+impl Fragment {
+    /// Reads the fields of a header that was parsed before; panics on fewer than [`HEADER_LEN`]
+    /// bytes.
+    pub fn parse(packet: &[u8]) -> Self {
+        let field = be16(packet, 6);
+        Self { offset: usize::from(field & 0x1fff) * 8, more: field & 0x2000 != 0, ident: be16(packet, 4) }
+    }
+}
+
+/// Makes the header of a first fragment, behind which now stands the whole payload, that of a
+/// packet that was never in pieces. Panics when `packet` is shorter than its header says.
+pub fn make_whole(packet: &mut [u8]) {
+    let header_len = usize::from(packet[0] & 0xf) * 4;
+    let total_len = packet.len() as u16;
+    packet[2..4].copy_from_slice(&total_len.to_be_bytes());
+    packet[6..8].fill(0);
+    packet[10..12].fill(0);
+    let checksum = Sum::new().add(&packet[..header_len]).finish();
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! Every byte layout and nothing else: Ethernet, ARP, IPv4, ICMP and TCP headers with their
+//! Every byte layout and nothing else: Ethernet, ARP, IP, ICMP and TCP headers with their
 //! checksums, the host–NIC channel, RESP.
 //!
 //! Network order exists only in here. Nothing in this crate does I/O, allocates or knows the
@@ -13,7 +13,11 @@ pub mod channel;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
+pub mod icmp_error;
+pub mod icmpv6;
+pub mod ip;
 pub mod ipv4;
+pub mod ipv6;
 pub mod resp;
 pub mod tcp;
 

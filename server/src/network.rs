@@ -3,19 +3,21 @@
 //! | directive | value | default |
 //! |---|---|---|
 //! | `net` | `xdp:IFACE`, `packet:IFACE`, `tap:NAME`, `vhost:SOCKET`, `virtio:SOCKET`, `pci:ADDR`, `dpdk:VDEV-ARGS`, `kernel` | `kernel` |
-//! | `address` | `IP/PREFIX` that our own stack answers on | – |
-//! | `gateway` | next hop for other networks | – |
+//! | `address` | `IP/PREFIX` that our own stack answers on, IPv4 or IPv6; several with spaces or commas | – |
+//! | `gateway` | next hop for other networks, one for each version of IP | – |
+//! | `vlan` | number of the VLAN that the device is in | none |
 //! | `cores` | processors for the host's threads: `0,2-3` | one thread, not pinned |
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
 //! | `nic` | `embedded` or `inline` | `embedded` |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use dpdk::Device;
 use nicfw::Offload;
+use protocol::ip::Address;
 
 /// Where the firmware runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +42,12 @@ impl fmt::Display for Nic {
 pub struct Network {
     /// `net`
     pub device: Device,
-    /// `address`: our own address and the length of its network's prefix.
-    pub address: Option<(Ipv4Addr, u8)>,
-    /// `gateway`
-    pub gateway: Option<Ipv4Addr>,
+    /// `address`: our own addresses and the lengths of their networks' prefixes.
+    pub addresses: Vec<stack::Network>,
+    /// `gateway`: at most one of each version.
+    pub gateways: Vec<Address>,
+    /// `vlan`: 1 to 4094.
+    pub vlan: Option<u16>,
     /// `cores`: one host thread on each; empty means one thread that is not pinned.
     pub cores: Vec<usize>,
     /// `offload`
@@ -58,8 +62,9 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             device: Device::Kernel,
-            address: None,
-            gateway: None,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            vlan: None,
             cores: Vec::new(),
             offload: Offload::Lifecycle,
             nic: Nic::Embedded,
@@ -73,8 +78,8 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 7] =
-        ["net", "address", "gateway", "cores", "offload", "nic", "time-wait"];
+    pub const DIRECTIVES: [&'static str; 8] =
+        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait"];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -86,10 +91,12 @@ impl Network {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "net" => self.device = Device::from_str(value).map_err(|error| error.to_string())?,
-            "address" => self.address = Some(parse_address(value)?),
-            "gateway" => {
-                let gateway = Ipv4Addr::from_str(value);
-                self.gateway = Some(gateway.map_err(|_| format!("'{value}' is not an IPv4 address"))?);
+            "address" => self.addresses = parse_addresses(value)?,
+            "gateway" => self.gateways = parse_gateways(value)?,
+            "vlan" => {
+                let vlan = value.parse().ok().filter(|vlan| (1..=netcore::vlan::ID_MAX).contains(vlan));
+                self.vlan =
+                    Some(vlan.ok_or_else(|| format!("'{value}' is not the number of a VLAN, 1 to 4094"))?);
             }
             "cores" => self.cores = parse_cores(value)?,
             "offload" => {
@@ -121,8 +128,12 @@ impl Network {
     pub fn show(&self, name: &str) -> String {
         match name {
             "net" => self.device.to_string(),
-            "address" => self.address.map_or_else(String::new, |(ip, prefix)| format!("{ip}/{prefix}")),
-            "gateway" => self.gateway.map_or_else(String::new, |gateway| gateway.to_string()),
+            "address" => {
+                let show = |network: &stack::Network| format!("{}/{}", network.address, network.prefix_len);
+                self.addresses.iter().map(show).collect::<Vec<_>>().join(" ")
+            }
+            "gateway" => self.gateways.iter().map(Address::to_string).collect::<Vec<_>>().join(" "),
+            "vlan" => self.vlan.map_or_else(String::new, |vlan| vlan.to_string()),
             "cores" => self.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
@@ -139,32 +150,76 @@ impl Network {
         if self.device == Device::Kernel {
             return Ok(());
         }
-        let Some((ip, prefix)) = self.address else {
+        if self.addresses.is_empty() {
             return Err(format!(
                 "--net {} needs the address that Mayfly's own stack answers on: add --address IP/PREFIX \
                  (for example --address 198.18.0.2/24)",
                 self.device
             ));
-        };
-        if let Some(gateway) = self.gateway {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            if (u32::from(gateway) ^ u32::from(ip)) & mask != 0 {
-                return Err(format!("gateway {gateway} is not in the network of address {ip}/{prefix}"));
+        }
+        for gateway in &self.gateways {
+            // A router's link-local address is in the network of the one that we get by ourselves.
+            let has_v6 = self.addresses.iter().any(|network| !network.address.is_v4());
+            let by_link = gateway.is_link_local_v6() && has_v6;
+            let by_network =
+                |network: &stack::Network| network.address.shares_prefix(gateway, network.prefix_len);
+            if !by_link && !self.addresses.iter().any(by_network) {
+                let networks = self.show("address");
+                return Err(format!("gateway {gateway} is in no network of the address {networks}"));
             }
         }
         Ok(())
     }
 }
 
-fn parse_address(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    let wrong = || format!("'{text}' is not IP/PREFIX, such as 198.18.0.2/24 (IPv4, prefix 1 to 32)");
+/// Words between spaces or commas.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\t', ',']).filter(|word| !word.is_empty())
+}
+
+fn parse_addresses(text: &str) -> Result<Vec<stack::Network>, String> {
+    let networks = words(text).map(parse_address).collect::<Result<Vec<_>, _>>()?;
+    // One place is for the link-local address.
+    let most = stack::ADDRESSES_MAX - 1;
+    if networks.is_empty() || networks.len() > most {
+        return Err(format!("'{text}' names {} addresses instead of 1 to {most}", networks.len()));
+    }
+    for (at, network) in networks.iter().enumerate() {
+        if networks[..at].iter().any(|other| other.address == network.address) {
+            return Err(format!("'{text}' names {} twice", network.address));
+        }
+    }
+    Ok(networks)
+}
+
+fn parse_address(text: &str) -> Result<stack::Network, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is not IP/PREFIX, such as 198.18.0.2/24 (prefix 1 to 32) or 2001:2::2/64 (prefix 1 to 128)"
+        )
+    };
     let (ip, prefix) = text.split_once('/').ok_or_else(wrong)?;
-    let ip = Ipv4Addr::from_str(ip).map_err(|_| wrong())?;
-    let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix)).ok_or_else(wrong)?;
-    if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() {
+    let ip = IpAddr::from_str(ip).map_err(|_| wrong())?;
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let prefix_len = prefix.parse().ok().filter(|prefix| (1..=most).contains(prefix)).ok_or_else(wrong)?;
+    let address = Address::from(ip);
+    if address.is_never_a_host() || address.is_v4() != ip.is_ipv4() {
         return Err(format!("'{text}': {ip} cannot be a host's own address"));
     }
-    Ok((ip, prefix))
+    Ok(stack::Network { address, prefix_len })
+}
+
+fn parse_gateways(text: &str) -> Result<Vec<Address>, String> {
+    let mut gateways: Vec<Address> = Vec::new();
+    for word in words(text) {
+        let ip = IpAddr::from_str(word).map_err(|_| format!("'{word}' is not an IP address"))?;
+        let gateway = Address::from(ip);
+        if gateways.iter().any(|other| other.version() == gateway.version()) {
+            return Err(format!("'{text}' names two gateways of one version of IP"));
+        }
+        gateways.push(gateway);
+    }
+    Ok(gateways)
 }
 
 /// `0,2-3` as a list; each processor at most once.
@@ -201,7 +256,9 @@ mod tests {
     fn every_directive_is_taken_and_shown() {
         let mut network = Network::default();
         let core = dpdk::allowed_cpus()[0].to_string();
-        let values = ["packet:eth0", "198.18.0.2/24", "198.18.0.1", &core, "none", "inline", "5"];
+        let addresses = "198.18.0.2/24 2001:2::2/64";
+        let gateways = "198.18.0.1 fe80::1";
+        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5"];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -218,7 +275,14 @@ mod tests {
             ("address", "198.18.0.2/33"),
             ("address", "x/24"),
             ("address", "127.0.0.1/8"),
-            ("gateway", "::1"),
+            ("address", "2001:2::2/129"),
+            ("address", "::ffff:1.2.3.4/64"),
+            ("address", "1.2.3.4/8,1.2.3.4/8"),
+            ("address", "ff02::1/64"),
+            ("gateway", "x"),
+            ("gateway", "1.2.3.4 1.2.3.5"),
+            ("vlan", "0"),
+            ("vlan", "4095"),
             ("cores", "a"),
             ("cores", "3-1"),
             ("cores", "0,0"),
@@ -237,5 +301,9 @@ mod tests {
         network.set("address", "198.18.0.2/24").unwrap();
         network.set("gateway", "198.18.1.1").unwrap();
         assert!(network.check().unwrap_err().contains("198.18.1.1"));
+        network.set("gateway", "198.18.0.1,fe80::1").unwrap();
+        assert!(network.check().unwrap_err().contains("fe80::1"), "there is no IPv6 address");
+        network.set("address", "198.18.0.2/24,2001:2::2/64").unwrap();
+        assert_eq!(network.check(), Ok(()));
     }
 }

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
 
 use protocol::channel::{
     Abort, Close, Closed, Established, Header as ChannelHeader, Hello, Kind, Listen, MessageFlags,
 };
 use protocol::ethernet::{self, EtherType};
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber};
 use protocol::{arp, ipv4};
 
-type End = (Ipv4Addr, u16);
+type End = (Address, u16);
 
 /// Remembers the initial sequence numbers that it has seen, to show the others relative to them.
 #[derive(Default)]
@@ -25,7 +25,7 @@ impl Decoder {
         let Ok(header) = ethernet::Header::parse(bytes) else { return format!("{} bytes", bytes.len()) };
         let payload = &bytes[ethernet::HEADER_LEN..];
         match header.ether_type {
-            EtherType::Ipv4 => self.packet(payload),
+            EtherType::Ipv4 | EtherType::Ipv6 => self.packet(payload),
             EtherType::Arp => match arp::Packet::parse(payload) {
                 Ok(arp) => format!("ARP {:?} {} for {}", arp.operation, arp.sender_addr, arp.target_addr),
                 Err(error) => format!("ARP {error:?}"),
@@ -37,9 +37,9 @@ impl Decoder {
 
     /// An IP packet.
     fn packet(&mut self, bytes: &[u8]) -> String {
-        let ip = match ipv4::Header::parse(bytes) {
+        let ip = match ip::Header::parse(bytes) {
             Ok(ip) => ip,
-            Err(error) => return format!("IPv4 {error:?}"),
+            Err(error) => return format!("IP {error:?}"),
         };
         let segment = &bytes[ip.header_len..ip.total_len];
         if ip.protocol != ipv4::PROTOCOL_TCP {
@@ -51,7 +51,7 @@ impl Decoder {
         }
     }
 
-    fn segment(&mut self, ip: &ipv4::Header, header: &tcp::Header, segment: &[u8]) -> String {
+    fn segment(&mut self, ip: &ip::Header, header: &tcp::Header, segment: &[u8]) -> String {
         let (from, to) = ((ip.src, header.src_port), (ip.dst, header.dst_port));
         if header.flags.has(Flags::SYN) {
             self.initial.insert((from, to), header.seq);

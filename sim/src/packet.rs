@@ -31,7 +31,7 @@ pub fn tcp_frame(route: &Route, header: &tcp::Header, options: &Options, payload
         .emit(&mut frame[ethernet::HEADER_LEN..]);
     let header_len = header.emit(options, &mut frame[TCP_AT..]);
     frame[TCP_AT + header_len..].copy_from_slice(payload);
-    tcp::fill_checksum(route.src, route.dst, &mut frame[TCP_AT..]);
+    tcp::fill_checksum(route.src.into(), route.dst.into(), &mut frame[TCP_AT..]);
     frame
 }
 
@@ -68,6 +68,6 @@ pub fn fix_checksums(frame: &mut [u8]) {
     if let Ok(ip) = ipv4::Header::parse(packet)
         && ip.total_len >= ip.header_len + tcp::HEADER_LEN
     {
-        tcp::fill_checksum(ip.src, ip.dst, &mut packet[ip.header_len..ip.total_len]);
+        tcp::fill_checksum(ip.src.into(), ip.dst.into(), &mut packet[ip.header_len..ip.total_len]);
     }
 }

@@ -1,9 +1,15 @@
 //! What a stack is told at its start: addresses, limits and times. Every limit stands here.
 
-use core::net::Ipv4Addr;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use netcore::Duration;
 use protocol::ethernet::Mac;
+use protocol::ip::{self, Address, Version};
+use protocol::ipv6;
+
+/// Addresses that a stack can have, the link-local one included.
+pub const ADDRESSES_MAX: usize = 64;
 
 /// How much of TCP the NIC's firmware does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +19,31 @@ pub enum Offload {
     None,
     /// Setup, teardown and TIME_WAIT; the host talks to it over the channel.
     Lifecycle,
+}
+
+/// One of our addresses, and the network that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Ours.
+    pub address: Address,
+    /// Length of the network's prefix in bits: 0..=32, or 0..=128 for IPv6.
+    pub prefix_len: u8,
+}
+
+impl Network {
+    /// True when `addr` is a neighbour.
+    #[inline]
+    fn contains(&self, addr: Address) -> bool {
+        self.address.shares_prefix(&addr, self.prefix_len)
+    }
+
+    /// The broadcast address of an IPv4 network, and its old form with zeros (RFC 1122 §3.3.6).
+    fn is_broadcast(&self, addr: Address) -> bool {
+        let (Some(addr_v4), true) = (addr.to_v4(), self.prefix_len < 31) else { return false };
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
+        let host = u32::from(addr_v4) & !mask;
+        self.contains(addr) && (host == 0 || host == !mask)
+    }
 }
 
 /// How the congestion window moves once something was lost.
@@ -42,13 +73,13 @@ pub enum EcnPolicy {
 pub struct Config {
     /// Our hardware address.
     pub mac: Mac,
-    /// Our address.
-    pub address: Ipv4Addr,
-    /// Length of the network's prefix in bits: 0..=32.
-    pub prefix_len: u8,
-    /// Router for everything outside the prefix. Only active opens need it: connections that
-    /// come from outside are answered to the hardware address that they came from.
-    pub gateway: Option<Ipv4Addr>,
+    /// Our addresses, at most [`ADDRESSES_MAX`]. With an IPv6 address comes the link-local one of
+    /// our hardware address by itself (RFC 4291 §2.8).
+    pub networks: Vec<Network>,
+    /// Routers for everything outside our networks, one for each version of IP. Only active opens
+    /// need them: connections that come from outside are answered to the hardware address that
+    /// they came from.
+    pub gateways: Vec<Address>,
     /// Largest IP packet that we send, in bytes; it also gives the MSS that we announce. Frames
     /// of the pool must have that much room.
     pub mtu: usize,
@@ -93,19 +124,18 @@ pub struct Config {
     /// Unanswered keepalive probes before the peer counts as gone.
     pub keepalive_probes: u8,
     /// Neighbours that are remembered.
-    pub arp_entries_max: usize,
+    pub neighbours_max: usize,
     /// Challenge acknowledgments per second (RFC 5961 §7).
     pub challenge_acks_per_second: u32,
 }
 
 impl Config {
     /// Usual values for everything but the address.
-    pub fn new(mac: Mac, address: Ipv4Addr, prefix_len: u8) -> Self {
+    pub fn new(mac: Mac, address: impl Into<Address>, prefix_len: u8) -> Self {
         Self {
             mac,
-            address,
-            prefix_len,
-            gateway: None,
+            networks: vec![Network { address: address.into(), prefix_len }],
+            gateways: Vec::new(),
             mtu: 1500,
             offload: Offload::None,
             connections_max: 65_536,
@@ -125,15 +155,64 @@ impl Config {
             fin_wait_2: Duration::from_secs(60),
             keepalive: None,
             keepalive_probes: 9,
-            arp_entries_max: 1024,
+            neighbours_max: 1024,
             challenge_acks_per_second: 1000,
         }
     }
 
-    /// The MSS that we announce (RFC 9293 §3.7.1 MUST-16: MTU without IP and TCP headers).
-    pub(crate) fn mss(&self) -> u16 {
-        let headers = protocol::ipv4::HEADER_LEN + protocol::tcp::HEADER_LEN;
-        self.mtu.saturating_sub(headers).clamp(64, 65_495) as u16
+    /// Gives us the link-local address that every IPv6 host has, unless there is one already.
+    pub(crate) fn complete(mut self) -> Self {
+        let v6 = |network: &Network| network.address.version() == Version::V6;
+        let link_local = |network: &Network| network.address.is_link_local_v6();
+        if self.networks.iter().any(v6) && !self.networks.iter().any(link_local) {
+            self.networks.push(Network { address: ipv6::link_local(self.mac), prefix_len: 64 });
+        }
+        self.networks.truncate(ADDRESSES_MAX);
+        self
+    }
+
+    /// Which of our addresses `addr` is.
+    #[inline]
+    pub(crate) fn local(&self, addr: Address) -> Option<u16> {
+        self.networks.iter().position(|network| network.address == addr).map(|at| at as u16)
+    }
+
+    /// The address of this number.
+    #[inline]
+    pub(crate) fn address(&self, local: u16) -> Address {
+        self.networks[usize::from(local)].address
+    }
+
+    /// The address to speak to `remote` from: one in its network, or else the first of its
+    /// version that is good beyond the link (RFC 6724 §5, as far as it matters here).
+    pub(crate) fn source_for(&self, remote: Address) -> Option<u16> {
+        let beyond = |network: &&Network| {
+            network.address.version() == remote.version() && !network.address.is_link_local_v6()
+        };
+        let found = self.networks.iter().find(|network| network.contains(remote));
+        found.or_else(|| self.networks.iter().find(beyond)).and_then(|network| self.local(network.address))
+    }
+
+    /// The neighbour through which `addr` is reached (RFC 1122 §3.3.1.1, RFC 4861 §5.2); `None`:
+    /// it lies outside and there is no router for it.
+    pub(crate) fn next_hop(&self, addr: Address) -> Option<Address> {
+        if self.is_on_link(addr) {
+            return Some(addr);
+        }
+        self.gateways.iter().copied().find(|gateway| gateway.version() == addr.version())
+    }
+
+    /// The MSS that we announce (RFC 9293 §3.7.1 MUST-16, MUST-67: MTU without IP and TCP headers).
+    #[inline]
+    pub(crate) fn mss(&self, version: Version) -> u16 {
+        Self::mss_of(self.mtu, version)
+    }
+
+    /// Payload of a segment without options in a packet of `mtu` bytes.
+    #[inline]
+    pub(crate) fn mss_of(mtu: usize, version: Version) -> u16 {
+        let headers = ip::header_len(version) + protocol::tcp::HEADER_LEN;
+        mtu.saturating_sub(headers).clamp(64, 65_495) as u16
     }
 
     /// The least shift with which the receive window fits its field (RFC 7323 §2.2).
@@ -145,44 +224,70 @@ impl Config {
         shift
     }
 
-    fn mask(&self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix_len.min(32))).unwrap_or(0)
-    }
-
     /// True when `addr` is a neighbour.
-    pub(crate) fn is_on_link(&self, addr: Ipv4Addr) -> bool {
-        (u32::from(addr) ^ u32::from(self.address)) & self.mask() == 0
+    pub(crate) fn is_on_link(&self, addr: Address) -> bool {
+        self.networks.iter().any(|network| network.contains(addr))
     }
 
     /// True for addresses that can be the source of a packet that we answer.
-    pub(crate) fn is_unicast_source(&self, addr: Ipv4Addr) -> bool {
-        let directed_broadcast = self.prefix_len < 31
-            && self.is_on_link(addr)
-            && (u32::from(addr) | self.mask() == u32::MAX || u32::from(addr) & !self.mask() == 0);
-        !(addr.is_broadcast()
-            || addr.is_multicast()
-            || addr.is_unspecified()
-            || addr.is_loopback()
-            || directed_broadcast
-            || addr == self.address)
+    #[inline]
+    pub(crate) fn is_unicast_source(&self, addr: Address) -> bool {
+        !addr.is_never_a_host()
+            && !self.networks.iter().any(|network| network.address == addr || network.is_broadcast(addr))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::{IpAddr, Ipv4Addr};
+
+    fn a(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    fn both() -> Config {
+        let mut config = Config::new(Mac([2; 6]), Ipv4Addr::new(198, 18, 0, 2), 24);
+        config.networks.push(Network { address: a("2001:2::2"), prefix_len: 64 });
+        config.gateways = vec![a("198.18.0.1"), a("fe80::1")];
+        config.complete()
+    }
 
     #[test]
     fn addresses_are_told_apart() {
-        let config = Config::new(Mac([2; 6]), Ipv4Addr::new(198, 18, 0, 2), 24);
-        assert!(config.is_on_link(Ipv4Addr::new(198, 18, 0, 9)));
-        assert!(!config.is_on_link(Ipv4Addr::new(198, 18, 1, 9)));
-        assert!(config.is_unicast_source(Ipv4Addr::new(198, 18, 0, 9)));
-        for bad in ["198.18.0.255", "198.18.0.0", "255.255.255.255", "224.0.0.1", "0.0.0.0", "198.18.0.2"] {
-            assert!(!config.is_unicast_source(bad.parse().unwrap()), "{bad}");
+        let config = both();
+        assert!(config.is_on_link(a("198.18.0.9")) && config.is_on_link(a("2001:2::9")));
+        assert!(!config.is_on_link(a("198.18.1.9")) && !config.is_on_link(a("2001:2:0:1::9")));
+        for good in ["198.18.0.9", "1.2.3.4", "2001:2::9", "2001:3::9", "fe80::9"] {
+            assert!(config.is_unicast_source(a(good)), "{good}");
         }
-        let everything = Config { prefix_len: 0, ..config };
-        assert!(everything.is_on_link(Ipv4Addr::new(1, 2, 3, 4)));
+        for bad in ["198.18.0.255", "198.18.0.0", "255.255.255.255", "224.0.0.1", "0.0.0.0", "198.18.0.2"] {
+            assert!(!config.is_unicast_source(a(bad)), "{bad}");
+        }
+        for bad in ["2001:2::2", "ff02::1", "::", "::1"] {
+            assert!(!config.is_unicast_source(a(bad)), "{bad}");
+        }
+        let everything = Config::new(Mac([2; 6]), Ipv4Addr::new(198, 18, 0, 2), 0);
+        assert!(everything.is_on_link(a("1.2.3.4")));
+    }
+
+    #[test]
+    fn every_destination_has_its_source_and_next_hop() {
+        let config = both();
+        let link_local = ipv6::link_local(config.mac);
+        assert_eq!(config.networks.len(), 3, "the link-local address came by itself");
+        for (to, from, hop) in [
+            ("198.18.0.9", a("198.18.0.2"), "198.18.0.9"),
+            ("9.9.9.9", a("198.18.0.2"), "198.18.0.1"),
+            ("2001:2::9", a("2001:2::2"), "2001:2::9"),
+            ("2001:9::9", a("2001:2::2"), "fe80::1"),
+            ("fe80::9", link_local, "fe80::9"),
+        ] {
+            let source = config.source_for(a(to)).map(|local| config.address(local));
+            assert_eq!((source, config.next_hop(a(to))), (Some(from), Some(a(hop))), "{to}");
+        }
+        let v4 = Config::new(Mac([2; 6]), Ipv4Addr::new(198, 18, 0, 2), 24).complete();
+        assert_eq!((v4.source_for(a("2001:2::9")), v4.next_hop(a("9.9.9.9"))), (None, None));
     }
 
     #[test]

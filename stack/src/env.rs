@@ -2,26 +2,29 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 use netcore::isn::IsnGenerator;
 use netcore::port::BURST;
-use netcore::{Frame, FramePool, FrameQueue, Instant, TimerWheel};
+use netcore::{Fragments, Frame, FramePool, FrameQueue, Instant, TimerWheel};
 use protocol::channel::FlowId;
 use protocol::ethernet::Mac;
+use protocol::ip::Address;
 use protocol::tcp::{Flags, SeqNumber, Timestamps};
 
 use crate::app::{ConnectionId, EndReason, Output};
 use crate::channel::Driver;
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::ip::arp::Neighbours;
+use crate::ip::neighbour::Neighbours;
+use crate::ip::path_mtu::PathMtus;
 use crate::state::Gauges;
 use crate::tcb::{Connection, Key, Path};
 use crate::time_wait::TimeWait;
 
 /// Segments without a connection that may wait to be sent; more are dropped and counted.
 const BARE_MAX: usize = 4096;
+/// ICMP errors that we send in a second.
+const ICMP_ERRORS_PER_SECOND: u32 = 100;
 
 pub(crate) struct Env<F> {
     pub(crate) config: Config,
@@ -31,6 +34,8 @@ pub(crate) struct Env<F> {
     pub(crate) wheel: TimerWheel,
     pub(crate) isn: IsnGenerator,
     pub(crate) neighbours: Neighbours,
+    pub(crate) path_mtus: PathMtus,
+    pub(crate) fragments: Fragments<F>,
     pub(crate) time_wait: TimeWait,
     pub(crate) channel: Driver,
     /// Slots with something to send.
@@ -45,19 +50,55 @@ pub(crate) struct Env<F> {
     pub(crate) failed_opens: Vec<(ConnectionId, EndReason)>,
     /// Counts active opens (RFC 6056 §3.3.3).
     pub(crate) next_port: u32,
-    challenge_second: u64,
-    challenges: u32,
+    challenges: PerSecond,
+    complaints: PerSecond,
+}
+
+/// Counts events of the running second.
+#[derive(Clone, Copy, Debug, Default)]
+struct PerSecond {
+    second: u64,
+    count: u32,
+}
+
+impl PerSecond {
+    /// Whether there may be one more, of at most `max` in a second.
+    fn allows(&mut self, now: Instant, max: u32) -> bool {
+        let second = now.millis() / 1000;
+        if second != self.second {
+            *self = Self { second, count: 0 };
+        }
+        let allowed = self.count < max;
+        self.count += u32::from(allowed);
+        allowed
+    }
 }
 
 /// Something to send that has no connection (any more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     Bare(Bare),
-    ArpRequest(Ipv4Addr),
-    Abort { flow: FlowId, handle: u32, snd_nxt: SeqNumber, rcv_nxt: SeqNumber },
-    Hello { reply: bool },
-    Listen(u16),
-    Unlisten(u16),
+    /// Tell `to`, which is reached at `mac`, where our address with the number `local` is.
+    Advertise {
+        local: u16,
+        to: Address,
+        mac: Mac,
+        solicited: bool,
+    },
+    /// Ask for the hardware address of a neighbour.
+    Solicit(Address),
+    Abort {
+        flow: FlowId,
+        handle: u32,
+        snd_nxt: SeqNumber,
+        rcv_nxt: SeqNumber,
+    },
+    Hello {
+        reply: bool,
+    },
+    /// Of our address with this number, this port.
+    Listen(u16, u16),
+    Unlisten(u16, u16),
 }
 
 /// A segment without data.
@@ -74,13 +115,16 @@ pub(crate) struct Bare {
 
 impl<F: Frame> Env<F> {
     pub(crate) fn new(config: Config, rng: &mut impl netcore::rng::Rng) -> Self {
+        let config = config.complete();
         Self {
             now: Instant::ZERO,
             counters: Counters::default(),
             gauges: Gauges::default(),
             wheel: TimerWheel::new(config.connections_max, netcore::Duration::from_millis(1)),
             isn: IsnGenerator::new(rng),
-            neighbours: Neighbours::new(config.arp_entries_max),
+            neighbours: Neighbours::new(config.neighbours_max),
+            path_mtus: PathMtus::default(),
+            fragments: Fragments::default(),
             time_wait: TimeWait::new(config.time_wait, config.time_wait_max, rng),
             channel: Driver::new(config.offload, rng),
             dirty: VecDeque::new(),
@@ -90,8 +134,8 @@ impl<F: Frame> Env<F> {
             output: Output::new(),
             failed_opens: Vec::new(),
             next_port: 0,
-            challenge_second: 0,
-            challenges: 0,
+            challenges: PerSecond::default(),
+            complaints: PerSecond::default(),
             config,
         }
     }
@@ -121,27 +165,31 @@ impl<F: Frame> Env<F> {
     }
 
     pub(crate) fn send_bare(&mut self, bare: Bare) {
+        self.control(Control::Bare(bare));
+    }
+
+    /// Queues what a peer can make us send without a connection.
+    pub(crate) fn control(&mut self, control: Control) {
         if self.controls.len() >= BARE_MAX {
             self.counters.bare_dropped += 1;
         } else {
-            self.controls.push_back(Control::Bare(bare));
+            self.controls.push_back(control);
         }
     }
 
     /// Whether one more challenge ACK may be sent (RFC 5961 §7 asks for a limit).
     pub(crate) fn may_challenge(&mut self) -> bool {
-        let second = self.now.millis() / 1000;
-        if second != self.challenge_second {
-            self.challenge_second = second;
-            self.challenges = 0;
-        }
-        if self.challenges >= self.config.challenge_acks_per_second {
-            self.counters.challenge_acks_limited += 1;
-            return false;
-        }
-        self.challenges += 1;
-        self.counters.challenge_acks += 1;
-        true
+        let allowed = self.challenges.allows(self.now, self.config.challenge_acks_per_second);
+        self.counters.challenge_acks += u64::from(allowed);
+        self.counters.challenge_acks_limited += u64::from(!allowed);
+        allowed
+    }
+
+    /// Whether one more ICMP error may be sent (RFC 1812 §4.3.2.8, RFC 4443 §2.4 (f)).
+    pub(crate) fn may_complain(&mut self) -> bool {
+        let allowed = self.complaints.allows(self.now, ICMP_ERRORS_PER_SECOND);
+        self.counters.icmp_errors_limited += u64::from(!allowed);
+        allowed
     }
 
     /// Puts a connection on the list of those with something to send.

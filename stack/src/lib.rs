@@ -39,7 +39,7 @@ mod timers;
 
 pub use app::{App, ConnectionId, EndReason, Next, Output};
 pub use channel::ChannelState;
-pub use config::{Config, CongestionControl, EcnPolicy, Offload};
+pub use config::{ADDRESSES_MAX, Config, CongestionControl, EcnPolicy, Network, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;

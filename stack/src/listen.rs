@@ -37,6 +37,8 @@ pub(crate) enum Announced {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listener {
+    /// Which of our addresses.
+    pub(crate) local: u16,
     pub(crate) port: u16,
     pub(crate) policy: AcceptPolicy,
     pub(crate) announced: Announced,
@@ -49,14 +51,22 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    pub(crate) fn add(&mut self, port: u16, policy: AcceptPolicy) -> Result<(), ListenError> {
+    /// Listens on `port` of the addresses `0..addresses`.
+    pub(crate) fn add(
+        &mut self,
+        addresses: usize,
+        port: u16,
+        policy: AcceptPolicy,
+    ) -> Result<(), ListenError> {
         if port == 0 {
             return Err(ListenError::PortZero);
         }
-        if self.find(port).is_some() {
+        if self.listens(port) {
             return Err(ListenError::InUse(port));
         }
-        self.list.push(Listener { port, policy, announced: Announced::Due(Instant::ZERO) });
+        let announced = Announced::Due(Instant::ZERO);
+        let listeners = (0..addresses as u16).map(|local| Listener { local, port, policy, announced });
+        self.list.extend(listeners);
         Ok(())
     }
 
@@ -66,12 +76,22 @@ impl Listeners {
         self.list.len() != before
     }
 
-    pub(crate) fn find(&self, port: u16) -> Option<&Listener> {
-        self.list.iter().find(|listener| listener.port == port)
+    /// True when somebody listens on `port`, which is then so on all addresses.
+    pub(crate) fn listens(&self, port: u16) -> bool {
+        self.list.iter().any(|listener| listener.port == port)
     }
 
-    pub(crate) fn find_mut(&mut self, port: u16) -> Option<&mut Listener> {
-        self.list.iter_mut().find(|listener| listener.port == port)
+    pub(crate) fn find(&self, local: u16, port: u16) -> Option<&Listener> {
+        self.list.iter().find(|listener| (listener.local, listener.port) == (local, port))
+    }
+
+    pub(crate) fn find_mut(&mut self, local: u16, port: u16) -> Option<&mut Listener> {
+        self.list.iter_mut().find(|listener| (listener.local, listener.port) == (local, port))
+    }
+
+    /// The ports, each once.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.list.iter().filter(|listener| listener.local == 0).map(|listener| listener.port).collect()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Listener> {
@@ -82,7 +102,8 @@ impl Listeners {
         self.list.iter()
     }
 
+    /// Ports that are listened on.
     pub(crate) fn len(&self) -> usize {
-        self.list.len()
+        self.list.iter().filter(|listener| listener.local == 0).count()
     }
 }

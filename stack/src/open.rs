@@ -1,20 +1,20 @@
 //! How connections begin and end at the table's edge: active opens, SYNs for listeners, segments
 //! for nobody (RFC 9293 §3.10.1, §3.10.7.1, §3.10.7.2) and TIME_WAIT (§3.10.7.4).
 
-use core::net::SocketAddrV4;
+use core::net::SocketAddr;
 
 use netcore::{Frame, Instant};
 use protocol::ethernet::Mac;
+use protocol::ip::Address;
 use protocol::tcp::{self, SeqNumber, Timestamps};
 
 use crate::app::{App, ConnectionId, EndReason};
 use crate::env::{Bare, Control};
 use crate::input::{self, Segment};
-use crate::ip::arp;
+use crate::ip::neighbour;
 use crate::round::{ConnectError, Stack, mark_new};
 use crate::state::State;
 use crate::tcb::{Flags, Key, Opening, Path};
-use crate::timers::next_hop;
 
 /// First and last local port of active opens (RFC 6056 §3.2: the dynamic range).
 const LOCAL_PORTS: core::ops::RangeInclusive<u16> = 49_152..=65_535;
@@ -25,11 +25,18 @@ impl<F: Frame, A: App> Stack<F, A> {
     ///
     /// # Errors
     /// [`ConnectError`], each with the value that was in the way.
-    pub fn connect(&mut self, remote: SocketAddrV4, now: Instant) -> Result<ConnectionId, ConnectError> {
-        let key = Key::new(*remote.ip(), remote.port(), 0);
+    pub fn connect(
+        &mut self,
+        remote: impl Into<SocketAddr>,
+        now: Instant,
+    ) -> Result<ConnectionId, ConnectError> {
+        let remote = remote.into();
+        let addr = Address::from(remote.ip());
+        let Some(local) = self.env.config.source_for(addr) else { return Err(ConnectError::NoRoute(addr)) };
+        let key = Key::new(local, 0, addr, remote.port());
         // RFC 6056 §3.3.3: begin where a keyed hash of the peer says, and go on from there.
         let count = u32::from(*LOCAL_PORTS.end() - *LOCAL_PORTS.start()) + 1;
-        let offset = self.env.isn.port_offset(&key.tuple(self.env.config.address));
+        let offset = self.env.isn.port_offset(&key.tuple(&self.env.config));
         for _ in 0..count {
             let next = offset.wrapping_add(self.env.next_port);
             self.env.next_port = self.env.next_port.wrapping_add(1);
@@ -49,27 +56,27 @@ impl<F: Frame, A: App> Stack<F, A> {
     pub fn connect_from(
         &mut self,
         local_port: u16,
-        remote: SocketAddrV4,
+        remote: impl Into<SocketAddr>,
         now: Instant,
     ) -> Result<ConnectionId, ConnectError> {
-        let addr = *remote.ip();
+        let remote = remote.into();
+        let addr = Address::from(remote.ip());
         let env = &mut self.env;
         // RFC 9293 §3.9.2.3 MUST-46: no open towards a group.
         if !env.config.is_unicast_source(addr) || remote.port() == 0 || local_port == 0 {
             return Err(ConnectError::BadAddress(addr));
         }
-        if !env.config.is_on_link(addr) && env.config.gateway.is_none() {
+        let (Some(local), Some(hop)) = (env.config.source_for(addr), env.config.next_hop(addr)) else {
             return Err(ConnectError::NoRoute(addr));
-        }
-        let key = Key::new(addr, remote.port(), local_port);
+        };
+        let key = Key::new(local, local_port, addr, remote.port());
         let waits = env.time_wait.find(key).is_some();
-        if self.connections.find(key).is_some() || waits || self.listeners.find(local_port).is_some() {
+        if self.connections.find(key).is_some() || waits || self.listeners.listens(local_port) {
             return Err(ConnectError::InUse(local_port));
         }
         env.now = env.now.max(now);
-        let tuple = key.tuple(env.config.address);
+        let tuple = key.tuple(&env.config);
         let iss = env.isn.isn(&tuple, env.now);
-        let hop = next_hop(env, addr);
         let path = env.neighbours.find(hop, env.now).map_or(Path::Unresolved, Path::Wire);
         let opening = Opening {
             key,
@@ -86,9 +93,9 @@ impl<F: Frame, A: App> Stack<F, A> {
         let connection = self.connections.slot(slot);
         connection.tcb.flags.set(Flags::SYN_DUE | Flags::ACTIVE);
         if path == Path::Unresolved {
-            env.controls.push_back(Control::ArpRequest(hop));
+            env.controls.push_back(Control::Solicit(hop));
             connection.tcb.unanswered = 1;
-            connection.tcb.idle_deadline = env.now + arp::REQUEST_INTERVAL;
+            connection.tcb.idle_deadline = env.now + neighbour::SOLICIT_INTERVAL;
         }
         mark_new(env, slot, connection);
         Ok(connection.id(slot))
@@ -106,7 +113,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         }
         let flags = segment.header.flags;
         let opens = flags.has(tcp::Flags::SYN) && !flags.any(tcp::Flags::RST | tcp::Flags::ACK);
-        if opens && self.listeners.find(key.local_port()).is_some() {
+        if opens && self.listeners.listens(key.local_port()) {
             self.syn_arrived(key, segment, mac);
         } else {
             self.refuse(key, segment, len, mac);
@@ -120,7 +127,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             env.counters.syn_backlog_full += 1;
             return;
         }
-        let tuple = key.tuple(env.config.address);
+        let tuple = key.tuple(&env.config);
         let iss = env.isn.isn(&tuple, env.now);
         let opening = Opening {
             key,
@@ -199,7 +206,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             return true;
         }
         if header.flags.has(tcp::Flags::SYN) && !header.flags.has(tcp::Flags::ACK) {
-            let listens = self.listeners.find(key.local_port()).is_some();
+            let listens = self.listeners.listens(key.local_port());
             if listens && entry.may_be_reused_by(header, &segment.options) {
                 env.time_wait.remove(key);
                 env.counters.time_wait_reused += 1;

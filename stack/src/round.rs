@@ -3,14 +3,14 @@
 //! makes one acknowledgment, and a request's reply carries it.
 
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::SocketAddr;
 
 use netcore::port::BURST;
 use netcore::rng::Rng;
 use netcore::{Frame, FramePool, FrameQueue, Instant, Port, RxChecksum};
 use protocol::channel::AcceptPolicy;
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4::{self, PROTOCOL_ICMP, PROTOCOL_TCP};
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, verify_checksum};
 
 use crate::app::{App, ConnectionId, EndReason};
@@ -20,7 +20,6 @@ use crate::counters::Counters;
 use crate::ecn;
 use crate::env::{Control, Env};
 use crate::input::{self, After, Segment};
-use crate::ip::{arp, icmp};
 use crate::listen::{Announced, ListenError, Listeners};
 use crate::output::{self, Sent};
 use crate::state::{Gauges, State};
@@ -78,7 +77,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     /// # Errors
     /// `PortZero`; `InUse`: this stack listens there already.
     pub fn listen(&mut self, port: u16, policy: AcceptPolicy) -> Result<(), ListenError> {
-        self.listeners.add(port, policy)?;
+        self.listeners.add(self.env.config.networks.len(), port, policy)?;
         self.env.gauges.set(State::Listen, self.listeners.len());
         Ok(())
     }
@@ -89,7 +88,8 @@ impl<F: Frame, A: App> Stack<F, A> {
         let was = self.listeners.remove(port);
         self.env.gauges.set(State::Listen, self.listeners.len());
         if was && self.env.channel.is_up() {
-            self.env.controls.push_back(Control::Unlisten(port));
+            let addresses = self.env.config.networks.len() as u16;
+            self.env.controls.extend((0..addresses).map(|local| Control::Unlisten(local, port)));
         }
         was
     }
@@ -149,6 +149,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         [
             env.wheel.next_deadline(),
             env.time_wait.next_deadline(),
+            env.fragments.next_deadline(),
             channel::send::next_deadline(env, &self.listeners),
         ]
         .into_iter()
@@ -194,8 +195,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     /// Ends everything in order: no more listeners, every connection is closed after what was
     /// written to it. Go on polling until [`Gauges::connections`] is 0, or give up then.
     pub fn shutdown(&mut self) {
-        let ports: Vec<u16> = self.listeners.iter().map(|listener| listener.port).collect();
-        for port in ports {
+        for port in self.listeners.ports() {
             self.unlisten(port);
         }
         for slot in 0..self.connections.slots() {
@@ -231,57 +231,21 @@ impl<F: Frame, A: App> Stack<F, A> {
                 self.channel_arrived(app, &frame.bytes()[ethernet::HEADER_LEN..], header.src);
                 self.env.recycle(frame);
             }
-            EtherType::Ipv4 => self.ipv4_arrived(app, frame, &header),
-            EtherType::Arp => {
-                if arp::arrived(&mut self.env, frame) {
-                    self.neighbour_found();
-                }
-            }
-            EtherType::Ipv6 | EtherType::Other(_) => self.env.counters.frames_other_type += 1,
+            EtherType::Ipv4 | EtherType::Ipv6 => self.ip_arrived(app, frame, &header),
+            EtherType::Arp => self.arp_arrived(frame),
+            EtherType::Other(_) => self.env.counters.frames_other_type += 1,
         }
     }
 
-    fn ipv4_arrived(&mut self, app: &mut A, frame: F, ethernet: &ethernet::Header) {
-        let counters = &mut self.env.counters;
-        let packet = &frame.bytes()[ethernet::HEADER_LEN..];
-        let Ok(ip) = ipv4::Header::parse(packet) else {
-            counters.ip_malformed += 1;
-            return;
-        };
-        if ip.dst != self.env.config.address || ethernet.dst.is_multicast() {
-            counters.ip_other_destination += 1;
-            return;
-        }
-        // RFC 1122 §3.2.1.3, RFC 9293 §3.9.2.3 MUST-57, MUST-63: never answer a group.
-        if !self.env.config.is_unicast_source(ip.src) || ethernet.src.is_multicast() {
-            counters.ip_bad_source += 1;
-            return;
-        }
-        if ip.fragment {
-            counters.ip_fragments += 1;
-            return;
-        }
-        match ip.protocol {
-            PROTOCOL_TCP => {
-                let segment = &packet[ip.header_len..ip.total_len];
-                let verdict = frame.rx_checksum();
-                if let Some((segment, payload)) =
-                    self.env.parse_segment(&ip, segment, verdict, Some(ethernet.src))
-                {
-                    self.segment_on_wire(app, ip.src, &segment, payload, ethernet.src);
-                }
-                self.env.recycle(frame);
-            }
-            PROTOCOL_ICMP => match icmp::arrived(&mut self.env, frame, &ip, ethernet.src) {
-                icmp::Verdict::Nothing => {}
-                icmp::Verdict::LowerMtu { key, seq, mtu } => self.lower_mtu(key, seq, mtu),
-            },
-            _ => counters.ip_other_protocol += 1,
-        }
-    }
-
-    fn segment_on_wire(&mut self, app: &mut A, src: Ipv4Addr, segment: &Segment, payload: &[u8], mac: Mac) {
-        let key = Key::new(src, segment.header.src_port, segment.header.dst_port);
+    #[inline]
+    pub(crate) fn segment_on_wire(
+        &mut self,
+        app: &mut A,
+        key: Key,
+        segment: &Segment,
+        payload: &[u8],
+        mac: Mac,
+    ) {
         match self.connections.find(key) {
             Some(slot) => {
                 let connection = self.connections.slot(slot);
@@ -357,6 +321,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         let now = self.env.now;
         let mut fired = 0;
         self.env.time_wait.expire(now);
+        self.env.fragments.expire(now);
         channel::send::repeat(&mut self.env, &mut self.listeners);
         while let Some(slot) = self.env.wheel.pop_due(now) {
             fired += 1;
@@ -412,43 +377,6 @@ impl<F: Frame, A: App> Stack<F, A> {
         true
     }
 
-    fn neighbour_found(&mut self) {
-        // Rare: an active open waits for ARP. Its number is small, the table's walk is not hot.
-        for slot in 0..self.connections.slots() {
-            let Some(connection) = self.connections.at(slot) else { continue };
-            if connection.tcb.path != Path::Unresolved {
-                continue;
-            }
-            let hop = timers::next_hop(&self.env, connection.tcb.key.remote_addr());
-            if let Some(mac) = self.env.neighbours.find(hop, self.env.now) {
-                connection.tcb.path = Path::Wire(mac);
-                connection.tcb.unanswered = 0;
-                connection.tcb.idle_deadline = Instant::FAR_FUTURE;
-                self.env.mark(slot, connection);
-            }
-        }
-    }
-
-    /// RFC 1191 §6.3, RFC 5927 §7.2: believed only when it quotes what is in flight.
-    fn lower_mtu(&mut self, key: Key, seq: tcp::SeqNumber, mtu: usize) {
-        let Some(slot) = self.connections.find(key) else {
-            self.env.counters.icmp_ignored += 1;
-            return;
-        };
-        let connection = self.connections.slot(slot);
-        let tcb = &mut connection.tcb;
-        let options = if tcb.flags.has(Flags::TIMESTAMPS) { tcp::TIMESTAMPS_LEN } else { 0 };
-        let mss = mtu.saturating_sub(ipv4::HEADER_LEN + tcp::HEADER_LEN + options) as u16;
-        if !seq.in_window(tcb.snd_una, tcb.flight()) || mss >= tcb.mss || mss == 0 {
-            self.env.counters.icmp_ignored += 1;
-            return;
-        }
-        self.env.counters.icmp_mtu_lowered += 1;
-        tcb.mss = mss;
-        tcb.flags.set(Flags::RESEND);
-        self.env.mark(slot, connection);
-    }
-
     /// For tests: nothing is left behind.
     #[cfg(test)]
     pub(crate) fn has_no_leftovers(&self) -> bool {
@@ -464,7 +392,7 @@ impl<F: Frame> Env<F> {
     #[inline]
     pub(crate) fn parse_segment<'a>(
         &mut self,
-        ip: &ipv4::Header,
+        ip: &ip::Header,
         bytes: &'a [u8],
         verdict: RxChecksum,
         src_mac: Option<Mac>,
@@ -495,13 +423,13 @@ pub enum ConnectError {
     /// The table is full.
     TooMany(usize),
     /// Every local port is taken for this remote address.
-    NoPort(SocketAddrV4),
+    NoPort(SocketAddr),
     /// This connection exists, or is still in TIME_WAIT.
     InUse(u16),
     /// The address is none that can answer.
-    BadAddress(Ipv4Addr),
-    /// Outside of the network, and no gateway is configured.
-    NoRoute(Ipv4Addr),
+    BadAddress(Address),
+    /// Outside of our networks and no gateway is configured, or we have no address of its version.
+    NoRoute(Address),
 }
 
 impl core::fmt::Display for ConnectError {
@@ -512,7 +440,7 @@ impl core::fmt::Display for ConnectError {
             Self::InUse(port) => write!(f, "local port {port} is in use towards that address"),
             Self::BadAddress(addr) => write!(f, "cannot connect to {addr}: not an address of one host"),
             Self::NoRoute(addr) => {
-                write!(f, "{addr} is outside of this network and no gateway is configured")
+                write!(f, "{addr} is outside of our networks, and no gateway is configured for it")
             }
         }
     }

@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::state::{Gauges, State};
 use crate::tcb::{Connection, Key, Opening, Path, Tcb};
 
-/// A keyed hash over connection names: two folded 128-bit products with secret factors. Peers
-/// choose names, so an unkeyed hash would let them choose collisions.
+/// A keyed hash over connection names: folded 128-bit products with secret terms. Peers choose
+/// names, so an unkeyed hash would let them choose collisions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyHash {
     add: [u64; 2],
@@ -34,8 +34,9 @@ impl KeyHash {
             let product = u128::from(value) * u128::from(factor);
             product as u64 ^ (product >> 64) as u64
         };
-        let once = fold(key.to_u64() ^ self.add[0], self.factor[0]);
-        fold(once ^ self.add[1], self.factor[1])
+        let [high, low, ports] = key.words();
+        let address = fold(low ^ self.add[0], high ^ self.factor[0]);
+        fold(address ^ ports ^ self.add[1], self.factor[1])
     }
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct Connections<S> {
     slots: Vec<Connection<S>>,
     free: Vec<u32>,
     /// Slots of connections whose segments come as plain packets.
-    by_key: HashTable<(Key, u32)>,
+    by_key: HashTable<u32>,
     hash: KeyHash,
     max: usize,
 }
@@ -80,9 +81,9 @@ impl<S> Connections<S> {
 
     /// Makes a connection findable by its name.
     pub(crate) fn publish(&mut self, slot: u32) {
-        let key = self.slots[slot as usize].tcb.key;
-        let hash = self.hash;
-        self.by_key.insert_unique(hash.of(key), (key, slot), |(key, _)| hash.of(*key));
+        let (hash, slots) = (self.hash, &self.slots);
+        let of_slot = |slot: &u32| hash.of(slots[*slot as usize].tcb.key);
+        self.by_key.insert_unique(of_slot(&slot), slot, of_slot);
     }
 
     /// Empties a slot and returns the application's session.
@@ -91,7 +92,7 @@ impl<S> Connections<S> {
         let key = connection.tcb.key;
         // Flows of the firmware are not in the table: their messages say the slot.
         if !matches!(connection.tcb.path, Path::Flow(_))
-            && let Ok(entry) = self.by_key.find_entry(self.hash.of(key), |&(_, s)| s == slot)
+            && let Ok(entry) = self.by_key.find_entry(self.hash.of(key), |&s| s == slot)
         {
             entry.remove();
         }
@@ -106,7 +107,8 @@ impl<S> Connections<S> {
 
     #[inline]
     pub(crate) fn find(&self, key: Key) -> Option<u32> {
-        self.by_key.find(self.hash.of(key), |(k, _)| *k == key).map(|&(_, slot)| slot)
+        let slots = &self.slots;
+        self.by_key.find(self.hash.of(key), |&slot| slots[slot as usize].tcb.key == key).copied()
     }
 
     /// The connection of a slot, when it has one.

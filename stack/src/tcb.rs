@@ -1,6 +1,6 @@
 //! The state of a connection.
 //!
-//! Two cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
+//! Three cache lines ([`Tcb`]) hold what a connection needs that has not lost, reordered or held
 //! back anything; [`Full`] (receiving) and [`Recovery`] (sending) are made on demand. Beside them
 //! stand the send queue's short run, whose memory the slot keeps, and the application's session.
 //!
@@ -9,20 +9,21 @@
 //!            in flight | may be sent | not yet                       may arrive | outside
 //! ```
 //!
-//! Costs per connection: 128 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
+//! Costs per connection: 144 bytes of TCB, about 80 of queue and bookkeeping, the session, 16 of
 //! timer. A request on an open connection reads three lines here and one in the table; at
 //! `lifecycle` none in the table. Measured at `none` with one frame per round and an echo as the
 //! application, in cycles: about 600 per request, 2800 per short connection of five frames.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::SocketAddr;
 use core::num::NonZeroU32;
 
 use netcore::rto::RttEstimator;
 use netcore::{Duration, FourTuple, Instant};
 use protocol::channel::FlowId;
 use protocol::ethernet::Mac;
+use protocol::ip::{Address, Version};
 use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 
 use crate::app::ConnectionId;
@@ -34,35 +35,56 @@ use crate::recovery::congestion::Window;
 use crate::send_queue::SendQueue;
 use crate::state::{Gauges, State};
 
-/// A connection's name: the four-tuple without our address, of which a stack has one.
+/// A connection's name: the four-tuple, with our address as its number in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Key(u64);
+pub(crate) struct Key {
+    remote_addr: Address,
+    remote_port: u16,
+    local_port: u16,
+    /// Which of our addresses.
+    local: u16,
+}
 
 impl Key {
-    pub(crate) fn new(remote_addr: Ipv4Addr, remote_port: u16, local_port: u16) -> Self {
-        Self(u64::from(u32::from(remote_addr)) << 32 | u64::from(remote_port) << 16 | u64::from(local_port))
+    #[inline]
+    pub(crate) fn new(local: u16, local_port: u16, remote_addr: Address, remote_port: u16) -> Self {
+        Self { remote_addr, remote_port, local_port, local }
     }
-    pub(crate) fn to_u64(self) -> u64 {
-        self.0
+    /// As numbers, for hashes.
+    #[inline]
+    pub(crate) fn words(self) -> [u64; 3] {
+        let [high, low] = self.remote_addr.words();
+        let ports = u64::from(self.remote_port) << 16 | u64::from(self.local_port);
+        [high, low, ports << 16 | u64::from(self.local)]
     }
-    pub(crate) fn remote_addr(self) -> Ipv4Addr {
-        Ipv4Addr::from((self.0 >> 32) as u32)
+    #[inline]
+    pub(crate) fn remote_addr(self) -> Address {
+        self.remote_addr
     }
     pub(crate) fn remote_port(self) -> u16 {
-        (self.0 >> 16) as u16
+        self.remote_port
     }
     pub(crate) fn local_port(self) -> u16 {
-        self.0 as u16
+        self.local_port
+    }
+    /// The number of our address.
+    #[inline]
+    pub(crate) fn local(self) -> u16 {
+        self.local
+    }
+    #[inline]
+    pub(crate) fn version(self) -> Version {
+        self.remote_addr.version()
     }
     pub(crate) fn remote(self) -> SocketAddr {
-        SocketAddrV4::new(self.remote_addr(), self.remote_port()).into()
+        SocketAddr::new(self.remote_addr.to_ip_addr(), self.remote_port)
     }
-    pub(crate) fn tuple(self, local_addr: Ipv4Addr) -> FourTuple {
+    pub(crate) fn tuple(self, config: &Config) -> FourTuple {
         FourTuple {
-            local_addr,
-            remote_addr: self.remote_addr(),
-            local_port: self.local_port(),
-            remote_port: self.remote_port(),
+            local_addr: config.address(self.local),
+            remote_addr: self.remote_addr,
+            local_port: self.local_port,
+            remote_port: self.remote_port,
         }
     }
 }
@@ -161,11 +183,10 @@ impl Flags {
 }
 
 /// The transmission control block. First line: what every segment reads. Second line: how to
-/// send, and when to do something unasked.
+/// send, and when to do something unasked. Third line: who the peer is.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Tcb {
-    pub(crate) key: Key,
     pub(crate) generation: u32,
     pub(crate) state: State,
     pub(crate) phase: Phase,
@@ -206,6 +227,8 @@ pub(crate) struct Tcb {
     pub(crate) retries: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
+
+    pub(crate) key: Key,
     pub(crate) ecn: Ecn,
 }
 
@@ -219,8 +242,9 @@ pub(crate) struct Full {
     pub(crate) held: Vec<u8>,
 }
 
-/// A slot of the connection table.
+/// A slot of the connection table: whole cache lines, the TCB in front.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Connection<S> {
     pub(crate) tcb: Tcb,
     pub(crate) queue: SendQueue,
@@ -253,7 +277,6 @@ pub(crate) struct Opening {
 impl Tcb {
     pub(crate) fn new(opening: &Opening, generation: u32, config: &Config) -> Self {
         Self {
-            key: opening.key,
             generation,
             state: opening.state,
             phase: Phase::Open,
@@ -268,9 +291,9 @@ impl Tcb {
             rcv_acked: SeqNumber(0),
             ts_recent: 0,
             ts_offset: opening.ts_offset,
-            window: Window::new(config.mss()),
+            window: Window::new(config.mss(opening.key.version())),
             path: opening.path,
-            mss: config.mss(),
+            mss: config.mss(opening.key.version()),
             snd_scale: 0,
             rcv_scale: 0,
             rtx_deadline: Instant::FAR_FUTURE,
@@ -281,16 +304,20 @@ impl Tcb {
             timer: Timer::Retransmission,
             retries: 0,
             unanswered: 0,
+            key: opening.key,
             ecn: Ecn::default(),
         }
     }
 
     /// Takes the peer's MSS (as the option gave it) and starts the congestion window from it.
+    /// `path_mtu`: what is known of the way there, in bytes.
     ///
     /// RFC 9293 §3.7.1 MUST-5, MUST-16; RFC 6691: options come out of the segment.
-    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config) {
+    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<usize>) {
+        let version = self.key.version();
+        let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
         let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
-        self.mss = peer_mss.max(64).min(config.mss()) - options;
+        self.mss = peer_mss.max(64).min(config.mss(version)).min(path_mss) - options;
         self.window = Window::new(self.mss);
     }
 
@@ -412,8 +439,9 @@ mod tests {
 
     #[test]
     fn sizes_are_pinned() {
-        assert_eq!(size_of::<Tcb>(), 128);
-        assert_eq!(core::mem::offset_of!(Tcb, path), 64, "the first line ends before the path");
+        assert_eq!(size_of::<Tcb>(), 144);
+        assert_eq!(core::mem::offset_of!(Tcb, path), 56, "what every segment reads is in the first line");
+        assert!(core::mem::offset_of!(Tcb, key) <= 128);
         assert_eq!(size_of::<Connection<()>>(), 256);
         assert_eq!(size_of::<Connection<[u64; 5]>>(), 320, "a session of 40 bytes fits beside it");
     }

@@ -1,8 +1,9 @@
 //! Connections in TIME_WAIT: a compact table of their own (RFC 9293 §3.3.2, §3.6.1).
 //!
 //! All wait equally long, so the table is a queue; a retransmitted FIN that starts the wait anew
-//! only writes the later time into its entry, and the entry is queued again when its turn comes.
-//! 40 bytes per entry, and 12 for finding and ordering it.
+//! only writes the later time into its entry, and the entry is queued again, at the end, when its
+//! turn comes. Such an entry may wait up to twice as long; it never makes others wait.
+//! 48 bytes per entry, and 12 for finding and ordering it.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -21,11 +22,22 @@ pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) expires: Instant,
     pub(crate) timestamps: bool,
-    live: bool,
+    stand: Stand,
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) rcv_nxt: SeqNumber,
     pub(crate) ts_recent: u32,
     pub(crate) ts_offset: u32,
+}
+
+/// How an entry's place in the queue is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// It ends when its turn comes.
+    Queued,
+    /// The wait was started anew since the entry was queued.
+    Restarted,
+    /// It has ended before its time.
+    Removed,
 }
 
 #[derive(Debug)]
@@ -74,7 +86,16 @@ impl TimeWait {
         let (ts_recent, ts_offset) = timestamps.unwrap_or_default();
         let expires = now + self.length;
         let timestamps = timestamps.is_some();
-        let entry = Entry { key, expires, timestamps, live: true, snd_nxt, rcv_nxt, ts_recent, ts_offset };
+        let entry = Entry {
+            key,
+            expires,
+            timestamps,
+            stand: Stand::Queued,
+            snd_nxt,
+            rcv_nxt,
+            ts_recent,
+            ts_offset,
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -106,6 +127,7 @@ impl TimeWait {
         let expires = now + self.length;
         if let Some(entry) = self.find(key) {
             entry.expires = expires;
+            entry.stand = Stand::Restarted;
         }
     }
 
@@ -116,7 +138,7 @@ impl TimeWait {
         if let Ok(found) = found {
             // Its place in the queue is given back when its turn comes.
             let (index, _) = found.remove();
-            self.entries[index as usize].live = false;
+            self.entries[index as usize].stand = Stand::Removed;
         }
     }
 
@@ -124,22 +146,22 @@ impl TimeWait {
     #[inline]
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(&index) = self.oldest_first.front() {
-            let entry = self.entries[index as usize];
-            if !entry.live {
-                self.oldest_first.pop_front();
-                self.free.push(index);
-                continue;
-            }
-            if entry.expires > now {
-                // Started anew: not the oldest any more.
-                match self.oldest_first.get(1) {
-                    Some(&next) if self.entries[next as usize].expires < entry.expires => {
-                        self.oldest_first.pop_front();
-                        self.oldest_first.push_back(index);
-                        continue;
-                    }
-                    _ => return,
+            let entry = &mut self.entries[index as usize];
+            match entry.stand {
+                Stand::Removed => {
+                    self.oldest_first.pop_front();
+                    self.free.push(index);
+                    continue;
                 }
+                Stand::Restarted => {
+                    // Not the oldest any more: those behind it must not wait for it.
+                    entry.stand = Stand::Queued;
+                    self.oldest_first.pop_front();
+                    self.oldest_first.push_back(index);
+                    continue;
+                }
+                Stand::Queued if entry.expires > now => return,
+                Stand::Queued => {}
             }
             self.drop_oldest();
         }
@@ -154,7 +176,7 @@ impl TimeWait {
         while let Some(index) = self.oldest_first.pop_front() {
             self.free.push(index);
             let entry = self.entries[index as usize];
-            if entry.live {
+            if entry.stand != Stand::Removed {
                 self.remove(entry.key);
                 return;
             }
@@ -178,12 +200,14 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use alloc::collections::BTreeMap;
     use core::net::Ipv4Addr;
+
+    use super::*;
     use netcore::rng::SeededRng;
 
     fn key(n: u16) -> Key {
-        Key::new(Ipv4Addr::new(198, 18, 0, 1), n, 6379)
+        Key::new(0, 6379, Ipv4Addr::new(198, 18, 0, 1).into(), n)
     }
 
     fn table(max: usize) -> TimeWait {
@@ -200,7 +224,7 @@ mod tests {
 
     #[test]
     fn entries_are_small_and_end_in_time() {
-        assert_eq!(size_of::<Entry>(), 40);
+        assert_eq!(size_of::<Entry>(), 48);
         let mut table = table(100);
         for n in 0..50 {
             add(&mut table, at(u64::from(n)), n);
@@ -230,5 +254,73 @@ mod tests {
         assert!(add(&mut table, at(4), 4));
         assert!(table.find(key(1)).is_none());
         assert!(table.find(key(2)).is_some() && table.find(key(4)).is_some());
+    }
+
+    #[test]
+    fn two_that_are_started_anew_do_not_hold_up_those_behind_them() {
+        let mut table = table(100);
+        for n in 0..10 {
+            add(&mut table, at(0), n);
+        }
+        table.restart(key(0), at(30));
+        table.restart(key(1), at(31));
+        table.expire(at(60));
+        assert_eq!(table.len(), 2);
+        assert_eq!(table.next_deadline(), Some(at(90)));
+        table.expire(at(91));
+        assert_eq!((table.len(), table.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn behaves_like_a_map_with_deadlines() {
+        const MAX: usize = 20;
+        for seed in 0..50 {
+            let mut rng = SeededRng::new(seed);
+            let mut table = table(MAX);
+            // By name: when it ends at the earliest, and at the latest.
+            let mut model: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+            let mut now = 0;
+            for _ in 0..1500 {
+                let n = rng.below(40) as u16;
+                match rng.below(6) {
+                    0..3 if !model.contains_key(&n) => {
+                        let full = model.len() == MAX;
+                        assert_eq!(add(&mut table, at(now), n), full);
+                        // Which one has to go is the table's to say; exactly one does.
+                        let gone: Vec<u16> =
+                            model.keys().filter(|&&n| table.find(key(n)).is_none()).copied().collect();
+                        assert_eq!(gone.len(), usize::from(full));
+                        gone.iter().for_each(|n| drop(model.remove(n)));
+                        model.insert(n, (now + 60, now + 60));
+                    }
+                    3 => {
+                        table.restart(key(n), at(now));
+                        model.entry(n).and_modify(|ends| *ends = (now + 60, now + 120));
+                    }
+                    4 => {
+                        table.remove(key(n));
+                        model.remove(&n);
+                    }
+                    _ => {
+                        now += rng.below(20);
+                        table.expire(at(now));
+                        model.retain(|&n, (earliest, latest)| {
+                            let there = table.find(key(n)).is_some();
+                            assert!(there || *earliest <= now, "too early");
+                            assert!(!there || *latest > now, "too late");
+                            there
+                        });
+                        let next = table.next_deadline();
+                        assert!(next.is_some() || model.is_empty());
+                        let latest = model.values().map(|(_, latest)| at(*latest));
+                        assert!(latest.min().is_none_or(|latest| next.is_some_and(|next| next <= latest)));
+                    }
+                }
+                assert_eq!(table.len(), model.len());
+                assert!((0..40).all(|n| table.find(key(n)).is_some() == model.contains_key(&n)), "{seed}");
+            }
+            table.expire(at(now + 200));
+            assert_eq!((table.len(), table.free.len()), (0, table.entries.len()));
+        }
     }
 }

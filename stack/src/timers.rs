@@ -1,12 +1,12 @@
 //! What happens when a connection's time has come: retransmission and zero-window probes (RFC
-//! 6298, RFC 9293 §3.8.6.1), delayed acknowledgments, keepalive, FIN_WAIT_2, unanswered ARP.
+//! 6298, RFC 9293 §3.8.6.1), delayed acknowledgments, keepalive, FIN_WAIT_2, neighbours that do not answer.
 
 use netcore::{Duration, Frame, Instant};
 
 use crate::app::EndReason;
 use crate::env::{Control, Env};
 use crate::input::After;
-use crate::ip::arp;
+use crate::ip::neighbour;
 use crate::recovery;
 use crate::state::State;
 use crate::tcb::{Connection, Flags, Path, Timer};
@@ -34,8 +34,13 @@ pub(crate) fn fired<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S
     if connection.tcb.rtx_deadline <= env.now && !matches!(after, After::End(_)) {
         after = match connection.tcb.timer {
             Timer::Retransmission => retransmission(env, connection),
-            // A closed window is probed in its own way.
-            Timer::LossProbe if connection.tcb.snd_wnd == 0 => retransmission(env, connection),
+            Timer::LossProbe if connection.tcb.snd_wnd == 0 => {
+                // RFC 9293 §3.8.6.1 SHLD-29: a closed window is probed after the timeout.
+                let tcb = &mut connection.tcb;
+                tcb.timer = Timer::Retransmission;
+                tcb.rtx_deadline = env.now + tcb.rto();
+                after
+            }
             Timer::LossProbe => {
                 recovery::probe_due(env, connection);
                 After::Output
@@ -95,13 +100,13 @@ fn idle<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After 
     tcb.idle_deadline = Instant::FAR_FUTURE;
     match tcb.state {
         State::SynSent if tcb.path == Path::Unresolved => {
-            if tcb.unanswered >= arp::REQUESTS_MAX {
+            if tcb.unanswered >= neighbour::SOLICITS_MAX {
                 return After::End(EndReason::TimedOut);
             }
             tcb.unanswered += 1;
-            tcb.idle_deadline = env.now + arp::REQUEST_INTERVAL;
-            let next_hop = next_hop(env, tcb.key.remote_addr());
-            env.controls.push_back(Control::ArpRequest(next_hop));
+            tcb.idle_deadline = env.now + neighbour::SOLICIT_INTERVAL;
+            let hop = env.config.next_hop(tcb.key.remote_addr());
+            env.controls.extend(hop.map(Control::Solicit));
             After::Quiet
         }
         State::FinWait2 => After::End(EndReason::Closed),
@@ -129,9 +134,4 @@ fn idle<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>) -> After 
         | State::LastAck
         | State::TimeWait => After::Quiet,
     }
-}
-
-/// The neighbour through which `addr` is reached (RFC 1122 §3.3.1.1).
-pub(crate) fn next_hop<F>(env: &Env<F>, addr: core::net::Ipv4Addr) -> core::net::Ipv4Addr {
-    if env.config.is_on_link(addr) { addr } else { env.config.gateway.unwrap_or(addr) }
 }

@@ -133,7 +133,7 @@ impl Bench {
         }
         .emit(&Options::default(), &mut out[34..]);
         out[54..].copy_from_slice(payload);
-        fill_checksum(PEER, US, &mut out[34..]);
+        fill_checksum(PEER.into(), US.into(), &mut out[34..]);
         self.wire.next = Some(frame);
         self.now += 100;
         let now = Instant::from_micros(self.now);

@@ -438,7 +438,11 @@ fn a_stray_segment_for_a_port_never_used_is_reset_and_a_late_fin_is_acknowledged
 
     let mut unused = fin.bytes().to_vec();
     unused[36..38].copy_from_slice(&65_000u16.to_be_bytes());
-    protocol::tcp::fill_checksum(server::ADDR, "198.18.0.1".parse().expect("an address"), &mut unused[34..]);
+    protocol::tcp::fill_checksum(
+        server::ADDR.into(),
+        std::net::Ipv4Addr::new(198, 18, 0, 1).into(),
+        &mut unused[34..],
+    );
     world.port.to_client.push_back(HeapFrame::from_bytes(&unused));
     let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
     let answer = world.port.from_client.pop_front().expect("an answer");
@@ -469,7 +473,7 @@ fn two_that_disagree_do_not_answer_each_other_for_ever() {
         frame[38..42].copy_from_slice(&seq.to_be_bytes());
         frame[42..46].copy_from_slice(&ack.to_be_bytes());
         frame[46..48].copy_from_slice(&[5 << 4, Flags::ACK.0]);
-        protocol::tcp::fill_checksum(server::ADDR, client, &mut frame[34..]);
+        protocol::tcp::fill_checksum(server::ADDR.into(), client.into(), &mut frame[34..]);
         HeapFrame::from_bytes(&frame)
     };
     world.port.from_client.clear();

@@ -201,7 +201,9 @@ impl<F: Frame> Wire<F> {
         let good = match frame.rx_checksum() {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,
-            RxChecksum::Unknown => tcp::verify_checksum(ip.src, ip.dst, segment, self.partial_checksums),
+            RxChecksum::Unknown => {
+                tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, self.partial_checksums)
+            }
         };
         if !good {
             self.counters.bad_checksum += 1;
@@ -240,7 +242,7 @@ impl<F: Frame> Wire<F> {
             ipv4::Header::outgoing(local.addr, *target.ip(), ipv4::PROTOCOL_TCP, segment_len)
                 .emit(&mut bytes[IP_AT..]);
             header.emit(options, &mut bytes[TCP_AT..]);
-            tcp::fill_checksum(local.addr, *target.ip(), &mut bytes[TCP_AT..]);
+            tcp::fill_checksum(local.addr.into(), (*target.ip()).into(), &mut bytes[TCP_AT..]);
         });
     }
 
@@ -275,7 +277,7 @@ impl<F: Frame> Wire<F> {
                 tcp[28..32].copy_from_slice(&timestamps.echo.to_be_bytes());
             }
             payload.copy_from_slice(out.payload);
-            tcp::fill_checksum(out.local.addr, target, &mut bytes[TCP_AT..]);
+            tcp::fill_checksum(out.local.addr.into(), target.into(), &mut bytes[TCP_AT..]);
         })
     }
 }

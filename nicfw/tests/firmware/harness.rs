@@ -10,13 +10,14 @@ use protocol::channel::{
     Kind, Listen, ListenStatus, MessageFlags,
 };
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::{self, Address};
 use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 
 pub const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub const SERVER: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 2));
+pub const CLIENT: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 1));
 pub const PORT: u16 = 6379;
 pub const HANDLE: u32 = 77;
 
@@ -37,7 +38,7 @@ pub struct Seg {
     pub window: u16,
     pub options: Options,
     pub data: Vec<u8>,
-    pub client: Ipv4Addr,
+    pub client: Address,
     pub client_port: u16,
     pub client_mac: Mac,
 }
@@ -76,7 +77,7 @@ impl Seg {
         self.client_port = port;
         self
     }
-    pub fn from(mut self, client: Ipv4Addr) -> Self {
+    pub fn from(mut self, client: Address) -> Self {
         self.client = client;
         self
     }
@@ -85,8 +86,9 @@ impl Seg {
         let (src_port, dst_port) =
             if from_client { (self.client_port, PORT) } else { (PORT, self.client_port) };
         let len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
-        let mut out = vec![0; ipv4::HEADER_LEN + len];
-        ipv4::Header::outgoing(src, dst, ipv4::PROTOCOL_TCP, len).emit(&mut out);
+        let ip_len = ip::header_len(src.version());
+        let mut out = vec![0; ip_len + len];
+        ip::emit(&src, &dst, ipv4::PROTOCOL_TCP, 0, len, &mut out);
         let header = tcp::Header {
             src_port,
             dst_port,
@@ -97,7 +99,7 @@ impl Seg {
             urgent: 0,
             header_len: 0,
         };
-        let segment = &mut out[ipv4::HEADER_LEN..];
+        let segment = &mut out[ip_len..];
         let at = header.emit(&self.options, segment);
         segment[at..].copy_from_slice(&self.data);
         tcp::fill_checksum(src, dst, segment);
@@ -121,8 +123,8 @@ pub fn sent(bytes: &[u8]) -> Seg {
     Seg { client_mac: link.dst, ..seg_of(client, client_port, &segment, &header) }
 }
 
-fn packet(bytes: &[u8], from_client: bool) -> (Ipv4Addr, u16, Vec<u8>, tcp::Header) {
-    let ip = ipv4::Header::parse(bytes).unwrap();
+fn packet(bytes: &[u8], from_client: bool) -> (Address, u16, Vec<u8>, tcp::Header) {
+    let ip = ip::Header::parse(bytes).unwrap();
     assert_eq!(ip.total_len, bytes.len(), "padding behind the packet");
     let segment = &bytes[ip.header_len..];
     assert!(tcp::verify_checksum(ip.src, ip.dst, segment, false), "TCP checksum");
@@ -136,7 +138,7 @@ fn packet(bytes: &[u8], from_client: bool) -> (Ipv4Addr, u16, Vec<u8>, tcp::Head
     (client, client_port, segment.to_vec(), header)
 }
 
-fn seg_of(client: Ipv4Addr, client_port: u16, segment: &[u8], header: &tcp::Header) -> Seg {
+fn seg_of(client: Address, client_port: u16, segment: &[u8], header: &tcp::Header) -> Seg {
     Seg {
         flags: header.flags,
         seq: header.seq.0,

@@ -175,7 +175,7 @@ fn syns_that_get_no_answer() {
         world.client(&Seg::new(protocol::tcp::Flags(flags), 100, 0));
     }
     for source in [[224, 0, 0, 1], [255, 255, 255, 255], [127, 0, 0, 1], [0, 0, 0, 1]] {
-        world.client(&Seg::new(SYN, 100, 0).from(source.into()));
+        world.client(&Seg::new(SYN, 100, 0).from(std::net::Ipv4Addr::from(source).into()));
     }
     world.client(&Seg::new(SYN, 100, 0).from(SERVER));
     world.client(&Seg { client_mac: protocol::ethernet::BROADCAST, ..Seg::new(SYN, 100, 0) });

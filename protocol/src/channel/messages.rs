@@ -1,33 +1,46 @@
 //! The bodies of the channel's messages.
 
-use core::net::Ipv4Addr;
-
 use super::{FlowId, le16, le32};
 use crate::Malformed;
 use crate::ethernet::Mac;
+use crate::ip::{Address, Version};
 use crate::tcp::SeqNumber;
 
-/// Family code of IPv4 in every body that holds addresses (16 bytes each, IPv4 in the first 4).
+/// Family codes in every body that holds addresses (16 bytes each, IPv4 in the first 4).
 const FAMILY_IPV4: u8 = 4;
+const FAMILY_IPV6: u8 = 6;
 
 fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Malformed> {
     bytes.split_first_chunk::<N>().ok_or(Malformed::Truncated)
 }
 
-fn ipv4_at(b: &[u8], at: usize) -> Result<Ipv4Addr, Malformed> {
-    if b[at + 4..at + 16].iter().any(|&byte| byte != 0) {
-        return Err(Malformed::Value);
+fn address_at(b: &[u8], at: usize, family: u8) -> Result<Address, Malformed> {
+    let octets: [u8; 16] = core::array::from_fn(|n| b[at + n]);
+    match family {
+        FAMILY_IPV4 if octets[4..] == [0; 12] => {
+            Ok(core::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into())
+        }
+        // An IPv4 address has one form only.
+        FAMILY_IPV6 if !Address::from(octets).is_v4() => Ok(octets.into()),
+        _ => Err(Malformed::Value),
     }
-    Ok(Ipv4Addr::new(b[at], b[at + 1], b[at + 2], b[at + 3]))
 }
 
-fn put_ipv4(addr: Ipv4Addr, out: &mut [u8]) {
-    out[..4].copy_from_slice(&addr.octets());
-    out[4..16].fill(0);
+fn put_address(addr: Address, out: &mut [u8]) {
+    match addr.to_v4() {
+        Some(addr) => {
+            out[..4].copy_from_slice(&addr.octets());
+            out[4..16].fill(0);
+        }
+        None => out[..16].copy_from_slice(addr.octets()),
+    }
 }
 
-fn check_family(code: u8) -> Result<(), Malformed> {
-    if code == FAMILY_IPV4 { Ok(()) } else { Err(Malformed::Value) }
+fn family(addr: Address) -> u8 {
+    match addr.version() {
+        Version::V4 => FAMILY_IPV4,
+        Version::V6 => FAMILY_IPV6,
+    }
 }
 
 /// HELLO: who the sender is.
@@ -114,7 +127,7 @@ pub enum ListenStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Address to listen on.
-    pub addr: Ipv4Addr,
+    pub addr: Address,
     /// Port to listen on.
     pub port: u16,
     /// When to tell the host of a connection.
@@ -141,7 +154,6 @@ impl Listen {
     /// `Truncated`; `Value`: a code, scale or MSS outside its range.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let (b, _) = split::<{ Self::LEN }>(bytes)?;
-        check_family(b[0])?;
         let policy = match b[1] {
             0 => AcceptPolicy::Immediate,
             1 => AcceptPolicy::Deferred,
@@ -154,7 +166,7 @@ impl Listen {
             _ => return Err(Malformed::Value),
         };
         let listen = Self {
-            addr: ipv4_at(b, 4)?,
+            addr: address_at(b, 4, b[0])?,
             port: le16(b, 2),
             policy,
             mss: le16(b, 20),
@@ -171,10 +183,10 @@ impl Listen {
 
     /// Writes [`Self::LEN`] bytes; panics when `out` is shorter.
     pub fn emit(&self, out: &mut [u8]) {
-        out[0] = FAMILY_IPV4;
+        out[0] = family(self.addr);
         out[1] = self.policy as u8;
         out[2..4].copy_from_slice(&self.port.to_le_bytes());
-        put_ipv4(self.addr, &mut out[4..20]);
+        put_address(self.addr, &mut out[4..20]);
         out[20..22].copy_from_slice(&self.mss.to_le_bytes());
         out[22] = self.window_scale;
         out[23] = self.status as u8;
@@ -195,9 +207,9 @@ impl Listen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Established {
     /// Our address and port.
-    pub local_addr: Ipv4Addr,
+    pub local_addr: Address,
     /// The peer's address.
-    pub remote_addr: Ipv4Addr,
+    pub remote_addr: Address,
     /// Our port.
     pub local_port: u16,
     /// The peer's port.
@@ -242,13 +254,12 @@ impl Established {
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let (b, packet) = split::<{ Self::LEN }>(bytes)?;
-        check_family(b[0])?;
         if b[1] > 7 || b[2] > crate::tcp::WINDOW_SCALE_MAX || b[3] > crate::tcp::WINDOW_SCALE_MAX {
             return Err(Malformed::Value);
         }
         let established = Self {
-            local_addr: ipv4_at(b, 4)?,
-            remote_addr: ipv4_at(b, 20)?,
+            local_addr: address_at(b, 4, b[0])?,
+            remote_addr: address_at(b, 20, b[0])?,
             local_port: le16(b, 36),
             remote_port: le16(b, 38),
             timestamps: b[1] & 1 != 0,
@@ -272,12 +283,12 @@ impl Established {
     #[inline]
     pub fn emit(&self, out: &mut [u8]) {
         let out = &mut out[..Self::LEN];
-        out[0] = FAMILY_IPV4;
+        out[0] = family(self.local_addr);
         out[1] = u8::from(self.timestamps) | u8::from(self.sack) << 1 | u8::from(self.window_scaling) << 2;
         out[2] = self.snd_scale;
         out[3] = self.rcv_scale;
-        put_ipv4(self.local_addr, &mut out[4..20]);
-        put_ipv4(self.remote_addr, &mut out[20..36]);
+        put_address(self.local_addr, &mut out[4..20]);
+        put_address(self.remote_addr, &mut out[20..36]);
         out[36..38].copy_from_slice(&self.local_port.to_le_bytes());
         out[38..40].copy_from_slice(&self.remote_port.to_le_bytes());
         out[40..44].copy_from_slice(&self.snd_nxt.0.to_le_bytes());
@@ -473,6 +484,8 @@ fn reason(code: u8) -> Option<ClosedReason> {
 
 #[cfg(test)]
 mod tests {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -486,7 +499,7 @@ mod tests {
         assert_eq!(Hello::parse(&b), Err(Malformed::Value));
 
         let listen = Listen {
-            addr: Ipv4Addr::new(198, 18, 0, 2),
+            addr: Ipv4Addr::new(198, 18, 0, 2).into(),
             port: 6379,
             policy: AcceptPolicy::Deferred,
             mss: 1460,
@@ -505,8 +518,8 @@ mod tests {
         }
 
         let established = Established {
-            local_addr: Ipv4Addr::new(198, 18, 0, 2),
-            remote_addr: Ipv4Addr::new(198, 18, 0, 1),
+            local_addr: Ipv4Addr::new(198, 18, 0, 2).into(),
+            remote_addr: Ipv4Addr::new(198, 18, 0, 1).into(),
             local_port: 6379,
             remote_port: 50_000,
             timestamps: true,
@@ -529,6 +542,17 @@ mod tests {
         assert_eq!(Established::parse(&b[..71]), Err(Malformed::Truncated));
         b[1] = 8;
         assert_eq!(Established::parse(&b), Err(Malformed::Value));
+
+        let v6 = |n| Address::from(Ipv6Addr::new(0x2001, 0x2, 0, 0, 0, 0, 0, n));
+        let established = Established { local_addr: v6(2), remote_addr: v6(1), ..established };
+        established.emit(&mut b);
+        assert_eq!(Established::parse(&b).map(|(body, _)| body), Ok(established));
+        Address::from(Ipv4Addr::LOCALHOST)
+            .octets()
+            .iter()
+            .zip(&mut b[20..])
+            .for_each(|(from, to)| *to = *from);
+        assert_eq!(Established::parse(&b), Err(Malformed::Value), "an IPv4 address in IPv6's clothes");
 
         let close = Close { snd_wnd: 1, rto_us: 200_000, rcv_nxt: SeqNumber(5), ts_recent: 6 };
         let mut b = [0; Close::LEN];

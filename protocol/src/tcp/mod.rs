@@ -12,13 +12,13 @@
 mod options;
 mod seq;
 
-use core::net::Ipv4Addr;
 use core::ops::BitOr;
 
 pub use options::{Options, TIMESTAMPS_LEN, Timestamps, WINDOW_SCALE_MAX};
 pub use seq::SeqNumber;
 
 use crate::checksum::pseudo_header;
+use crate::ip::Address;
 use crate::ipv4::PROTOCOL_TCP;
 use crate::{Malformed, be16, be32};
 
@@ -157,9 +157,9 @@ impl Header {
 
 /// Computes the checksum over a whole segment and stores it.
 #[inline]
-pub fn fill_checksum(src: Ipv4Addr, dst: Ipv4Addr, segment: &mut [u8]) {
+pub fn fill_checksum(src: Address, dst: Address, segment: &mut [u8]) {
     segment[16..18].copy_from_slice(&[0, 0]);
-    let checksum = pseudo_header(src, dst, PROTOCOL_TCP, segment.len() as u16).add(segment).finish();
+    let checksum = pseudo_header(src, dst, PROTOCOL_TCP, segment.len()).add(segment).finish();
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -168,18 +168,20 @@ pub fn fill_checksum(src: Ipv4Addr, dst: Ipv4Addr, segment: &mut [u8]) {
 /// `allow_partial`: also take a checksum field that holds just the sum over the pseudo-header,
 /// which is what a Linux kernel on the same machine leaves for a device to complete.
 #[inline]
-pub fn verify_checksum(src: Ipv4Addr, dst: Ipv4Addr, segment: &[u8], allow_partial: bool) -> bool {
-    let pseudo = pseudo_header(src, dst, PROTOCOL_TCP, segment.len() as u16);
+pub fn verify_checksum(src: Address, dst: Address, segment: &[u8], allow_partial: bool) -> bool {
+    let pseudo = pseudo_header(src, dst, PROTOCOL_TCP, segment.len());
     pseudo.add(segment).fold() == 0xffff
         || (allow_partial && segment.len() >= HEADER_LEN && be16(segment, 16) == pseudo.fold())
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
-    const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-    const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+    const A: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 1));
+    const B: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 2));
 
     fn segment() -> ([u8; 40], Header, Options) {
         let header = Header {
@@ -208,6 +210,23 @@ mod tests {
         let mut bad = bytes;
         bad[12] = 0x40;
         assert_eq!(Header::parse(&bad), Err(Malformed::Length));
+    }
+
+    #[test]
+    fn checksum_over_ipv6() {
+        let (src, dst) =
+            (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+        let (mut bytes, ..) = segment();
+        fill_checksum(src.into(), dst.into(), &mut bytes);
+        // RFC 8200 §8.1: addresses, length, next header, then the segment.
+        let mut plain = [0; 80];
+        plain[..16].copy_from_slice(&src.octets());
+        plain[16..32].copy_from_slice(&dst.octets());
+        (plain[35], plain[39]) = (40, PROTOCOL_TCP);
+        plain[40..].copy_from_slice(&bytes);
+        assert_eq!(crate::checksum::Sum::new().add(&plain).fold(), 0xffff);
+        assert!(verify_checksum(src.into(), dst.into(), &bytes, false));
+        assert!(!verify_checksum(src.into(), src.into(), &bytes, true));
     }
 
     #[test]

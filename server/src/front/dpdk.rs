@@ -8,7 +8,6 @@
 //! polls it before its own stack. Everything else is the same.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +15,7 @@ use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
 use netcore::rng::Rng;
+use netcore::vlan::VlanPort;
 use netcore::{Duration, Instant, Port};
 use nicfw::{Firmware, Offload};
 use protocol::ethernet::Mac;
@@ -28,6 +28,8 @@ use crate::{CoreApp, Engine};
 
 /// Frames that the ring between firmware and a core holds in each direction.
 const RING_FRAMES: usize = 2048;
+/// Frames that are tagged for the wire at once, where the device is in a VLAN.
+const WIRE_FRAMES: usize = 256;
 /// How often threads show their counters to INFO.
 const PUBLISH: Duration = Duration::from_millis(5);
 /// How often one core looks for expired keys.
@@ -157,9 +159,6 @@ pub fn run(
     ready: impl FnOnce() + Send,
 ) -> Result<()> {
     network.check().map_err(Error::Setting)?;
-    let Some((address, prefix_len)) = network.address else {
-        return Err(Error::Setting("no address".into()));
-    };
     let eal = Eal::init(&EalConfig::for_device(&network.device))?;
     let device = network.device.open(eal, &OpenConfig::default())?;
     for note in device.notes() {
@@ -188,7 +187,7 @@ pub fn run(
     let pool = device.pool();
     let mut nic = Some(NicCore {
         firmware: Firmware::new(firmware_config, &mut rng),
-        wire: device,
+        wire: VlanPort::new(device, network.vlan, WIRE_FRAMES),
         hosts: nic_ends,
         pool,
         published: &published,
@@ -196,11 +195,10 @@ pub fn run(
     });
 
     let keepalive = engine.live.tcp_keepalive_s.load(Ordering::Relaxed);
-    let place = Place { address, prefix_len, gateway: network.gateway, port, keepalive };
     let mut hosts = Vec::new();
     for (index, end) in host_ends.into_iter().enumerate() {
         let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
-        let stack = make_stack(network, &place, capabilities, &mut rng)?;
+        let stack = make_stack(network, (port, keepalive), capabilities, &mut rng)?;
         let app = CoreApp::new(Arc::clone(engine), index);
         hosts.push(HostCore {
             index,
@@ -244,25 +242,18 @@ struct Progress {
     hosts_left: AtomicUsize,
 }
 
-/// Where the server lives in the network.
-struct Place {
-    address: Ipv4Addr,
-    prefix_len: u8,
-    gateway: Option<Ipv4Addr>,
-    port: u16,
-    /// Idle seconds before a peer is asked whether it lives; 0: never.
-    keepalive: u64,
-}
-
+/// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never.
 fn make_stack(
     network: &Network,
-    place: &Place,
+    (port, keepalive): (u16, u64),
     capabilities: Capabilities,
     rng: &mut SystemRng,
 ) -> Result<Stack<Mbuf, CoreApp>> {
-    let mut config = stack::Config::new(Mac(capabilities.mac), place.address, place.prefix_len);
-    config.gateway = place.gateway;
-    config.keepalive = (place.keepalive > 0).then(|| Duration::from_secs(place.keepalive));
+    let first = network.addresses[0];
+    let mut config = stack::Config::new(Mac(capabilities.mac), first.address, first.prefix_len);
+    config.networks = network.addresses.clone();
+    config.gateways = network.gateways.clone();
+    config.keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
     config.mtu = capabilities.mtu;
     config.time_wait = Duration::from_secs(network.time_wait_s);
     config.offload = match network.offload {
@@ -272,15 +263,15 @@ fn make_stack(
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
     let mut stack = Stack::new(config, rng);
     stack
-        .listen(place.port, AcceptPolicy::Deferred)
-        .map_err(|error| Error::Setting(format!("cannot listen on port {}: {error}", place.port)))?;
+        .listen(port, AcceptPolicy::Deferred)
+        .map_err(|error| Error::Setting(format!("cannot listen on port {port}: {error}")))?;
     Ok(stack)
 }
 
 /// The firmware and its ports: what a SmartNIC would be.
 struct NicCore<'a> {
     firmware: Firmware<Mbuf>,
-    wire: DevicePort,
+    wire: VlanPort<DevicePort>,
     hosts: Vec<RingPort<Mbuf>>,
     pool: Mempool,
     published: &'a Published,
@@ -310,7 +301,7 @@ impl NicCore<'_> {
         shown.extend(self.firmware.counters().iter().map(|(name, _, value)| (name, value)));
         shown.push(("flows_now", self.firmware.counters().flows()));
         drop(shown);
-        let stats = self.wire.stats();
+        let stats = self.wire.inner().stats();
         let mut shown = lock(&self.published.device);
         shown.clear();
         shown.extend([
@@ -324,6 +315,7 @@ impl NicCore<'_> {
             ("tx_bytes", stats.tx_bytes),
             ("tx_refused", stats.tx_refused),
             ("tx_errors", stats.tx_errors),
+            ("rx_other_vlan", self.wire.dropped()),
         ]);
         shown.push(("mbufs_in_use", u64::from(self.pool.in_use())));
     }

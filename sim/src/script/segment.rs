@@ -193,7 +193,7 @@ pub fn read(frame: &[u8], addresses: &Addresses) -> Result<Option<Sent>, String>
     }
     let segment = &packet[ip.header_len..ip.total_len];
     let header = tcp::Header::parse(segment).map_err(|error| format!("TCP header: {error:?}"))?;
-    if !tcp::verify_checksum(ip.src, ip.dst, segment, false) {
+    if !tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, false) {
         return Err("its TCP checksum is wrong".to_owned());
     }
     let options = header.options(segment);

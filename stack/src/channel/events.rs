@@ -7,7 +7,7 @@ use protocol::channel::{
     ListenStatus, MessageFlags, NO_HANDLE, VERSION,
 };
 use protocol::ethernet::Mac;
-use protocol::ipv4;
+use protocol::ip;
 
 use super::ChannelState;
 use crate::app::{App, EndReason};
@@ -94,7 +94,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                 self.end_without_telling(app, slot, EndReason::Aborted);
             }
         }
-        self.env.controls.retain(|control| !matches!(control, Control::Abort { .. } | Control::Listen(_)));
+        self.env.controls.retain(|control| !matches!(control, Control::Abort { .. } | Control::Listen(..)));
         for listener in self.listeners.iter_mut() {
             listener.announced = Announced::Due(Instant::ZERO);
         }
@@ -105,11 +105,11 @@ impl<F: Frame, A: App> Stack<F, A> {
             self.env.counters.channel_malformed += 1;
             return;
         };
-        if listen.addr != self.env.config.address {
+        let Some(local) = self.env.config.local(listen.addr) else {
             self.env.counters.channel_mismatch += 1;
             return;
-        }
-        let Some(listener) = self.listeners.find_mut(listen.port) else {
+        };
+        let Some(listener) = self.listeners.find_mut(local, listen.port) else {
             self.env.counters.channel_stale += 1;
             return;
         };
@@ -139,7 +139,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     /// An IP packet of a flow.
     #[inline]
     fn flow_packet(&mut self, app: &mut A, slot: u32, flags: MessageFlags, packet: &[u8]) {
-        let Ok(ip) = ipv4::Header::parse(packet) else {
+        let Ok(ip) = ip::Header::parse(packet) else {
             self.env.counters.ip_malformed += 1;
             return;
         };
@@ -150,8 +150,9 @@ impl<F: Frame, A: App> Stack<F, A> {
         let segment = &packet[ip.header_len..ip.total_len];
         let Some((segment, payload)) = self.env.parse_segment(&ip, segment, verdict, None) else { return };
         let connection = self.connections.slot(slot);
-        let key = Key::new(ip.src, segment.header.src_port, segment.header.dst_port);
-        if ip.fragment || ip.dst != self.env.config.address || key != connection.tcb.key {
+        let held = connection.tcb.key;
+        let key = Key::new(held.local(), segment.header.dst_port, ip.src, segment.header.src_port);
+        if ip.fragment || ip.dst != self.env.config.address(held.local()) || key != held {
             self.env.counters.channel_mismatch += 1;
             return;
         }
@@ -182,13 +183,13 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     fn accept_flow(&mut self, app: &mut A, flow: FlowId, established: &Established) -> Option<u32> {
         let env = &mut self.env;
-        if established.local_addr != env.config.address
-            || self.listeners.find(established.local_port).is_none()
-        {
+        let local = env.config.local(established.local_addr);
+        let listens = self.listeners.listens(established.local_port);
+        let Some(local) = local.filter(|_| listens) else {
             env.counters.channel_mismatch += 1;
             abort(env, flow, established);
             return None;
-        }
+        };
         // The firmware uses a flow slot again: what we still hold of its old use is over.
         if let Some(old) = env.channel.connection_of(flow) {
             env.counters.channel_stale += 1;
@@ -196,7 +197,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         }
         let env = &mut self.env;
         let opening = Opening {
-            key: Key::new(established.remote_addr, established.remote_port, established.local_port),
+            key: Key::new(local, established.local_port, established.remote_addr, established.remote_port),
             path: Path::Flow(flow),
             state: State::Established,
             snd_una: established.snd_nxt,
@@ -278,7 +279,8 @@ fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &
     if established.rtt_us > 0 {
         tcb.rtt.sample(netcore::Duration::from_micros(u64::from(established.rtt_us)));
     }
-    tcb.set_mss(established.mss, &env.config);
+    let path_mtu = env.path_mtus.find(tcb.key.remote_addr(), env.now);
+    tcb.set_mss(established.mss, &env.config, path_mtu);
     connection.set_snd_wnd(established.snd_wnd);
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn repeat<F: Frame>(env: &mut Env<F>, listeners: &mut Listeners) {
             && due <= env.now
         {
             listener.announced = Announced::Due(env.now + super::REPEAT);
-            env.controls.push_back(Control::Listen(listener.port));
+            env.controls.push_back(Control::Listen(listener.local, listener.port));
         }
     }
 }
@@ -63,15 +63,15 @@ pub(crate) fn control<F: Frame>(
             let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
             send(env, pool, (Kind::Hello, flags), none, Hello::LEN, |out| hello.emit(out))
         }
-        Control::Listen(port) => {
+        Control::Listen(local, port) => {
             // Gone again before its turn came.
-            let Some(listener) = listeners.find(port) else { return Ok(()) };
+            let Some(listener) = listeners.find(local, port) else { return Ok(()) };
             let body = listen_body(&env.config, listener);
             send(env, pool, (Kind::Listen, MessageFlags::default()), none, Listen::LEN, |out| body.emit(out))
         }
-        Control::Unlisten(port) => {
+        Control::Unlisten(local, port) => {
             let policy = protocol::channel::AcceptPolicy::Immediate;
-            let listener = Listener { port, policy, announced: Announced::Accepted };
+            let listener = Listener { local, port, policy, announced: Announced::Accepted };
             let body = listen_body(&env.config, &listener);
             let head = (Kind::Unlisten, MessageFlags::default());
             send(env, pool, head, none, Listen::LEN, |out| body.emit(out))
@@ -82,8 +82,11 @@ pub(crate) fn control<F: Frame>(
             send(env, pool, head, (flow, handle), Abort::LEN, |out| body.emit(out))
         }
         Control::Bare(ref bare) => segment::bare(env, pool, bare),
-        Control::ArpRequest(addr) => {
-            if crate::ip::arp::request(env, pool, addr) {
+        Control::Advertise { local, to, mac, solicited } => {
+            crate::ip::advertise(env, pool, (local, to, mac, solicited))
+        }
+        Control::Solicit(addr) => {
+            if crate::ip::neighbour::solicit(env, pool, addr) {
                 Ok(())
             } else {
                 Err(Blocked)
@@ -94,10 +97,10 @@ pub(crate) fn control<F: Frame>(
 
 fn listen_body(config: &Config, listener: &Listener) -> Listen {
     Listen {
-        addr: config.address,
+        addr: config.address(listener.local),
         port: listener.port,
         policy: listener.policy,
-        mss: config.mss(),
+        mss: config.mss(config.address(listener.local).version()),
         window_scale: config.window_scale(),
         status: ListenStatus::Unanswered,
         window: config.receive_window.min(0xffff) as u16,

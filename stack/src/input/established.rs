@@ -1,5 +1,7 @@
 //! The end of the handshake, whichever way it went.
 
+use core::net::SocketAddr;
+
 use netcore::{Duration, Frame, Instant};
 use protocol::tcp::DEFAULT_MSS;
 
@@ -32,7 +34,8 @@ pub(crate) fn take_syn<F, S>(env: &Env<F>, connection: &mut Connection<S>, segme
     }
     tcb.ecn.agree(&env.config, segment.header.flags, tcb.retries == 0);
     // RFC 9293 §3.7.1 MUST-15: 536 when the option is missing.
-    tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config);
+    let path_mtu = env.path_mtus.find(tcb.key.remote_addr(), env.now);
+    tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config, path_mtu);
 }
 
 /// Our SYN was acknowledged: its timer ends, and its time is a round trip.
@@ -72,7 +75,7 @@ pub(crate) fn establish<F: Frame, A: App>(
     *(if active { &mut env.counters.connections_opened } else { &mut env.counters.connections_accepted }) +=
         1;
     let key = connection.tcb.key;
-    let local = core::net::SocketAddrV4::new(env.config.address, key.local_port()).into();
+    let local = SocketAddr::new(env.config.address(key.local()).to_ip_addr(), key.local_port());
     debug_assert!(env.output.is_empty());
     let session = app.connected(connection.id(slot), local, key.remote(), &mut env.output);
     connection.queue.append(&mut env.output);

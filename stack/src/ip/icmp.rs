@@ -1,82 +1,140 @@
-//! Echo, and the errors that TCP listens to (RFC 792, RFC 1191, RFC 5927).
-
-use core::net::Ipv4Addr;
+//! ICMP of both versions: echo, errors about our segments, and our own complaints.
 
 use netcore::Frame;
-use protocol::ethernet::{self, EtherType, Mac};
-use protocol::icmp::{self, Message};
-use protocol::ipv4::{HEADER_LEN, Header, PROTOCOL_ICMP, PROTOCOL_TCP};
-use protocol::tcp::SeqNumber;
+use protocol::ethernet::{self, Mac};
+use protocol::icmp_error::{self, Complaint, IcmpError};
+use protocol::ip::{self, Version};
+use protocol::ipv4::PROTOCOL_ICMP;
+use protocol::ipv6::NEXT_ICMP;
+use protocol::{icmp, icmpv6};
 
+use super::ndp;
 use crate::env::Env;
-use crate::tcb::Key;
 
-/// Least MTU that an ICMP message can bring us to (RFC 791's 576; less is an attack).
-const MTU_MIN: usize = 576;
-
-/// What an ICMP message means for a connection.
+/// What follows from an ICMP message beyond this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(super) enum Verdict {
     Nothing,
-    /// Packets to this peer must not be larger than `mtu` bytes.
-    LowerMtu {
-        key: Key,
-        seq: SeqNumber,
-        mtu: usize,
-    },
+    /// It is about a segment of ours.
+    Error(IcmpError),
+    /// A neighbour became known.
+    NeighbourFound,
 }
 
-/// Takes an ICMP packet: `packet` is where the IP header stands in the frame.
-pub(crate) fn arrived<F: Frame>(env: &mut Env<F>, mut frame: F, ip: &Header, src_mac: Mac) -> Verdict {
-    let start = ethernet::HEADER_LEN + ip.header_len;
-    let end = ethernet::HEADER_LEN + ip.total_len;
-    let message = &frame.bytes()[start..end];
+/// Takes an ICMP packet of IPv4 that is for us.
+pub(super) fn arrived_v4<F: Frame>(env: &mut Env<F>, frame: F, ip: &ip::Header, src_mac: Mac) -> Verdict {
+    let message = &frame.bytes()[ethernet::HEADER_LEN + ip.header_len..ethernet::HEADER_LEN + ip.total_len];
     match icmp::parse(message) {
-        Err(_) => {
-            env.counters.icmp_malformed += 1;
-            Verdict::Nothing
-        }
-        Ok(Message::EchoRequest) => {
-            frame.truncate(end);
-            // The reply has a header without options.
-            frame.advance(start - ethernet::HEADER_LEN - HEADER_LEN);
-            let (local, remote) = (env.config.address, ip.src);
-            let out = frame.bytes_mut();
-            icmp::make_echo_reply(&mut out[ethernet::HEADER_LEN + HEADER_LEN..]);
-            let len = end - start;
-            Header::outgoing(local, remote, PROTOCOL_ICMP, len).emit(&mut out[ethernet::HEADER_LEN..]);
-            ethernet::Header { dst: src_mac, src: env.config.mac, ether_type: EtherType::Ipv4 }.emit(out);
-            match env.tx.push(frame) {
-                Ok(()) => env.counters.icmp_echo += 1,
-                Err(_) => env.counters.tx_queue_full += 1,
+        Err(_) => env.counters.icmp_malformed += 1,
+        Ok(icmp::Message::EchoRequest) => echo(env, frame, ip, src_mac),
+        Ok(icmp::Message::Error) => {
+            if let Some(error) = icmp_error::read_v4(message) {
+                return Verdict::Error(error);
             }
-            Verdict::Nothing
-        }
-        Ok(Message::Unreachable { code: 4, mtu }) => {
-            let verdict = too_big(env.config.address, &message[icmp::HEADER_LEN..], mtu);
-            if verdict == Verdict::Nothing {
-                env.counters.icmp_ignored += 1;
-            }
-            verdict
-        }
-        // RFC 1122 §4.2.3.9, RFC 5927 §6: the other errors are soft; timers decide.
-        Ok(Message::EchoReply | Message::Unreachable { .. } | Message::TimeExceeded | Message::Other(_)) => {
             env.counters.icmp_ignored += 1;
-            Verdict::Nothing
         }
+        Ok(icmp::Message::Other(_)) => env.counters.icmp_ignored += 1,
+    }
+    Verdict::Nothing
+}
+
+/// Takes an ICMPv6 packet, which may be for a group. `fragmented`: it came in pieces.
+pub(super) fn arrived_v6<F: Frame>(
+    env: &mut Env<F>,
+    frame: F,
+    ip: &ip::Header,
+    src_mac: Mac,
+    fragmented: bool,
+) -> Verdict {
+    let message = &frame.bytes()[ethernet::HEADER_LEN + ip.header_len..ethernet::HEADER_LEN + ip.total_len];
+    let to_us = env.config.local(ip.dst).is_some();
+    let from_one = env.config.is_unicast_source(ip.src) && !src_mac.is_multicast();
+    // RFC 4861 §7.1 and RFC 6980 §5: only from this link, and never in pieces.
+    let from_link = ip.hop_limit == icmpv6::NEIGHBOUR_HOP_LIMIT && !fragmented;
+    match icmpv6::parse(ip.src, ip.dst, message) {
+        Err(_) => env.counters.icmp_malformed += 1,
+        Ok(icmpv6::Message::EchoRequest) if to_us && from_one => echo(env, frame, ip, src_mac),
+        Ok(icmpv6::Message::Error) if to_us && from_one => {
+            if let Some(error) = icmp_error::read_v6(message) {
+                return Verdict::Error(error);
+            }
+            env.counters.icmp_ignored += 1;
+        }
+        Ok(icmpv6::Message::Solicitation(neighbour)) if from_link => {
+            ndp::solicited(env, ip, &neighbour, src_mac);
+        }
+        Ok(icmpv6::Message::Advertisement(neighbour)) if from_link => {
+            if ndp::advertised(env, ip, &neighbour) {
+                return Verdict::NeighbourFound;
+            }
+        }
+        Ok(
+            icmpv6::Message::EchoRequest
+            | icmpv6::Message::Error
+            | icmpv6::Message::Solicitation(_)
+            | icmpv6::Message::Advertisement(_)
+            | icmpv6::Message::Other(_),
+        ) => env.counters.icmp_ignored += 1,
+    }
+    Verdict::Nothing
+}
+
+/// Turns an echo request into its reply, in its own frame.
+fn echo<F: Frame>(env: &mut Env<F>, mut frame: F, ip: &ip::Header, src_mac: Mac) {
+    let version = ip.src.version();
+    let len = ip.total_len - ip.header_len;
+    frame.truncate(ethernet::HEADER_LEN + ip.total_len);
+    // The reply has a header without options.
+    frame.advance(ip.header_len - ip::header_len(version));
+    let (us, them) = (ip.dst, ip.src);
+    let out = frame.bytes_mut();
+    ethernet::Header { dst: src_mac, src: env.config.mac, ether_type: ip::ether_type(version) }.emit(out);
+    let protocol = match version {
+        Version::V4 => PROTOCOL_ICMP,
+        Version::V6 => NEXT_ICMP,
+    };
+    let message_at = ethernet::HEADER_LEN + ip::header_len(version);
+    ip::emit(&us, &them, protocol, 0, len, &mut out[ethernet::HEADER_LEN..]);
+    match version {
+        Version::V4 => icmp::make_echo_reply(&mut out[message_at..]),
+        Version::V6 => icmpv6::make_echo_reply(us, them, &mut out[message_at..]),
+    }
+    match env.tx.push(frame) {
+        Ok(()) => env.counters.icmp_echo += 1,
+        Err(_) => env.counters.tx_queue_full += 1,
     }
 }
 
-/// Reads the packet that did not fit, of which ICMP quotes the header and eight bytes more.
-fn too_big(local: Ipv4Addr, quoted: &[u8], mtu: u16) -> Verdict {
-    let Some(first) = quoted.first_chunk::<HEADER_LEN>() else { return Verdict::Nothing };
-    let header_len = usize::from(first[0] & 0xf) * 4;
-    let Some(tcp) = quoted.get(header_len..header_len + 8) else { return Verdict::Nothing };
-    let addr = |at: usize| Ipv4Addr::new(first[at], first[at + 1], first[at + 2], first[at + 3]);
-    if first[0] >> 4 != 4 || first[9] != PROTOCOL_TCP || addr(12) != local || usize::from(mtu) < MTU_MIN {
-        return Verdict::Nothing;
+/// Complains to the sender of the packet in `frame`, in its own frame.
+#[cold]
+pub(super) fn complain<F: Frame>(
+    env: &mut Env<F>,
+    mut frame: F,
+    (us, them): (ip::Address, ip::Address),
+    complaint: Complaint,
+    src_mac: Mac,
+) {
+    if !env.may_complain() {
+        return;
     }
-    let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
-    let seq = SeqNumber(u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]));
-    Verdict::LowerMtu { key: Key::new(addr(16), port(2), port(0)), seq, mtu: usize::from(mtu) }
+    let mut packet = [0; icmp_error::QUOTED_MAX];
+    let quoted = &frame.bytes()[ethernet::HEADER_LEN..];
+    let quoted_len = quoted.len().min(packet.len());
+    packet[..quoted_len].copy_from_slice(&quoted[..quoted_len]);
+    let version = us.version();
+    let len = icmp_error::emitted_len(quoted_len);
+    let message_at = ethernet::HEADER_LEN + ip::header_len(version);
+    frame.reset();
+    let Some(out) = frame.append(message_at + len) else { return };
+    ethernet::Header { dst: src_mac, src: env.config.mac, ether_type: ip::ether_type(version) }.emit(out);
+    let protocol = match version {
+        Version::V4 => PROTOCOL_ICMP,
+        Version::V6 => NEXT_ICMP,
+    };
+    ip::emit(&us, &them, protocol, 0, len, &mut out[ethernet::HEADER_LEN..]);
+    icmp_error::emit(complaint, us, them, &packet[..quoted_len], &mut out[message_at..]);
+    match env.tx.push(frame) {
+        Ok(()) => env.counters.icmp_errors_sent += 1,
+        Err(_) => env.counters.tx_queue_full += 1,
+    }
 }

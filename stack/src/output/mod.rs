@@ -293,7 +293,7 @@ fn acknowledge<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let tcb = &mut connection.tcb;
     let waiting = tcb.rcv_nxt.distance_from(tcb.rcv_acked);
-    let second_segment = waiting >= 2 * u32::from(env.config.mss().min(tcb.mss));
+    let second_segment = waiting >= 2 * u32::from(tcb.mss.min(env.config.mss(tcb.key.version())));
     if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(&env.config, connection) {
         return segment::data(env, slot, connection, pool, Data::NONE);
     }

@@ -3,8 +3,9 @@
 
 use netcore::{Frame, FramePool, Instant};
 use protocol::channel::{self, Close, FlowId, Kind, MessageFlags};
-use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4::{self, PROTOCOL_TCP};
+use protocol::ethernet::{self, Mac};
+use protocol::ip::{self, Version};
+use protocol::ipv4::PROTOCOL_TCP;
 use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps, fill_checksum};
 
 use super::{Blocked, window};
@@ -78,7 +79,7 @@ pub(super) fn syn<F: Frame, S>(
     let timestamps = !answers || tcb.flags.has(Flags::TIMESTAMPS);
     let options = Options {
         // RFC 9293 §3.7.1 SHLD-5: always say the MSS.
-        mss: Some(env.config.mss()),
+        mss: Some(env.config.mss(tcb.key.version())),
         // RFC 7323 §1.3: a SYN-ACK has what the SYN had.
         window_scale: (!answers || tcb.flags.has(Flags::SCALE)).then(|| env.config.window_scale()),
         sack_permitted: !answers || tcb.flags.has(Flags::SACK),
@@ -166,11 +167,13 @@ pub(crate) fn bare<F: Frame>(
         env.counters.tx_queue_full += 1;
         return Err(Blocked);
     }
-    let mut frame = env.frame(pool, ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
-    let (local, remote) = (env.config.address, bare.key.remote_addr());
-    let out = frame.append(ipv4::HEADER_LEN + tcp_len).ok_or(Blocked)?;
-    ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len).emit(out);
-    let out = &mut out[ipv4::HEADER_LEN..];
+    let (local, remote) = (env.config.address(bare.key.local()), bare.key.remote_addr());
+    let version = remote.version();
+    let total = ip::header_len(version) + tcp_len;
+    let mut frame = env.frame(pool, total).ok_or(Blocked)?;
+    let out = frame.append(total).ok_or(Blocked)?;
+    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, 0, tcp_len, out);
+    let out = &mut out[ip_len..];
     Header {
         src_port: bare.key.local_port(),
         dst_port: bare.key.remote_port(),
@@ -183,7 +186,7 @@ pub(crate) fn bare<F: Frame>(
     }
     .emit(&options, out);
     fill_checksum(local, remote, out);
-    ethernet(env, &mut frame, bare.mac)?;
+    ethernet(env, &mut frame, bare.mac, version)?;
     env.tx.push(frame).map_err(|_| Blocked)?;
     env.counters.segments_sent += 1;
     Ok(())
@@ -246,18 +249,19 @@ fn packet<F: Frame, S>(
         return Err(Blocked);
     }
     let tcp_len = tcp::HEADER_LEN + options.emitted_len();
-    let total = ipv4::HEADER_LEN + tcp_len + len;
+    let key = connection.tcb.key;
+    let (local, remote) = (env.config.address(key.local()), key.remote_addr());
+    let total = ip::header_len(remote.version()) + tcp_len + len;
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
-    let (local, remote) = (env.config.address, connection.tcb.key.remote_addr());
     let out = frame.append(total).ok_or(Blocked)?;
-    let ip = ipv4::Header::outgoing(local, remote, PROTOCOL_TCP, tcp_len + len);
-    ipv4::Header { tos: ecn_field(&connection.tcb, seq, len), ..ip }.emit(out);
-    let out = &mut out[ipv4::HEADER_LEN..];
+    let tos = ecn_field(&connection.tcb, seq, len);
+    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, tos, tcp_len + len, out);
+    let out = &mut out[ip_len..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);
     Header {
-        src_port: tcb.key.local_port(),
-        dst_port: tcb.key.remote_port(),
+        src_port: key.local_port(),
+        dst_port: key.remote_port(),
         seq,
         ack: if has_ack { tcb.rcv_nxt } else { SeqNumber(0) },
         flags,
@@ -293,7 +297,7 @@ fn push<F: Frame, S>(
     flags: MessageFlags,
 ) -> Result<(), Blocked> {
     match connection.tcb.path {
-        Path::Wire(mac) => ethernet(env, &mut frame, mac)?,
+        Path::Wire(mac) => ethernet(env, &mut frame, mac, connection.tcb.key.version())?,
         Path::Flow(flow) => {
             let flags = flags | MessageFlags::CHECKSUM_NEEDED;
             message(env, &mut frame, (Kind::Segment, flags), flow, slot)?;
@@ -306,9 +310,9 @@ fn push<F: Frame, S>(
 }
 
 #[inline]
-fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac) -> Result<(), Blocked> {
+fn ethernet<F: Frame>(env: &Env<F>, frame: &mut F, dst: Mac, version: Version) -> Result<(), Blocked> {
     let out = frame.prepend(ethernet::HEADER_LEN).ok_or(Blocked)?;
-    ethernet::Header { dst, src: env.config.mac, ether_type: EtherType::Ipv4 }.emit(out);
+    ethernet::Header { dst, src: env.config.mac, ether_type: ip::ether_type(version) }.emit(out);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Flow control: how much may be sent, and how much the peer is told it may send (RFC 9293
 //! §3.8.6).
 
+use protocol::ip::Version;
+
 use crate::config::Config;
 use crate::recovery;
 use crate::tcb::{Connection, Flags};
@@ -56,7 +58,7 @@ pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u1
     // RFC 9293 §3.8.6.2.2 MUST-39: a small step is not worth telling; MUST-34 (SHLD-14): never
     // step back.
     let step = right.distance_from(tcb.rcv_right);
-    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config)) {
+    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config, tcb.key.version())) {
         tcb.rcv_right = right;
     }
     (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
@@ -72,7 +74,7 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
         && known < window_max(config, 0) / 2
-        && right.distance_from(tcb.rcv_right) >= worthwhile(config)
+        && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb.key.version())
         && tcb.state.may_receive()
 }
 
@@ -88,6 +90,6 @@ fn window_max(config: &Config, rcv_scale: u8) -> u32 {
     config.receive_window.min(0xffff << rcv_scale)
 }
 
-fn worthwhile(config: &Config) -> u32 {
-    u32::from(config.mss()).min(config.receive_window / 2)
+fn worthwhile(config: &Config, version: Version) -> u32 {
+    u32::from(config.mss(version)).min(config.receive_window / 2)
 }

@@ -54,7 +54,7 @@ impl Nic {
         let listen = nic.take().remove(0);
         assert_eq!((listen.header.kind, listen.header.epoch), (Kind::Listen, 4711));
         let mut body = Listen::parse(&listen.body).unwrap();
-        assert_eq!((body.addr, body.port, body.mss, body.window_scale), (US, PORT, 1460, 5));
+        assert_eq!((body.addr, body.port, body.mss, body.window_scale), (US.into(), PORT, 1460, 5));
         body.status = ListenStatus::Accepted;
         let mut bytes = vec![0; Listen::LEN];
         body.emit(&mut bytes);
@@ -84,8 +84,8 @@ impl Nic {
     /// ESTABLISHED, with the first data when there is any.
     fn established(&mut self, flow: FlowId, data: &[u8]) {
         let established = Established {
-            local_addr: US,
-            remote_addr: PEER,
+            local_addr: US.into(),
+            remote_addr: PEER.into(),
             local_port: PORT,
             remote_port: self.h.peer_port,
             timestamps: false,

@@ -229,7 +229,7 @@ impl Harness {
         ipv4::Header::outgoing(PEER, US, 6, tcp_len).emit(&mut bytes[14..]);
         let at = header.emit(&options, &mut bytes[34..]);
         bytes[34 + at..].copy_from_slice(&seg.payload);
-        fill_checksum(PEER, US, &mut bytes[34..]);
+        fill_checksum(PEER.into(), US.into(), &mut bytes[34..]);
         bytes
     }
 
@@ -283,7 +283,7 @@ impl Harness {
         let ip = ipv4::Header::parse(packet).unwrap();
         assert_eq!((ip.src, ip.dst), (US, PEER));
         let bytes = &packet[20..ip.total_len];
-        assert!(!checksum || verify_checksum(US, PEER, bytes, false));
+        assert!(!checksum || verify_checksum(US.into(), PEER.into(), bytes, false));
         let header = Header::parse(bytes).unwrap();
         assert_eq!((header.src_port, header.dst_port), (self.our_port, self.peer_port));
         let mut options = header.options(bytes);

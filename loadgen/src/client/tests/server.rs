@@ -153,7 +153,7 @@ impl Server {
         let ip = ipv4::Header::parse(packet).expect("a right IPv4 header");
         assert_eq!((ip.dst, ip.protocol), (ADDR, ipv4::PROTOCOL_TCP));
         let segment = &packet[ip.header_len..ip.total_len];
-        assert!(tcp::verify_checksum(ip.src, ip.dst, segment, false), "a right TCP checksum");
+        assert!(tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, false), "a right TCP checksum");
         let header = tcp::Header::parse(segment).expect("a TCP header");
         assert_eq!(header.dst_port, PORT);
         let options = header.options(segment);
@@ -411,7 +411,7 @@ impl Server {
         ipv4::Header::outgoing(ADDR, key.0, ipv4::PROTOCOL_TCP, bytes.len() - 34).emit(&mut bytes[14..]);
         let headers = header.emit(options, &mut bytes[34..]);
         bytes[34 + headers..].copy_from_slice(payload);
-        tcp::fill_checksum(ADDR, key.0, &mut bytes[34..]);
+        tcp::fill_checksum(ADDR.into(), key.0.into(), &mut bytes[34..]);
         self.out.push(HeapFrame::from_bytes(&bytes));
     }
 }
