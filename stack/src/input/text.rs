@@ -1,6 +1,6 @@
 //! Seventh step: the data (RFC 9293 §3.10.7.4, §3.8.6.3).
 
-use netcore::Frame;
+use netcore::{Frame, Instant};
 use protocol::tcp::{self, SeqNumber, Timestamps};
 
 use super::{After, Segment, Step, application};
@@ -110,6 +110,9 @@ fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: 
             window: (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16,
             timestamps,
         });
+        // RFC 7323 §4.3 (2): Last.ACK.sent.
+        tcb.rcv_acked = tcb.rcv_nxt;
+        tcb.ack_deadline = Instant::FAR_FUTURE;
         return;
     }
     tcb.flags.set(Flags::ACK_NOW | Flags::ACK_BARE);

@@ -16,7 +16,7 @@ use std::println;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, HeapFrame, Instant, Port};
 
-use super::lossy::{Host, Side, addr, bytes, host};
+use super::lossy::{Host, Side, addr, bytes, host, strip_options};
 use crate::{AcceptPolicy, Config, CongestionControl};
 
 /// One direction and its faults, the probabilities per million.
@@ -29,10 +29,19 @@ struct Link {
     drop: u32,
     reorder: u32,
     duplicate: u32,
+    /// TCP options that do not get through.
+    stripped: &'static [u8],
 }
 
-const LINK: Link =
-    Link { rate_mbit: 100, delay_us: 5000, queue_frames: 150, drop: 0, reorder: 0, duplicate: 0 };
+const LINK: Link = Link {
+    rate_mbit: 100,
+    delay_us: 5000,
+    queue_frames: 150,
+    drop: 0,
+    reorder: 0,
+    duplicate: 0,
+    stripped: &[],
+};
 
 struct World {
     hosts: [Host; 2],
@@ -47,12 +56,13 @@ struct World {
 }
 
 impl World {
-    fn fly(&mut self, to: usize, bytes: Vec<u8>) {
+    fn fly(&mut self, to: usize, mut bytes: Vec<u8>) {
         self.count += 1;
         if bytes[12..14] == [8, 6] {
             self.flying.insert((self.now, self.count), (to, bytes));
             return;
         }
+        strip_options(&mut bytes, self.link.stripped);
         if self.rng.chance(self.link.drop) {
             return;
         }
@@ -162,6 +172,14 @@ fn random_losses_cost_what_theory_says() {
     assert!(mean("CUBIC, 0.1 %", Link { drop: 1000, ..LINK }, 50 << 20, plain) > 36_000);
     assert!(mean("CUBIC, 1 %", Link { drop: 10_000, ..LINK }, 20 << 20, plain) > 11_300);
     assert!(mean("NewReno, 1 %", Link { drop: 10_000, ..LINK }, 20 << 20, new_reno) > 11_300);
+}
+
+#[test]
+fn old_peers_are_served_too() {
+    let link = Link { drop: 10_000, ..LINK };
+    assert!(mean("1 %, no SACK", Link { stripped: &[4], ..link }, 8 << 20, plain) > 8000);
+    assert!(mean("1 %, no timestamps", Link { stripped: &[8], ..link }, 8 << 20, plain) > 11_000);
+    assert!(mean("1 %, neither", Link { stripped: &[4, 8], ..link }, 8 << 20, new_reno) > 7000);
 }
 
 #[test]

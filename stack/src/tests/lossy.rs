@@ -11,9 +11,13 @@ use netcore::ring::RingPort;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
 use protocol::ethernet::Mac;
+use protocol::ipv4;
+use protocol::tcp::{Flags, Header, fill_checksum};
 
 use super::harness::ring;
-use crate::{AcceptPolicy, App, Config, ConnectionId, EndReason, Next, Output, Stack, State};
+use crate::{
+    AcceptPolicy, App, Config, CongestionControl, ConnectionId, EndReason, Next, Output, Stack, State,
+};
 
 /// What the link does to frames, each per million.
 #[derive(Clone, Copy)]
@@ -22,6 +26,26 @@ struct Faults {
     reorder: u32,
     duplicate: u32,
     corrupt: u32,
+}
+
+/// Takes options out of a SYN, as some routers do, and makes its checksum right again. `kinds`:
+/// 4 for "SACK permitted", 8 for timestamps.
+pub(super) fn strip_options(frame: &mut [u8], kinds: &[u8]) {
+    let ip = ipv4::Header::parse(&frame[14..]).unwrap();
+    let segment = &mut frame[14 + ip.header_len..14 + ip.total_len];
+    let header = Header::parse(segment).unwrap();
+    if !header.flags.has(Flags::SYN) || kinds.is_empty() {
+        return;
+    }
+    let mut at = 20;
+    while at < header.header_len && segment[at] != 0 {
+        let len = if segment[at] == 1 { 1 } else { usize::from(segment[at + 1]) };
+        if kinds.contains(&segment[at]) {
+            segment[at..at + len].fill(1);
+        }
+        at += len;
+    }
+    fill_checksum(ip.src.into(), ip.dst.into(), segment);
 }
 
 const NONE: Faults = Faults { drop: 0, reorder: 0, duplicate: 0, corrupt: 0 };
@@ -134,6 +158,8 @@ struct World {
     now: Instant,
     rng: SeededRng,
     faults: Faults,
+    /// Options that do not get through.
+    stripped: &'static [u8],
     /// Frames under way by time of arrival.
     flying: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     count: u64,
@@ -158,6 +184,7 @@ impl World {
             self.flying.insert((self.now, 0), (to, bytes));
             return;
         }
+        strip_options(&mut bytes, self.stripped);
         if self.rng.chance(self.faults.drop) {
             return;
         }
@@ -221,6 +248,17 @@ pub(super) fn bytes(len: usize, seed: u64) -> Bytes {
 
 /// Runs one exchange; `lens`: what the client sends, what the server sends.
 fn exchange(seed: u64, faults: Faults, lens: (usize, usize), change: fn(&mut Config), adjust: fn(&mut Side)) {
+    exchange_without(&[], seed, faults, lens, change, adjust);
+}
+
+fn exchange_without(
+    stripped: &'static [u8],
+    seed: u64,
+    faults: Faults,
+    lens: (usize, usize),
+    change: fn(&mut Config),
+    adjust: fn(&mut Side),
+) {
     let (there, back) = (bytes(lens.0, seed), bytes(lens.1, seed + 1));
     let client_first = seed.is_multiple_of(2);
     let mut client = Side::new(&there, &back, client_first);
@@ -232,6 +270,7 @@ fn exchange(seed: u64, faults: Faults, lens: (usize, usize), change: fn(&mut Con
         now: Instant::from_micros(5),
         rng: SeededRng::new(seed),
         faults,
+        stripped,
         flying: BTreeMap::new(),
         count: 0,
     };
@@ -269,6 +308,17 @@ fn ten_mebibytes_one_way_over_a_bad_link() {
     for seed in 10..13 {
         exchange(seed, BAD, (10 << 20, 5), plain, as_is);
         exchange(seed, BAD, (5, 10 << 20), plain, as_is);
+    }
+}
+
+#[test]
+fn without_sack_or_timestamps_and_with_new_reno() {
+    let new_reno: fn(&mut Config) = |config| config.congestion = CongestionControl::NewReno;
+    for stripped in [&[4][..], &[8], &[4, 8]] {
+        for seed in 20..24 {
+            exchange_without(stripped, seed, BAD, (1 << 20, 1 << 20), plain, as_is);
+            exchange_without(stripped, seed, BAD, (1 << 20, 5), new_reno, as_is);
+        }
     }
 }
 

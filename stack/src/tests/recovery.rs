@@ -163,6 +163,24 @@ fn only_new_data_can_be_marked() {
 }
 
 #[test]
+fn the_echo_after_a_filled_gap_is_of_what_filled_it() {
+    // RFC 7323 §4.3 (2): the duplicate acknowledgment moves Last.ACK.sent. An older echo would
+    // make the peer believe that its retransmission was needless.
+    let mut h = open(false);
+    let data = |seq: u32, value: u32, payload: &[u8]| {
+        let timestamps = Some(Timestamps { value, echo: 0 });
+        seg(A, seq, 1, payload).options(Options { timestamps, ..Options::default() })
+    };
+    h.inject(&data(1, PEER_TS + 1, b"abc"));
+    h.inject(&data(7, PEER_TS + 2, b"ghi"));
+    let answer = h.take();
+    assert_eq!((answer[0].ack, answer[0].options.timestamps.unwrap().echo), (4, PEER_TS + 1));
+    h.inject(&data(4, PEER_TS + 3, b"def"));
+    let answer = h.take();
+    assert_eq!((answer[0].ack, answer[0].options.timestamps.unwrap().echo), (10, PEER_TS + 3));
+}
+
+#[test]
 fn the_log_is_not_made_for_one_round_in_flight() {
     let mut h = open(true);
     let has_log = |h: &mut Harness| {
