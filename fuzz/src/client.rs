@@ -18,7 +18,7 @@ use sim::packet::{TCP_AT, fix_checksums};
 use stack::{AcceptPolicy, Config, Stack};
 
 use crate::input::Input;
-use crate::peer::{OUR_MAC, PEER_MAC, US};
+use crate::peer::{OUR_MAC, PEER_MAC, US_V4};
 
 /// Decisions of one input.
 const STEPS_MAX: usize = 400;
@@ -67,7 +67,7 @@ fn clients(input: &mut Input<'_>) -> Clients<SimFrame> {
         sack_permitted: input.flag(),
         window_scale: input.flag(),
         separate_ack: input.flag(),
-        ..ClientConfig::new(PEER_MAC.0, address, SocketAddrV4::new(US, 6379))
+        ..ClientConfig::new(PEER_MAC.0, address, SocketAddrV4::new(US_V4, 6379))
     };
     let workload = WorkloadConfig {
         keys: 4,
@@ -88,7 +88,7 @@ impl World {
             |mac| Capabilities { mac, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
         let (client_port, client_wire) = pair(256, capabilities(PEER_MAC.0));
         let (server_port, server_wire) = pair(256, capabilities(OUR_MAC.0));
-        let mut config = Config::new(OUR_MAC, US, 24);
+        let mut config = Config::new(OUR_MAC, US_V4, 24);
         config.connections_max = 64;
         config.time_wait = Duration::from_secs(2);
         config.retransmissions_max = 4;

@@ -47,7 +47,7 @@ const fn target(
 /// All targets.
 pub const TARGETS: &[Target] = &[
     target("link", "Ethernet and ARP headers", protocol::link::run, 64, 5000),
-    target("ip", "IPv4 and ICMP headers, the checksum", protocol::ip::run, 256, 5000),
+    target("ip", "IPv4, IPv6, ICMP, ICMPv6, the checksum", protocol::ip::run, 256, 5000),
     target("tcp", "TCP header, options, checksum, sequence numbers", protocol::tcp::run, 256, 5000),
     target("channel", "every message of the host-NIC channel", protocol::channel::run, 1200, 5000),
     target("resp_request", "requests, cut anywhere", protocol::resp::request::run, 2048, 5000),

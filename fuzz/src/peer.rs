@@ -1,19 +1,26 @@
 //! A peer: one TCP port of one host, its knowledge of the connection, and its segments.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use protocol::ethernet::Mac;
-use protocol::tcp::{Flags, Header, Options, SeqNumber, Timestamps};
-use sim::packet::{Route, tcp_frame};
+use protocol::ethernet::{EtherType, Mac};
+use protocol::ip::Address;
+use protocol::ipv4::PROTOCOL_TCP;
+use protocol::ipv6;
+use protocol::tcp::{self, Flags, Header, Options, SeqNumber, Timestamps};
+use sim::packet::{Route, raw_frame, tcp_frame};
 
 use crate::input::Input;
 
-pub(crate) const US: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const US_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+pub(crate) const PEER_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const US: Address = Address::v4(US_V4);
+pub(crate) const PEER: Address = Address::v4(PEER_V4);
+pub(crate) const US_V6: Address = Address::v6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2));
+pub(crate) const PEER_V6: Address = Address::v6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1));
 pub(crate) const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub(crate) const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 /// From the peer to us.
-pub(crate) const ROUTE: Route = Route { src_mac: PEER_MAC, dst_mac: OUR_MAC, src: PEER, dst: US };
+pub(crate) const ROUTE: Route = Route { src_mac: PEER_MAC, dst_mac: OUR_MAC, src: PEER_V4, dst: US_V4 };
 
 /// What the peer has seen of the stack on one connection.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +71,8 @@ impl Seen {
 pub(crate) struct Peer {
     pub(crate) port: u16,
     pub(crate) our_port: u16,
+    /// It speaks IPv6.
+    pub(crate) v6: bool,
     /// Its initial sequence number.
     pub(crate) isn: SeqNumber,
     /// What its next SYN offers.
@@ -85,6 +94,7 @@ impl Peer {
         let mut peer = Self {
             port,
             our_port,
+            v6: false,
             isn,
             offer: Options::default(),
             snd_nxt: isn,
@@ -190,7 +200,10 @@ impl Peer {
             }
         }
         self.fin |= flags.has(Flags::FIN);
-        tcp_frame(&ROUTE, &header, options, &payload)
+        match self.v6 {
+            true => tcp_frame_v6(&header, options, &payload),
+            false => tcp_frame(&ROUTE, &header, options, &payload),
+        }
     }
 
     /// The next `len` bytes in order, with everything as it should be.
@@ -267,4 +280,21 @@ impl Peer {
         let len = input.pick(&[0, 0, 1, 5, 100, 536, 1400]);
         self.segment(seq, ack, flags, window, &options, len)
     }
+}
+
+/// As [`tcp_frame`], by IPv6.
+fn tcp_frame_v6(header: &Header, options: &Options, payload: &[u8]) -> Vec<u8> {
+    let mut segment = vec![0; tcp::HEADER_LEN + options.emitted_len() + payload.len()];
+    let header_len = header.emit(options, &mut segment);
+    segment[header_len..].copy_from_slice(payload);
+    tcp::fill_checksum(PEER_V6, US_V6, &mut segment);
+    frame_v6(PROTOCOL_TCP, &segment)
+}
+
+/// A frame with an IPv6 packet from the peer.
+pub(crate) fn frame_v6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; ipv6::HEADER_LEN + payload.len()];
+    ipv6::emit(&PEER_V6, &US_V6, next, 0, 255, payload.len(), &mut packet);
+    packet[ipv6::HEADER_LEN..].copy_from_slice(payload);
+    raw_frame(&ROUTE, EtherType::Ipv6, &packet)
 }

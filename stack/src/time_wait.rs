@@ -86,16 +86,8 @@ impl TimeWait {
         let (ts_recent, ts_offset) = timestamps.unwrap_or_default();
         let expires = now + self.length;
         let timestamps = timestamps.is_some();
-        let entry = Entry {
-            key,
-            expires,
-            timestamps,
-            stand: Stand::Queued,
-            snd_nxt,
-            rcv_nxt,
-            ts_recent,
-            ts_offset,
-        };
+        let entry =
+            Entry { key, expires, timestamps, stand: Stand::Queued, snd_nxt, rcv_nxt, ts_recent, ts_offset };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;

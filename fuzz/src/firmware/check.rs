@@ -9,7 +9,7 @@ use protocol::ipv4;
 use protocol::tcp::{self, Flags, SeqNumber, verify_checksum};
 
 use super::host::{Flow, Host, Stand};
-use crate::peer::{OUR_MAC, PEER_MAC, Peer, Seen, US};
+use crate::peer::{OUR_MAC, PEER_MAC, Peer, Seen, US, US_V4};
 
 /// A frame for the wire that the firmware made or passed on; the client learns from it.
 pub(super) fn for_wire(bytes: &[u8], peers: &mut [Peer]) {
@@ -17,9 +17,9 @@ pub(super) fn for_wire(bytes: &[u8], peers: &mut [Peer]) {
     assert_eq!((link.src, link.dst, link.ether_type), (OUR_MAC, PEER_MAC, EtherType::Ipv4));
     let packet = &bytes[ethernet::HEADER_LEN..];
     let ip = ipv4::Header::parse(packet).expect("a good IPv4 header");
-    assert_eq!((ip.src, ip.total_len, ip.protocol), (US, packet.len(), ipv4::PROTOCOL_TCP));
+    assert_eq!((ip.src, ip.total_len, ip.protocol), (US_V4, packet.len(), ipv4::PROTOCOL_TCP));
     let segment = &packet[ip.header_len..];
-    assert!(verify_checksum(ip.src, ip.dst, segment, false), "TCP checksum");
+    assert!(verify_checksum(ip.src.into(), ip.dst.into(), segment, false), "TCP checksum");
     let header = tcp::Header::parse(segment).expect("a good TCP header");
     let flags = header.flags;
     assert!(!flags.has(Flags::SYN | Flags::FIN) && !flags.has(Flags::SYN | Flags::RST), "{flags:?}");
@@ -112,9 +112,9 @@ fn data(header: &Header, packet: &[u8], flow: &mut Flow) {
     assert!(header.flags.has(MessageFlags::CHECKSUM_GOOD));
     let ip = ipv4::Header::parse(packet).expect("a good IPv4 header");
     let segment = &packet[ip.header_len..ip.total_len];
-    assert!(verify_checksum(ip.src, ip.dst, segment, false), "TCP checksum");
+    assert!(verify_checksum(ip.src.into(), ip.dst.into(), segment, false), "TCP checksum");
     let tcp = tcp::Header::parse(segment).expect("a good TCP header");
-    assert_eq!((tcp.src_port, ip.dst), (flow.remote_port, US));
+    assert_eq!((tcp.src_port, ip.dst), (flow.remote_port, US_V4));
     assert!(!tcp.flags.any(Flags::SYN | Flags::RST), "the firmware judges them itself");
     let end: SeqNumber = tcp.seq + (segment.len() - tcp.header_len) as u32;
     if tcp.seq == flow.rcv_nxt {

@@ -10,7 +10,7 @@ use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber, fill_checksum};
 
 use crate::input::Input;
-use crate::peer::{OUR_MAC, PEER, US};
+use crate::peer::{OUR_MAC, PEER, PEER_V4, US, US_V4};
 
 /// How a flow stands for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ fn packet(flow: &Flow, seq: SeqNumber, flags: Flags, len: usize) -> Vec<u8> {
         header_len: 0,
     };
     let mut out = vec![0; 40 + len];
-    ipv4::Header::outgoing(US, PEER, ipv4::PROTOCOL_TCP, 20 + len).emit(&mut out);
+    ipv4::Header::outgoing(US_V4, PEER_V4, ipv4::PROTOCOL_TCP, 20 + len).emit(&mut out);
     header.emit(&Options::default(), &mut out[20..]);
     fill_checksum(US, PEER, &mut out[20..]);
     out

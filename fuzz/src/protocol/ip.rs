@@ -1,7 +1,7 @@
-//! IPv4 and ICMP, and the checksum under them.
+//! IPv4 and IPv6, ICMP and ICMPv6, and the checksum under them.
 
-use protocol::checksum::Sum;
-use protocol::{Malformed, icmp, ipv4};
+use protocol::checksum::{Sum, pseudo_header};
+use protocol::{Malformed, icmp, icmp_error, icmpv6, ip, ipv4, ipv6};
 
 use crate::input::Input;
 
@@ -20,7 +20,72 @@ pub fn run(bytes: &[u8]) {
         let sum = Sum::new().add(&packet).finish();
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
     }
+    version_6(&packet, repair);
     message(packet);
+}
+
+/// IPv6 with its extension headers, ICMPv6, and what an ICMP error quotes.
+fn version_6(packet: &[u8], repair: bool) {
+    for error in [icmp_error::read_v4(packet), icmp_error::read_v6(packet)].into_iter().flatten() {
+        assert_eq!(error.src.version(), error.dst.version());
+    }
+    let mut packet = packet.to_vec();
+    if repair && packet.len() >= ipv6::HEADER_LEN {
+        packet[0] = 0x60 | packet[0] & 0xf;
+        let payload_len = (packet.len() - ipv6::HEADER_LEN) as u16;
+        packet[4..6].copy_from_slice(&payload_len.to_be_bytes());
+    }
+    let parsed = ipv6::parse(&packet);
+    assert!(parsed.is_err() || ip::Header::parse(&packet) == parsed);
+    let Ok(header) = parsed else {
+        if let (Some(problem), Some((src, dst))) = (ipv6::parameter_problem(&packet), ipv6::ends(&packet)) {
+            assert!(src.octets().len() == dst.octets().len() && problem.pointer < packet.len() as u32);
+        }
+        return;
+    };
+    assert!(ipv6::HEADER_LEN <= header.header_len && header.header_len <= header.total_len);
+    assert!(header.total_len <= packet.len() && !header.src.is_v4() && !header.dst.is_v4());
+    if header.header_len == ipv6::HEADER_LEN {
+        let mut out = [0; ipv6::HEADER_LEN];
+        let payload_len = header.total_len - ipv6::HEADER_LEN;
+        let (next, tos, hops) = (header.protocol, header.tos, header.hop_limit);
+        ipv6::emit(&header.src, &header.dst, next, tos, hops, payload_len, &mut out);
+        // The flow label is not kept.
+        assert_eq!((out[0], out[1] & 0xf0, &out[4..]), (packet[0], packet[1] & 0xf0, &packet[4..40]));
+    }
+    if header.fragment {
+        let _ = ipv6::FragmentHeader::parse(&packet[header.header_len..header.total_len]);
+        let gap = ipv6::make_whole(&mut packet[..header.total_len]);
+        assert_eq!(gap, Some(header.header_len).filter(|at| at + 8 <= header.total_len));
+    } else if header.protocol == ipv6::NEXT_ICMP {
+        neighbours(&header, &mut packet);
+    }
+}
+
+fn neighbours(header: &ip::Header, packet: &mut [u8]) {
+    let (src, dst) = (header.src, header.dst);
+    let message = &mut packet[header.header_len..header.total_len];
+    if message.len() >= icmpv6::HEADER_LEN {
+        message[2..4].fill(0);
+        let sum = pseudo_header(src, dst, ipv6::NEXT_ICMP, message.len()).add(message).finish();
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    match icmpv6::parse(src, dst, message) {
+        Ok(icmpv6::Message::EchoRequest) => {
+            icmpv6::make_echo_reply(src, dst, message);
+            assert_eq!(icmpv6::parse(src, dst, message), Ok(icmpv6::Message::Other(129)));
+        }
+        Ok(icmpv6::Message::Solicitation(asked)) => assert!(!asked.target.is_group()),
+        Ok(icmpv6::Message::Advertisement(told)) => {
+            let mac = told.mac.unwrap_or_default();
+            let mut out = [0; icmpv6::NEIGHBOUR_LEN];
+            icmpv6::emit_advertisement(src, dst, &told.target, mac, told.solicited, &mut out);
+            let again = icmpv6::Neighbour { mac: Some(mac), ..told };
+            assert_eq!(icmpv6::parse(src, dst, &out), Ok(icmpv6::Message::Advertisement(again)));
+        }
+        Ok(icmpv6::Message::Error | icmpv6::Message::Other(_)) => {}
+        Err(error) => assert_ne!(error, Malformed::Version),
+    }
 }
 
 fn repair_header(packet: &mut [u8]) {
@@ -55,7 +120,7 @@ fn message(mut packet: Vec<u8>) {
         Ok(icmp::Message::EchoRequest) => {
             let before = packet.clone();
             icmp::make_echo_reply(&mut packet);
-            assert_eq!(icmp::parse(&packet), Ok(icmp::Message::EchoReply));
+            assert_eq!(icmp::parse(&packet), Ok(icmp::Message::Other(0)));
             assert_eq!(packet[4..], before[4..]);
         }
         Ok(_) => assert!(packet.len() >= icmp::HEADER_LEN),

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use protocol::ip::Address;
 use protocol::tcp::{Flags, Header, Options, SeqNumber, Timestamps, fill_checksum, verify_checksum};
 
 use crate::input::Input;
 
-const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const A: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 1));
+const B: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 2));
 
 /// The first byte chooses: a segment as received, or one to be written.
 pub fn run(bytes: &[u8]) {

@@ -72,7 +72,7 @@ impl World {
         config.keepalive = input.flag().then_some(Duration::from_secs(1));
         config.keepalive_probes = 2;
         config.retransmissions_max = 3;
-        let limits = Limits { mtu: config.mtu, receive_window: config.receive_window };
+        let limits = Limits { mtu: config.mtu, receive_window: config.receive_window, headers: 40 };
         let capabilities =
             Capabilities { mac: OUR_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
         let (port, nic) = pair(input.pick(&[256, 8]), capabilities);

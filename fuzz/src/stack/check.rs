@@ -2,17 +2,19 @@
 
 use netcore::FramePool as _;
 use protocol::ethernet::{self, EtherType};
-use protocol::ipv4;
 use protocol::tcp::{Flags, Header, Options, SeqNumber, verify_checksum};
+use protocol::{icmp, icmpv6, ip, ipv4, ipv6};
 
 use super::app::{TestApp, written_byte};
-use crate::peer::{OUR_MAC, PEER, PEER_MAC, Peer, Seen, US};
+use crate::peer::{OUR_MAC, PEER, PEER_MAC, PEER_V6, Peer, Seen, US, US_V4, US_V6};
 
 /// The largest IP packet that the stack may send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) mtu: usize,
     pub(super) receive_window: u32,
+    /// Bytes of IP and TCP header in front of options and data.
+    pub(super) headers: usize,
 }
 
 /// Checks a frame, whatever it is; the peer it is for learns from it.
@@ -22,30 +24,35 @@ pub(super) fn frame(bytes: &[u8], peers: &mut [Peer], app: &TestApp, limits: Lim
     match link.ether_type {
         EtherType::Arp => {
             let packet = protocol::arp::Packet::parse(&bytes[ethernet::HEADER_LEN..]).expect("ARP");
-            assert_eq!((packet.sender_mac, packet.sender_addr), (OUR_MAC, US));
+            assert_eq!((packet.sender_mac, packet.sender_addr), (OUR_MAC, US_V4));
         }
-        EtherType::Ipv4 => {
-            assert_eq!(link.dst, PEER_MAC);
+        EtherType::Ipv4 | EtherType::Ipv6 => {
+            // Neighbours are asked for in groups.
+            assert!(link.dst == PEER_MAC || link.dst.is_multicast());
             packet(&bytes[ethernet::HEADER_LEN..], peers, app, limits, true);
         }
-        EtherType::Ipv6 | EtherType::Channel | EtherType::Other(_) => panic!("{:?}", link.ether_type),
+        EtherType::Channel | EtherType::Other(_) => panic!("{:?}", link.ether_type),
     }
 }
 
 /// Checks an IP packet. `checksum`: that of TCP is there.
 pub(super) fn packet(packet: &[u8], peers: &mut [Peer], app: &TestApp, limits: Limits, checksum: bool) {
-    let ip = ipv4::Header::parse(packet).expect("a good IPv4 header");
-    assert_eq!((ip.src, ip.total_len, ip.header_len), (US, packet.len(), ipv4::HEADER_LEN));
+    let ip = ip::Header::parse(packet).expect("a good IP header");
+    assert_eq!((ip.total_len, ip.header_len), (packet.len(), ip::header_len(ip.src.version())));
     assert!(ip.total_len <= limits.mtu.max(1500), "larger than what came or may go");
     let bytes = &packet[ip.header_len..];
-    if ip.protocol == ipv4::PROTOCOL_ICMP {
-        protocol::icmp::parse(bytes).expect("a good ICMP message");
-        return;
+    match ip.protocol {
+        ipv4::PROTOCOL_ICMP => drop(icmp::parse(bytes).expect("a good ICMP message")),
+        ipv6::NEXT_ICMP => drop(icmpv6::parse(ip.src, ip.dst, bytes).expect("a good ICMPv6 message")),
+        ipv4::PROTOCOL_TCP => {
+            assert!((ip.src, ip.dst) == (US, PEER) || (ip.src, ip.dst) == (US_V6, PEER_V6));
+            assert!(ip.total_len <= limits.mtu);
+            assert!(!checksum || verify_checksum(ip.src, ip.dst, bytes, false), "TCP checksum");
+            let limits = Limits { headers: ip.header_len + 20, ..limits };
+            segment(bytes, peers, app, limits);
+        }
+        other => panic!("protocol {other}"),
     }
-    assert_eq!((ip.protocol, ip.dst), (ipv4::PROTOCOL_TCP, PEER));
-    assert!(ip.total_len <= limits.mtu);
-    assert!(!checksum || verify_checksum(ip.src, ip.dst, bytes, false), "TCP checksum");
-    segment(bytes, peers, app, limits);
 }
 
 fn segment(bytes: &[u8], peers: &mut [Peer], app: &TestApp, limits: Limits) {
@@ -74,7 +81,7 @@ fn segment(bytes: &[u8], peers: &mut [Peer], app: &TestApp, limits: Limits) {
 /// A SYN or SYN-ACK.
 fn opens(header: &Header, options: &Options, peer: &mut Peer, limits: Limits) {
     let answers = header.flags.has(Flags::ACK);
-    assert_eq!(options.mss, Some((limits.mtu - 40) as u16));
+    assert_eq!(options.mss, Some((limits.mtu - limits.headers) as u16));
     assert_eq!(options.sack_count, 0);
     if answers && peer.seen.is_none_or(|seen| !seen.active) {
         // RFC 7323 §1.3, RFC 2018 §2: a SYN-ACK has only what the SYN had.
@@ -155,7 +162,7 @@ fn sent(
         if let Some(written) = written {
             assert!(offset as usize + payload.len() <= written, "more than was written: {header:?}");
         }
-        let room = limits.mtu - 40 - options.emitted_len();
+        let room = limits.mtu - limits.headers - options.emitted_len();
         assert!(payload.len() <= room);
         assert!(header.seq.before_eq(seen.snd_max), "a gap: {header:?} {seen:?}");
     }

@@ -1,21 +1,21 @@
 //! The stack, its port, three ports of a peer, and the steps of a program.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use netcore::ring::{RingPort, pair};
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, Duration, Frame, FrameQueue, Instant, Port};
 use protocol::ethernet::{self, EtherType};
 use protocol::tcp::{Flags, Options, SeqNumber};
-use protocol::{arp, checksum, ipv4};
+use protocol::{arp, checksum, ipv4, ipv6};
 use sim::frame::{Pool, SimFrame};
 use sim::packet::{fix_checksums, ip_frame, raw_frame};
-use stack::{AcceptPolicy, Config, CongestionControl, EcnPolicy, Stack, State};
+use stack::{AcceptPolicy, Config, CongestionControl, EcnPolicy, Network, Stack, State};
 
 use super::app::{Mood, TestApp};
 use super::check::{self, Limits};
 use crate::input::Input;
-use crate::peer::{OUR_MAC, PEER, PEER_MAC, Peer, ROUTE, US};
+use crate::peer::{OUR_MAC, PEER_MAC, PEER_V4, PEER_V6, Peer, ROUTE, US, US_V4, US_V6, frame_v6};
 
 /// Where the stack listens.
 const PORT: u16 = 6379;
@@ -54,7 +54,8 @@ fn config(input: &mut Input<'_>) -> Config {
     config.fin_wait_2 = Duration::from_secs(3);
     config.keepalive = input.flag().then_some(Duration::from_secs(1));
     config.keepalive_probes = 2;
-    config.arp_entries_max = 2;
+    config.neighbours_max = 2;
+    config.networks.push(Network { address: US_V6, prefix_len: 64 });
     config.challenge_acks_per_second = input.pick(&[1000, 1]);
     config.nagle = input.flag();
     config.ecn = input.pick(&[EcnPolicy::Accept, EcnPolicy::Off, EcnPolicy::Offer]);
@@ -67,14 +68,15 @@ impl World {
     /// Drawn from the input; the first peer has shaken hands unless the input says otherwise.
     pub(super) fn new(input: &mut Input<'_>) -> Self {
         let config = config(input);
-        let limits = Limits { mtu: config.mtu, receive_window: config.receive_window };
+        let limits = Limits { mtu: config.mtu, receive_window: config.receive_window, headers: 40 };
         let capabilities =
             Capabilities { mac: OUR_MAC.0, mtu: config.mtu, rx_checksum: false, rx_partial_checksum: false };
         let (port, wire) = pair(input.pick(&[512, 8]), capabilities);
         let mut stack = Stack::new(config, &mut SeededRng::new(42));
         stack.listen(PORT, AcceptPolicy::Deferred).expect("a fresh stack");
-        let peers =
+        let mut peers: Vec<Peer> =
             (40_000..).zip(OUR_PORTS).map(|(port, our_port)| Peer::new(port, our_port, input)).collect();
+        peers[1].v6 = true;
         let mut world = Self {
             stack,
             app: TestApp::default(),
@@ -292,7 +294,16 @@ impl World {
 
     /// What is no TCP, or not for us.
     fn strange(&mut self, at: usize, input: &mut Input<'_>) {
-        let frame = match input.below(6) {
+        let frame = match input.below(8) {
+            6 => frame_v6(input.u8(), input.bytes()),
+            7 => {
+                let mut message =
+                    [&[input.pick(&[135, 136, 128, 1, 2, 3, 4]), 0, 0, 0], input.bytes()].concat();
+                let sum = checksum::pseudo_header(PEER_V6, US_V6, ipv6::NEXT_ICMP, message.len());
+                let sum = sum.add(&message).finish();
+                message[2..4].copy_from_slice(&sum.to_be_bytes());
+                frame_v6(ipv6::NEXT_ICMP, &message)
+            }
             0 => raw_frame(&ROUTE, EtherType::from(input.u16()), input.bytes()),
             1 => ip_frame(&ROUTE, input.u8(), input.bytes()),
             2 => self.too_big(at, input),
@@ -310,7 +321,7 @@ impl World {
                     sender_mac: PEER_MAC,
                     sender_addr: Ipv4Addr::new(198, 18, 0, input.pick(&[1, 2, 3, 4, 255])),
                     target_mac: OUR_MAC,
-                    target_addr: input.pick(&[US, PEER]),
+                    target_addr: input.pick(&[US_V4, PEER_V4]),
                 };
                 packet.emit(&mut payload);
                 raw_frame(&ROUTE, EtherType::Arp, &payload)
@@ -325,7 +336,7 @@ impl World {
         let mut message = vec![3, input.pick(&[4, 0, 3]), 0, 0, 0, 0];
         message.extend(input.u16().to_be_bytes());
         let mut quoted = vec![0; 28];
-        ipv4::Header::outgoing(US, PEER, ipv4::PROTOCOL_TCP, 1000).emit(&mut quoted);
+        ipv4::Header::outgoing(US_V4, PEER_V4, ipv4::PROTOCOL_TCP, 1000).emit(&mut quoted);
         quoted[20..22].copy_from_slice(&peer.our_port.to_be_bytes());
         quoted[22..24].copy_from_slice(&peer.port.to_be_bytes());
         let seq = peer.seen.map_or(SeqNumber(0), |seen| seen.rcv_nxt) - u32::from(input.u8());
@@ -339,7 +350,7 @@ impl World {
     /// We open a connection.
     fn connect(&mut self) {
         let Some(peer) = self.peers.last_mut() else { return };
-        let remote = SocketAddrV4::new(PEER, peer.port);
+        let remote = SocketAddr::from((PEER_V4, peer.port));
         if self.stack.connect_from(peer.our_port, remote, self.now).is_ok() {
             peer.seen = None;
             peer.snd_nxt = peer.isn;
