@@ -27,6 +27,7 @@ mod interface;
 pub mod lcore;
 pub mod mbuf;
 pub mod mempool;
+mod packet_drops;
 pub mod port;
 
 pub use clock::{Clock, tsc, tsc_hz};

@@ -12,6 +12,7 @@ use netcore::{Capabilities, Frame, FrameQueue, Port};
 use crate::interface::Claim;
 use crate::mbuf::Mbuf;
 use crate::mempool::Mempool;
+use crate::packet_drops::PacketDrops;
 
 /// One receive and one send queue of a device.
 ///
@@ -67,6 +68,8 @@ pub(crate) struct OpenDevice {
     /// What the user should know of the opening.
     pub(crate) notes: Vec<String>,
     pub(crate) _claim: Option<Claim>,
+    /// What a packet socket's driver does not count.
+    pub(crate) packet_drops: Option<PacketDrops>,
 }
 
 impl Drop for OpenDevice {
@@ -114,7 +117,7 @@ impl DevicePort {
             device.assume_init()
         };
         PortStats {
-            rx_missed: device.imissed,
+            rx_missed: device.imissed + self.device.packet_drops.as_ref().map_or(0, PacketDrops::total),
             rx_errors: device.ierrors,
             rx_no_frame: device.rx_nombuf,
             tx_errors: device.oerrors,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
+use crate::offload;
 use crate::wire::{Faults, Wire};
 
 /// Address of the server's own stack, on the server's end of the veth.
@@ -29,6 +30,16 @@ pub enum Side {
     Server,
     /// Where the clients run; its kernel has [`CLIENT_ADDRESS`].
     Client,
+}
+
+impl Side {
+    /// Name of its end of the veth.
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::Server => SERVER_INTERFACE,
+            Self::Client => CLIENT_INTERFACE,
+        }
+    }
 }
 
 /// The two namespaces. Nothing outside them is touched.
@@ -56,7 +67,7 @@ impl Lab {
         Self::build(None)
     }
 
-    /// The same with a wire between them that loses and reorders frames.
+    /// The same with a wire between them that delays, loses and reorders frames.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -88,8 +99,12 @@ impl Lab {
                     quiet(&between, interface);
                     ip(&["-n", &between, "link", "set", interface, "up"])?;
                 }
-                // What crosses a real wire is no longer than its MTU.
-                ip(&["-n", &lab.client, "link", "set", CLIENT_INTERFACE, "gso_max_segs", "1"])?;
+                // What crosses a real wire is no longer than its MTU, and its checksums are whole.
+                for (namespace, interface) in
+                    [(&lab.server, SERVER_INTERFACE), (&lab.client, CLIENT_INTERFACE)]
+                {
+                    within(namespace, || offload::checksums_in_software(interface))?;
+                }
                 lab.wire = Some(within(&between, || Wire::join("wire-s", "wire-c", faults))?);
             }
         }
@@ -102,9 +117,46 @@ impl Lab {
         // in TIME_WAIT each: without this they run out of ports after 28,000 connections.
         sysctl(&lab.client, "net.ipv4.tcp_tw_reuse=1")?;
         sysctl(&lab.client, "net.ipv4.ip_local_port_range=1024 65535")?;
-        let address = format!("{CLIENT_ADDRESS}/{PREFIX}");
-        ip(&["-n", &lab.client, "address", "add", &address, "dev", CLIENT_INTERFACE])?;
+        lab.add_address(Side::Client, CLIENT_ADDRESS)?;
         Ok(lab)
+    }
+
+    /// The bad wire, of a laboratory made by [`Self::with_faults`].
+    pub fn wire(&self) -> Option<&Wire> {
+        self.wire.as_ref()
+    }
+
+    /// Sets a kernel parameter (`name=value`) inside a namespace.
+    ///
+    /// # Errors
+    /// The kernel has no such parameter there, or refused the value.
+    pub fn sysctl(&self, side: Side, setting: &str) -> Result<()> {
+        sysctl(self.namespace(side), setting).map(drop)
+    }
+
+    /// Gives one side's interface an address of that side's kernel.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn add_address(&self, side: Side, address: &str) -> Result<()> {
+        let address = format!("{address}/{PREFIX}");
+        ip(&["-n", self.namespace(side), "address", "replace", &address, "dev", side.interface()]).map(drop)
+    }
+
+    /// Which congestion control the kernel of one side, whose address is `address`, uses towards
+    /// the other.
+    ///
+    /// # Errors
+    /// The kernel has no such algorithm.
+    pub fn set_congestion_control(&self, side: Side, address: &str, algorithm: &str) -> Result<()> {
+        let namespace = self.namespace(side);
+        // As an attribute of the route, since a namespace may not choose any as its default.
+        let route = ip(&["-n", namespace, "route", "show", "dev", side.interface()])?;
+        let route = String::from_utf8_lossy(&route.stdout);
+        let network = route.split_whitespace().next().context("no route between the two sides")?;
+        let mut args = vec!["-n", namespace, "route", "replace", network, "dev", side.interface()];
+        args.extend(["proto", "kernel", "scope", "link", "src", address, "congctl", algorithm]);
+        ip(&args).map(drop)
     }
 
     /// Name of a namespace, for `ip netns exec`.

@@ -5,10 +5,11 @@
 //! tests themselves are in `tests/`.
 
 pub mod lab;
+mod offload;
 pub mod process;
 pub mod programs;
 pub mod wire;
 
 pub use lab::Lab;
 pub use process::Process;
-pub use wire::Faults;
+pub use wire::{Faults, Link, PacketSocket};

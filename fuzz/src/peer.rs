@@ -66,6 +66,18 @@ impl Seen {
     }
 }
 
+/// What was sent since a SYN with one number.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    isn: SeqNumber,
+    /// One past the highest number that was sent since.
+    sent_max: SeqNumber,
+    /// What the SYN offered.
+    offer: Options,
+    /// There were SYNs with this number that offered other things.
+    ambiguous: bool,
+}
+
 /// One port of the peer.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -79,8 +91,8 @@ pub(crate) struct Peer {
     pub(crate) offer: Options,
     /// Its next new byte.
     pub(crate) snd_nxt: SeqNumber,
-    /// Where each of its SYNs began, and one past the highest number that it sent since.
-    lives: Vec<(SeqNumber, SeqNumber)>,
+    /// One for each number that a SYN of its began with.
+    lives: Vec<Life>,
     pub(crate) window: u16,
     pub(crate) ts_value: u32,
     pub(crate) seen: Option<Seen>,
@@ -129,15 +141,26 @@ impl Peer {
     }
 
     /// A SYN with this number was sent.
-    pub(crate) fn begin(&mut self, isn: SeqNumber) {
-        if !self.lives.iter().any(|(known, _)| *known == isn) {
-            self.lives.push((isn, isn + 1));
+    pub(crate) fn begin(&mut self, isn: SeqNumber, offer: &Options) {
+        let kinds = |offer: &Options| (offer.timestamps.is_some(), offer.window_scale);
+        match self.lives.iter_mut().find(|life| life.isn == isn) {
+            Some(life) => life.ambiguous |= kinds(&life.offer) != kinds(offer),
+            None => self.lives.push(Life { isn, sent_max: isn + 1, offer: *offer, ambiguous: false }),
         }
+    }
+
+    fn life(&self, isn: SeqNumber) -> Option<&Life> {
+        self.lives.iter().find(|life| life.isn == isn)
     }
 
     /// One past the highest number that was sent since the SYN with this one.
     pub(crate) fn sent_max(&self, isn: SeqNumber) -> SeqNumber {
-        self.lives.iter().find(|(known, _)| *known == isn).map_or(isn, |(_, sent_max)| *sent_max)
+        self.life(isn).map_or(isn, |life| life.sent_max)
+    }
+
+    /// What the SYN with this number offered; `None` when there were several that differed.
+    pub(crate) fn offered(&self, isn: SeqNumber) -> Option<Options> {
+        self.life(isn).filter(|life| !life.ambiguous).map(|life| life.offer)
     }
 
     /// The byte with this sequence number, whenever it is sent.
@@ -191,12 +214,12 @@ impl Peer {
         let payload: Vec<u8> = (0..len as u32).map(|at| self.byte(seq + syn + at)).collect();
         let end = seq + syn + len as u32 + u32::from(flags.has(Flags::FIN));
         if syn == 1 {
-            self.begin(seq);
+            self.begin(seq, options);
         }
-        for (isn, sent_max) in &mut self.lives {
+        for life in &mut self.lives {
             // What lies half the space ahead of where a life began is older than it.
-            if end.distance_from(*isn) < 1 << 31 && end.after(*sent_max) {
-                *sent_max = end;
+            if end.distance_from(life.isn) < 1 << 31 && end.after(life.sent_max) {
+                life.sent_max = end;
             }
         }
         self.fin |= flags.has(Flags::FIN);

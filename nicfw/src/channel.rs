@@ -141,7 +141,9 @@ impl<F: Frame> Firmware<F> {
             Kind::Abort => self.abort_from_host(queue, &header, len, frame, pool),
             Kind::Listen => self.listen(queue, len, frame),
             Kind::Unlisten => self.unlisten(queue, len, &frame),
-            Kind::Hello | Kind::Established | Kind::Closed => self.counters.add(Event::ChannelMalformed),
+            Kind::Hello | Kind::Established | Kind::Closed | Kind::IcmpError => {
+                self.counters.add(Event::ChannelMalformed)
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 //! `warm_up` read the index ahead and headers were parsed in place (alternating runs). A quarter
 //! of what `poll` itself costs is still that first read of the index.
 
+use netcore::fragments::{Fragments, Taken};
 use netcore::{Frame, FramePool, FrameQueue, Instant, Port, TimerWheel};
 use netcore::{cookie::CookieJar, rng::Rng};
 use protocol::ethernet::{self, EtherType};
@@ -67,6 +68,7 @@ pub struct Firmware<F: Frame> {
     pub(crate) retained: Retained<F>,
     pub(crate) timers: TimerWheel,
     pub(crate) steering: Steering,
+    fragments: Fragments<F>,
     pub(crate) channel: Channel<F>,
     pub(crate) counters: Counters,
     wire_out: FrameQueue<F>,
@@ -74,7 +76,7 @@ pub struct Firmware<F: Frame> {
 }
 
 /// Who a segment belongs to.
-enum Found {
+pub(crate) enum Found {
     Flow(u32),
     Ended(u32),
     Nobody,
@@ -106,6 +108,7 @@ impl<F: Frame> Firmware<F> {
             retained: Retained::new(config.flows_max),
             timers: TimerWheel::new(config.flows_max, TICK),
             steering,
+            fragments: Fragments::default(),
             channel: Channel::new(
                 rng.wire_u32(),
                 config.queues,
@@ -194,7 +197,7 @@ impl<F: Frame> Firmware<F> {
         }
         let timers = self.timers.next_deadline();
         let ended = self.time_wait.next_deadline(self.now);
-        timers.into_iter().chain(ended).min()
+        timers.into_iter().chain(ended).chain(self.fragments.next_deadline()).min()
     }
 
     /// What has been counted.
@@ -247,12 +250,25 @@ impl<F: Frame> Firmware<F> {
                 self.raw_to_host(self.steering.queue(&segment.tuple), frame);
             }
             (_, Parsed::Channel) => self.counters.add(Event::ChannelFromWire),
-            (_, Parsed::Fragment) => {
-                self.counters.add(Event::Fragment);
+            (_, Parsed::Fragment) => self.fragment(frame, pool),
+            (Offload::Lifecycle, Parsed::Icmp) => self.icmp(frame, pool),
+            (Offload::None, Parsed::Icmp) | (_, Parsed::Other) | (Offload::None, Parsed::Malformed) => {
                 self.raw_to_host(self.steering.first(), frame);
             }
-            (_, Parsed::Other) | (Offload::None, Parsed::Malformed) => {
-                self.raw_to_host(self.steering.first(), frame);
+        }
+    }
+
+    /// Puts pieces together before anything else looks at them: a piece alone says neither whose
+    /// it is nor which queue it belongs to.
+    #[cold]
+    fn fragment<P: FramePool<Frame = F>>(&mut self, frame: F, pool: &mut P) {
+        self.counters.add(Event::Fragment);
+        match self.fragments.take(frame, self.now) {
+            Taken::Kept => {}
+            Taken::Dropped => self.counters.add(Event::FragmentDropped),
+            Taken::Whole(frame) => {
+                self.counters.add(Event::Reassembled);
+                self.wire_frame_now(frame, pool);
             }
         }
     }
@@ -310,7 +326,7 @@ impl<F: Frame> Firmware<F> {
     }
 
     #[inline]
-    fn find(&self, tuple: &netcore::FourTuple) -> Found {
+    pub(crate) fn find(&self, tuple: &netcore::FourTuple) -> Found {
         let found = self.index.find(self.hasher.hash(tuple), |value| {
             if value & ENDED != 0 {
                 self.time_wait.get(value & !ENDED).tuple == *tuple
@@ -338,6 +354,7 @@ impl<F: Frame> Firmware<F> {
     }
 
     fn due<P: FramePool<Frame = F>>(&mut self, pool: &mut P) -> usize {
+        self.fragments.expire(self.now);
         if self.config.offload == Offload::None {
             return 0;
         }

@@ -15,6 +15,7 @@
 //! | `setup` | SYN, cookie, ACK, waiting for the first data |
 //! | `steer` | segments between wire and host |
 //! | `teardown` | FIN from either side, retransmission, RST |
+//! | `icmp` | news of the path to a flow's peer |
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
 //!
@@ -31,6 +32,7 @@ mod config;
 mod counters;
 mod firmware;
 mod flow_table;
+mod icmp;
 mod index;
 mod listen;
 mod packet;
@@ -39,6 +41,7 @@ mod setup;
 mod steer;
 mod teardown;
 mod time_wait;
+mod view;
 
 pub use config::{Config, Offload, UnknownOffload};
 pub use counters::{Counters, Event};

@@ -4,7 +4,7 @@ use netcore::{FourTuple, Frame};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber};
-use protocol::{Malformed, ipv4};
+use protocol::{Malformed, ipv4, ipv6};
 
 /// A TCP segment from the wire; offsets count from the start of the frame.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,8 @@ pub(crate) enum Parsed {
     Tcp(Segment),
     /// A piece of an IP packet.
     Fragment,
+    /// ICMP of either version: perhaps news of a flow.
+    Icmp,
     /// ARP, ICMP and whatever else is not TCP over IP.
     Other,
     /// A message of the host's channel, which nobody on the wire has any business to send.
@@ -83,8 +85,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
             tcp_at: ethernet::HEADER_LEN + ip.header_len,
             end: ethernet::HEADER_LEN + ip.total_len,
         }),
-        Ok(None) if is_fragment(&bytes[ethernet::HEADER_LEN..]) => Parsed::Fragment,
-        Ok(None) => Parsed::Other,
+        Ok(None) => parse_other(&bytes[ethernet::HEADER_LEN..]),
         // The host answers what is wrong with IPv6's extension headers.
         Err(Malformed::Value) => Parsed::Other,
         Err(_) => Parsed::Malformed,
@@ -130,9 +131,15 @@ pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ip::Header, tcp::Hea
     Ok(Some((ip, tcp)))
 }
 
+/// What an IP packet is that holds no whole TCP segment.
 #[cold]
-fn is_fragment(packet: &[u8]) -> bool {
-    ip::Header::parse(packet).is_ok_and(|ip| ip.fragment)
+fn parse_other(packet: &[u8]) -> Parsed {
+    match ip::Header::parse(packet) {
+        Ok(ip) if ip.fragment => Parsed::Fragment,
+        Ok(ip) if matches!(ip.protocol, ipv4::PROTOCOL_ICMP | ipv6::NEXT_ICMP) => Parsed::Icmp,
+        Ok(_) => Parsed::Other,
+        Err(_) => Parsed::Malformed,
+    }
 }
 
 /// A segment of ours.

@@ -142,7 +142,13 @@ impl<F: Frame> Firmware<F> {
     /// Puts the channel's headers, and `body_len` bytes to be filled, in front of the IP packet
     /// whose Ethernet header they swallow.
     #[inline]
-    fn put_header(&mut self, frame: &mut F, header: &Header, len_behind: usize, body_len: usize) -> bool {
+    pub(crate) fn put_header(
+        &mut self,
+        frame: &mut F,
+        header: &Header,
+        len_behind: usize,
+        body_len: usize,
+    ) -> bool {
         if frame.prepend(channel::HEADER_LEN + body_len).is_none() {
             self.counters.add(Event::HostQueueFull);
             return false;

@@ -130,6 +130,7 @@ impl<F: Frame> Firmware<F> {
             if is_rst {
                 return;
             }
+            self.note_move(slot, segment);
             if segment.has(Flags::FIN) && self.flows[slot].state == State::LastAck {
                 // The peer has not seen our FIN either: no need to wait for the timer.
                 self.counters.add(Event::Retransmitted);
@@ -160,6 +161,19 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         self.text_and_fin(slot, segment, frame, pool);
+    }
+
+    /// A peer that repeats what we have may do so because our answers go astray: its network has
+    /// moved, and the answer must go where the segment came from.
+    ///
+    /// RFC 5961 §5: its acknowledgment has to be one that this peer could send.
+    fn note_move(&mut self, slot: u32, segment: &Segment) {
+        let flow = &mut self.flows[slot];
+        let oldest = flow.snd_una - flow.snd_wnd.max(0xffff);
+        let ack = segment.tcp.ack;
+        if segment.has(Flags::ACK) && !ack.after(flow.snd_nxt) && !ack.before(oldest) {
+            flow.remote_mac = segment.src_mac;
+        }
     }
 
     /// RFC 9293 §3.10.7.4, first step.
@@ -308,10 +322,10 @@ impl<F: Frame> Firmware<F> {
     ///
     /// `probe`: send at least something, to learn whether the window has opened
     /// (RFC 9293 §3.8.6.1).
-    fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
+    pub(crate) fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
         let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
-        let mut data_len = left.min(flow.snd_wnd);
+        let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
         if data_len == 0 && left > 0 && probe {
             data_len = 1;
         }

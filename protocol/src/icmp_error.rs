@@ -4,7 +4,7 @@
 use core::net::Ipv4Addr;
 
 use crate::checksum::Sum;
-use crate::ip::{Address, Version};
+use crate::ip::{self, Address, Version};
 use crate::ipv4::PROTOCOL_TCP;
 use crate::tcp::SeqNumber;
 use crate::{be16, be32, icmp, icmpv6, ipv4, ipv6};
@@ -40,6 +40,23 @@ pub struct IcmpError {
     pub seq: SeqNumber,
     /// Bytes of the packet that the segment was in.
     pub packet_len: usize,
+}
+
+/// Reads and verifies an IP packet of either version; `None`: it holds no error, or none about TCP.
+pub fn read(packet: &[u8]) -> Option<IcmpError> {
+    let ip = ip::Header::parse(packet).ok().filter(|ip| !ip.fragment)?;
+    let message = &packet[ip.header_len..ip.total_len];
+    match (ip.src.version(), ip.protocol) {
+        (Version::V4, ipv4::PROTOCOL_ICMP) => {
+            let is_error = icmp::parse(message) == Ok(icmp::Message::Error);
+            read_v4(message).filter(|_| is_error)
+        }
+        (Version::V6, ipv6::NEXT_ICMP) => {
+            let is_error = icmpv6::parse(ip.src, ip.dst, message) == Ok(icmpv6::Message::Error);
+            read_v6(message).filter(|_| is_error)
+        }
+        _ => None,
+    }
 }
 
 /// Reads a verified ICMP message ([`icmp::parse`]) of IPv4; `None`: it is no error, or not about TCP.
@@ -149,6 +166,16 @@ pub fn emit(complaint: Complaint, src: Address, dst: Address, packet: &[u8], out
     len
 }
 
+/// Least MTU in bytes that an ICMP message can bring us to. IPv6 has no links below 1280 (RFC 8201
+/// §4: such a message is to be thrown away); in IPv4 few are below 576, and none honest below
+/// this (RFC 1191 §7).
+pub fn mtu_min(version: Version) -> usize {
+    match version {
+        Version::V4 => 296,
+        Version::V6 => 1280,
+    }
+}
+
 /// The next lower MTU to try when a router does not say one (RFC 1191 §7, table 7-1).
 pub fn plateau_below(packet_len: usize) -> usize {
     const PLATEAUS: [usize; 10] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
@@ -158,7 +185,6 @@ pub fn plateau_below(packet_len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ip;
     use core::net::IpAddr;
 
     fn a(text: &str) -> Address {
@@ -186,6 +212,31 @@ mod tests {
         let v6 = read_v6(&error("2001:2::2", "2001:2::1", [2, 0, 0, 0, 0, 0, 5, 0])).unwrap();
         assert_eq!(v6.meaning, Meaning::TooBig { mtu: Some(1280) });
         assert_eq!((v6.src, v6.dst, v6.src_port, v6.seq), (a("2001:2::2"), a("2001:2::1"), 6379, v4.seq));
+    }
+
+    #[test]
+    fn whole_packets_are_verified() {
+        for (src, dst, protocol, head) in [
+            ("198.18.0.2", "198.18.0.1", ipv4::PROTOCOL_ICMP, [3, 4, 0, 0, 0, 0, 5, 0]),
+            ("2001:2::2", "2001:2::1", ipv6::NEXT_ICMP, [2, 0, 0, 0, 0, 0, 5, 0]),
+        ] {
+            let message = error(src, dst, head);
+            let (router, us) = (a(dst), a(src));
+            let mut packet = [0; 40 + 56];
+            let at = ip::emit(&router, &us, protocol, 0, message.len(), &mut packet);
+            let packet = &mut packet[..at + message.len()];
+            packet[at..].copy_from_slice(&message);
+            match us.version() {
+                Version::V4 => {
+                    let sum = Sum::new().add(&packet[at..]).finish();
+                    packet[at + 2..at + 4].copy_from_slice(&sum.to_be_bytes());
+                }
+                Version::V6 => icmpv6::fill_checksum(router, us, &mut packet[at..]),
+            }
+            assert_eq!(read(packet).map(|error| error.meaning), Some(Meaning::TooBig { mtu: Some(1280) }));
+            packet[at + 7] ^= 1;
+            assert_eq!(read(packet), None, "a wrong checksum");
+        }
     }
 
     #[test]

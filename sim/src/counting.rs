@@ -3,18 +3,22 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant, Port};
 use protocol::ethernet::Mac;
-use stack::{App, ConnectionId, EndReason, Next, Output, Stack};
+use stack::{App, ConnectionId, EndReason, Next, Output, Stack, State};
 
+use crate::belief::Belief;
 use crate::frame::{Pool, SimFrame};
 
 /// Counters in the keyspace.
 pub const COUNTERS: usize = 4;
+
+/// What Redis says when `maxclients` is reached.
+pub(crate) const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached";
 
 /// The key of a counter.
 pub fn key(counter: usize) -> String {
@@ -39,6 +43,7 @@ struct Shared {
     failure: Option<String>,
     open: usize,
     errors: u64,
+    turned_away: u64,
 }
 
 /// How a connection behaves.
@@ -60,6 +65,7 @@ enum Style {
 pub struct CountingClients {
     stack: Stack<SimFrame, CountingApp>,
     app: CountingApp,
+    address: IpAddr,
     target: SocketAddrV4,
     connections: usize,
     left: u64,
@@ -75,9 +81,10 @@ impl CountingClients {
         total: u64,
         mut rng: SeededRng,
     ) -> Self {
+        let address = config.networks[0].address.to_ip_addr();
         let stack = Stack::new(config, &mut rng);
         let app = CountingApp { shared: Rc::default(), rng, now: Instant::ZERO, alarms: BTreeMap::new() };
-        Self { stack, app, target, connections, left: total, retry_at: Instant::ZERO }
+        Self { stack, app, address, target, connections, left: total, retry_at: Instant::ZERO }
     }
 
     /// One round; true when something moved.
@@ -121,9 +128,26 @@ impl CountingClients {
         &self.stack
     }
 
+    /// What each connection believes whose handshake is over.
+    pub fn beliefs(&self) -> impl Iterator<Item = Belief> {
+        let local = self.address;
+        let open = self.stack.views().filter(|view| view.state != State::SynSent);
+        open.map(move |view| Belief {
+            client: (local, view.local_port).into(),
+            snd_una: view.snd_una,
+            snd_max: view.snd_nxt,
+            rcv_nxt: view.rcv_nxt,
+        })
+    }
+
     /// The first wrong reply.
     pub fn failure(&self) -> Option<String> {
         self.app.shared.borrow().failure.clone()
+    }
+
+    /// Connections that were told that there are too many clients.
+    pub fn turned_away(&self) -> u64 {
+        self.app.shared.borrow().turned_away
     }
 
     /// Connections that ended otherwise than in order.
@@ -178,6 +202,8 @@ pub struct CountingSession {
     reply: Vec<u8>,
     quit_sent: bool,
     aborting: bool,
+    /// No reply has come yet.
+    untouched: bool,
 }
 
 impl CountingApp {
@@ -273,6 +299,7 @@ impl App for CountingApp {
             reply: Vec::new(),
             quit_sent: false,
             aborting: false,
+            untouched: true,
         };
         self.shared.borrow_mut().open += 1;
         self.ask(&mut session, output);
@@ -283,6 +310,13 @@ impl App for CountingApp {
         session.reply.extend_from_slice(input);
         while let Some(end) = session.reply.windows(2).position(|two| two == b"\r\n") {
             let line: Vec<u8> = session.reply.drain(..end + 2).take(end).collect();
+            if line == TURNED_AWAY && session.untouched {
+                // None of its requests was run.
+                session.outstanding = 0;
+                self.shared.borrow_mut().turned_away += 1;
+                return Next::Close;
+            }
+            session.untouched = false;
             if let Err(error) = self.reply(session, &line) {
                 return self.fail(error);
             }

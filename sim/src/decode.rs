@@ -134,6 +134,7 @@ impl Decoder {
             Kind::Close => Close::parse(bytes)
                 .map(|(close, packet)| format!("rto {} us | {}", close.rto_us, self.packet(packet))),
             Kind::Abort => Abort::parse(bytes).map(|abort| format!("{abort:?}")),
+            Kind::IcmpError => Ok(self.packet(bytes)),
             Kind::Closed => Closed::parse(bytes).map(|closed| {
                 let one = |entry: protocol::channel::ClosedEntry| {
                     format!("{}.{} {:?}", entry.flow.slot, entry.flow.generation, entry.reason)

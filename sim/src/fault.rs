@@ -16,6 +16,20 @@ pub struct Faults {
     pub reorder: u32,
     /// Frames with some bits of one 16-bit word turned over.
     pub corrupt: u32,
+    /// Frames with which a stretch begins in which every frame is lost.
+    pub burst: u32,
+    /// Frames with which such a stretch ends.
+    pub burst_end: u32,
+    /// Frames whose Ethernet header has a bit turned over, which no checksum of ours covers.
+    pub corrupt_link: u32,
+    /// Frames that are held up, and all behind them, by up to `holdup_max`.
+    pub holdup: u32,
+    /// See `holdup`.
+    pub holdup_max: Duration,
+    /// A direction in which nothing gets through.
+    pub blocked: Option<Direction>,
+    /// Largest IP packet that the server may send; a router tells it when one is larger.
+    pub path_mtu: Option<usize>,
     /// Delay of every frame.
     pub delay: Duration,
     /// Up to so much more, without reordering.
@@ -28,6 +42,15 @@ pub struct Faults {
     pub bytes_per_second: Option<u64>,
     /// What may wait for its turn when there is a rate; frames beyond that are lost.
     pub queue_max: Duration,
+}
+
+/// A direction of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the machine under test.
+    ToServer,
+    /// From it.
+    FromServer,
 }
 
 impl Faults {
@@ -56,6 +79,20 @@ impl Faults {
         faults.jitter = Duration::from_micros(rng.below(faults.delay.micros() + 1));
         faults.reorder_max = Duration::from_micros(1 + rng.below(faults.delay.micros() * 4));
         faults.late_max = Duration::from_secs(1 + rng.below(25));
+        if rng.chance(150_000) {
+            faults.burst = 1 + rng.below(3_000) as u32;
+            faults.burst_end = 50_000 + rng.below(400_000) as u32;
+        }
+        if rng.chance(150_000) {
+            faults.holdup = 1 + rng.below(2_000) as u32;
+            faults.holdup_max = Duration::from_millis(1 + rng.below(4_000));
+        }
+        if rng.chance(100_000) {
+            faults.corrupt_link = 1 + rng.below(5_000) as u32;
+        }
+        if rng.chance(150_000) {
+            faults.path_mtu = Some(600 + rng.below(800) as usize);
+        }
         if rng.chance(200_000) {
             faults.bytes_per_second = Some([125_000, 1_250_000, 12_500_000][rng.below(3) as usize]);
             faults.queue_max = Duration::from_millis(20 + rng.below(200));
@@ -95,9 +132,14 @@ impl Plan {
     pub fn draw(rng: &mut SeededRng) -> Self {
         let mut plan = Self::default();
         for _ in 0..rng.below(5) {
-            match rng.below(4) {
+            match rng.below(5) {
                 0 => plan.then(Duration::from_millis(rng.below(4_000)), Faults::none()),
                 1 => plan.then(Duration::from_millis(1 + rng.below(3_000)), Faults::cut()),
+                2 => {
+                    let blocked = [Direction::ToServer, Direction::FromServer][rng.below(2) as usize];
+                    let faults = Faults { blocked: Some(blocked), ..Faults::none() };
+                    plan.then(Duration::from_millis(1 + rng.below(3_000)), faults);
+                }
                 _ => plan.then(Duration::from_millis(100 + rng.below(8_000)), Faults::draw(rng)),
             }
         }

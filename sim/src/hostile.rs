@@ -14,8 +14,8 @@ use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::channel::{self, Kind};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber};
-use protocol::{arp, ipv4};
 
 use crate::packet::{self, Route};
 use crate::wire::{Wire, WirePort};
@@ -130,28 +130,14 @@ impl Hostile {
             return;
         }
         match link.ether_type {
-            EtherType::Arp => self.received_arp(&frame[ethernet::HEADER_LEN..]),
+            EtherType::Arp => {
+                if let Some(reply) = packet::arp_reply(frame, self.config.mac, self.config.address) {
+                    self.port.send_bytes(&reply);
+                }
+            }
             EtherType::Ipv4 => self.received_packet(&frame[ethernet::HEADER_LEN..], now),
             _ => {}
         }
-    }
-
-    fn received_arp(&mut self, bytes: &[u8]) {
-        let Ok(request) = arp::Packet::parse(bytes) else { return };
-        if request.operation != arp::Operation::Request || request.target_addr != self.config.address {
-            return;
-        }
-        let reply = arp::Packet {
-            operation: arp::Operation::Reply,
-            sender_mac: self.config.mac,
-            sender_addr: self.config.address,
-            target_mac: request.sender_mac,
-            target_addr: request.sender_addr,
-        };
-        let mut bytes = [0; arp::PACKET_LEN];
-        reply.emit(&mut bytes);
-        let route = self.route(self.config.address);
-        self.port.send_bytes(&packet::raw_frame(&route, EtherType::Arp, &bytes));
     }
 
     fn received_packet(&mut self, bytes: &[u8], now: Instant) {

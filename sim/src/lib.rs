@@ -9,16 +9,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod belief;
 pub mod counting;
 pub mod decode;
 pub mod fault;
 pub mod frame;
 pub mod hostile;
 pub mod machine;
+pub mod odd;
 pub mod packet;
 pub mod pcap;
 pub mod scenario;
 pub mod script;
+pub mod series;
 pub mod trace;
 pub mod wire;
 pub mod world;

@@ -33,6 +33,9 @@ pub struct Machine<W, A: App> {
     firmware: Firmware<SimFrame>,
     nic_rings: Vec<Tap<RingPort<SimFrame>>>,
     cores: Vec<Core<A>>,
+    now: Instant,
+    /// The firmware does nothing until then.
+    nic_stalled_until: Instant,
     trace: Trace,
 }
 
@@ -40,6 +43,8 @@ struct Core<A: App> {
     stack: Stack<SimFrame, A>,
     app: A,
     ring: Tap<RingPort<SimFrame>>,
+    /// It does nothing until then.
+    stalled_until: Instant,
 }
 
 impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
@@ -63,30 +68,81 @@ impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
             let (nic, host) = ring::pair(config.ring_frames, capabilities);
             nic_rings.push(Tap::new(nic, "nic", trace.clone()));
             let stack = start_stack(&config, &mut rng);
-            cores.push(Core { stack, app, ring: Tap::new(host, "host", trace.clone()) });
+            cores.push(Core {
+                stack,
+                app,
+                ring: Tap::new(host, "host", trace.clone()),
+                stalled_until: Instant::ZERO,
+            });
         }
         let firmware = Firmware::new(config.firmware.clone(), &mut rng);
-        Self { config, rng, pool, wire, firmware, nic_rings, cores, trace }
+        Self {
+            config,
+            rng,
+            pool,
+            wire,
+            firmware,
+            nic_rings,
+            cores,
+            now: Instant::ZERO,
+            nic_stalled_until: Instant::ZERO,
+            trace,
+        }
     }
 
     /// One round of everybody; true when somebody moved something.
     pub fn round(&mut self, now: Instant) -> bool {
-        let mut any = self.firmware.poll(&mut self.wire, &mut self.nic_rings, &mut self.pool, now).any();
-        for core in &mut self.cores {
+        self.now = now;
+        let mut any = false;
+        if now >= self.nic_stalled_until {
+            any |= self.firmware.poll(&mut self.wire, &mut self.nic_rings, &mut self.pool, now).any();
+        }
+        for core in self.cores.iter_mut().filter(|core| now >= core.stalled_until) {
             any |= core.stack.poll(&mut core.ring, &mut self.pool, &mut core.app, now).any();
         }
         any
     }
 
-    /// When [`Self::round`] has something to do even if no frame arrives.
+    /// When [`Self::round`] has something to do even if no frame arrives. The applications'
+    /// own deadlines are not among them.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let cores = self.cores.iter().filter_map(|core| core.stack.next_deadline());
-        cores.chain(self.firmware.next_deadline()).min()
+        let cores = self.cores.iter().filter_map(|core| {
+            // Who wakes up has to look at what has come meanwhile.
+            let stalled = Some(core.stalled_until).filter(|until| *until > self.now);
+            stalled.or_else(|| core.stack.next_deadline())
+        });
+        let stalled = Some(self.nic_stalled_until).filter(|until| *until > self.now);
+        cores.chain(stalled.or_else(|| self.firmware.next_deadline())).min()
+    }
+
+    /// True when nothing is under way between firmware and host: after rounds that moved nothing,
+    /// with nobody stalled and nobody waiting for room or frames.
+    pub fn is_calm(&self) -> bool {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= self.now);
+        let core = |core: &Core<A>| core.stalled_until > self.now || due(core.stack.next_deadline());
+        self.nic_stalled_until <= self.now
+            && !due(self.firmware.next_deadline())
+            && !self.cores.iter().any(core)
+    }
+
+    /// Core `core` does nothing until `until`, as if its thread were not scheduled.
+    pub fn stall_host(&mut self, core: usize, until: Instant) {
+        self.trace.note(&format!("host core {core} stalls"));
+        self.cores[core].stalled_until = until;
+    }
+
+    /// The firmware does nothing until `until`.
+    pub fn stall_firmware(&mut self, until: Instant) {
+        self.trace.note("firmware stalls");
+        self.nic_stalled_until = until;
     }
 
     /// The stack of core `core` dies with all its connections and comes up again.
     pub fn restart_host(&mut self, core: usize, app: A) {
         self.trace.note(&format!("host core {core} restarts"));
+        let old = &mut self.cores[core];
+        // Its application forgets its clients; nobody is told.
+        old.stack.abort_all(&mut old.app);
         self.cores[core].stack = start_stack(&self.config, &mut self.rng);
         self.cores[core].app = app;
     }
@@ -105,6 +161,11 @@ impl<W: Port<Frame = SimFrame>, A: App> Machine<W, A> {
     /// The stack of a core.
     pub fn stack(&mut self, core: usize) -> &mut Stack<SimFrame, A> {
         &mut self.cores[core].stack
+    }
+
+    /// The applications of the cores that do something.
+    pub fn awake_apps(&self) -> impl Iterator<Item = &A> {
+        self.cores.iter().filter(|core| core.stalled_until <= self.now).map(|core| &core.app)
     }
 
     /// How many connections the stack of a core has in each state.

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4;
 use protocol::tcp::{self, Options};
+use protocol::{arp, ipv4};
 
 /// Where the TCP header of a frame without IP options begins.
 pub const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
@@ -49,6 +49,35 @@ pub fn ip_frame(route: &Route, protocol: u8, payload: &[u8]) -> Vec<u8> {
     ipv4::Header::outgoing(route.src, route.dst, protocol, payload.len()).emit(&mut packet);
     packet[ipv4::HEADER_LEN..].copy_from_slice(payload);
     raw_frame(route, EtherType::Ipv4, &packet)
+}
+
+/// The answer of `mac` at `address` to an ARP request that asks for it.
+pub fn arp_reply(frame: &[u8], mac: Mac, address: Ipv4Addr) -> Option<Vec<u8>> {
+    let request = arp::Packet::parse(frame.get(ethernet::HEADER_LEN..)?).ok()?;
+    if request.operation != arp::Operation::Request || request.target_addr != address {
+        return None;
+    }
+    let reply = arp::Packet {
+        operation: arp::Operation::Reply,
+        sender_mac: mac,
+        sender_addr: address,
+        target_mac: request.sender_mac,
+        target_addr: request.sender_addr,
+    };
+    let mut bytes = [0; arp::PACKET_LEN];
+    reply.emit(&mut bytes);
+    let route = Route { src_mac: mac, dst_mac: request.sender_mac, src: address, dst: request.sender_addr };
+    Some(raw_frame(&route, EtherType::Arp, &bytes))
+}
+
+/// A router's "fragmentation needed" (RFC 1191 §4) for a packet that is longer than `mtu`.
+pub fn fragmentation_needed(packet: &[u8], mtu: usize, route: &Route) -> Vec<u8> {
+    let mut message = vec![3, 4, 0, 0, 0, 0];
+    message.extend_from_slice(&(mtu as u16).to_be_bytes());
+    message.extend_from_slice(&packet[..packet.len().min(ipv4::HEADER_LEN + 8)]);
+    let checksum = protocol::checksum::Sum::new().add(&message).finish();
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    ip_frame(route, ipv4::PROTOCOL_ICMP, &message)
 }
 
 /// Makes the checksums right again after the frame was changed. What is no whole TCP segment any

@@ -14,6 +14,16 @@ pub enum Event {
     RestartHost(usize),
     /// The firmware dies and comes up again.
     RestartFirmware,
+    /// A core does nothing for a while.
+    StallHost(usize, Duration),
+    /// The firmware does nothing for a while.
+    StallFirmware(Duration),
+    /// Time jumps for everybody.
+    Jump(Duration),
+    /// `maxclients` is set.
+    MaxClients(usize),
+    /// The server shuts down in order.
+    Shutdown,
     /// From now on at most so many frames may be out of the machine's pool.
     PoolLimit(usize),
 }
@@ -51,6 +61,14 @@ pub struct Scenario {
     pub counting: usize,
     /// Connections of the counting clients in all.
     pub counting_total: u64,
+    /// Odd clients that ask alone.
+    pub odd_solos: usize,
+    /// Groups of odd clients that do something together.
+    pub odd_plays: usize,
+    /// Local ports of the odd clients.
+    pub odd_ports: u16,
+    /// Play it at the other level of offload too, and compare.
+    pub twice: bool,
     /// Hostile actions per second of virtual time; 0: nobody is hostile.
     pub hostile_per_second: u64,
     /// How long the hostile client goes on.
@@ -105,11 +123,15 @@ impl Scenario {
             client_mtu: pick(rng, &[576, 1200, 1500, 1500, 1500]) as usize,
             counting: rng.below(9) as usize,
             counting_total: 10 + rng.below(60),
+            odd_solos: rng.below(6) as usize,
+            odd_plays: rng.below(3) as usize,
+            odd_ports: pick(rng, &[12, 14, 200]) as u16,
+            twice: rng.chance(60_000),
             hostile_per_second: pick(rng, &[0, 0, 10, 100, 400]),
             hostile_for: Duration::from_millis(500 + rng.below(8_000)),
             receive_window: pick(rng, &[4_000, 30_000, 65_535, 200_000, 1 << 20]) as u32,
             // Always room for the honest: they must not need luck while nobody is hostile.
-            backlog_max: clients + 8 + pick(rng, &[0, 60, 4096]) as usize,
+            backlog_max: clients + 8 + 12 + pick(rng, &[0, 60, 4096]) as usize,
             time_wait: Duration::from_millis(pick(rng, &[1_000, 10_000, 60_000])),
             retained_max: pick(rng, &[2, 16, 4096, 4096]) as usize,
         };
@@ -132,12 +154,53 @@ impl Scenario {
             let end = begin + Duration::from_millis(1 + rng.below(3_000));
             self.events.push((end, Event::PoolLimit(POOL_FRAMES)));
         }
+        for _ in 0..rng.below(3) {
+            let length = Duration::from_micros(1 << rng.below(24));
+            let core = rng.below(self.cores as u64) as usize;
+            let stall = [Event::StallHost(core, length), Event::StallFirmware(length)][rng.below(2) as usize];
+            self.events.push((at(rng), stall));
+        }
+        if rng.chance(60_000) {
+            self.events.push((at(rng), Event::Jump(Duration::from_millis(1 + rng.below(100_000)))));
+        }
+        if rng.chance(40_000) {
+            let begin = at(rng);
+            self.events.push((begin, Event::MaxClients(rng.below(12) as usize)));
+            let end = begin + Duration::from_millis(1 + rng.below(3_000));
+            self.events.push((end, Event::MaxClients(10_000)));
+        }
+        if rng.chance(40_000) {
+            // Both at once.
+            let at = at(rng);
+            let core = rng.below(self.cores as u64) as usize;
+            self.events.extend([(at, Event::RestartHost(core)), (at, Event::RestartFirmware)]);
+        }
+        if rng.chance(40_000) {
+            self.events.push((at(rng), Event::Shutdown));
+        }
         self.events.sort_by_key(|(at, _)| *at);
     }
 
     /// True when something happens on purpose that connections cannot survive.
     pub fn breaks_connections(&self) -> bool {
-        self.events.iter().any(|(_, event)| matches!(event, Event::RestartHost(_) | Event::RestartFirmware))
+        self.events.iter().any(|(_, event)| match event {
+            Event::RestartHost(_) | Event::RestartFirmware | Event::Shutdown => true,
+            Event::PoolLimit(_)
+            | Event::StallHost(..)
+            | Event::StallFirmware(_)
+            | Event::Jump(_)
+            | Event::MaxClients(_) => false,
+        })
+    }
+
+    /// True when clients may be told that there are too many.
+    pub fn limits_clients(&self) -> bool {
+        self.events.iter().any(|(_, event)| matches!(event, Event::MaxClients(_)))
+    }
+
+    /// True when what clients hear does not depend on luck.
+    pub fn is_certain(&self) -> bool {
+        !self.breaks_connections() && !self.crowds_out() && !self.limits_clients()
     }
 
     /// True when honest connections may be refused or dropped for lack of room.

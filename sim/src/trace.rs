@@ -61,12 +61,17 @@ impl Trace {
     /// A frame was put on the wire.
     pub(crate) fn wire_frame(&self, now: Instant, from: &str, bytes: &[u8], fate: Fate) {
         let mut inner = self.0.borrow_mut();
-        inner.take(now, bytes);
+        inner.take(now, hash_of(0, bytes));
+        inner.write_pcap(now, bytes);
         if inner.lines.is_some() {
             let mut line = format!("{from:>9} > {}", inner.decoder.wire_frame(bytes));
-            for (yes, word) in
-                [(fate.lost, "lost"), (fate.corrupted, "damaged"), (fate.reordered, "overtaken")]
-            {
+            for (yes, word) in [
+                (fate.lost, "lost"),
+                (fate.corrupted, "damaged"),
+                (fate.reordered, "overtaken"),
+                (fate.misdirected, "misdirected"),
+                (fate.too_long, "too long"),
+            ] {
                 if yes {
                     line.push_str(&format!("  [{word}]"));
                 }
@@ -78,11 +83,20 @@ impl Trace {
         }
     }
 
+    /// What [`Self::channel_frame`] needs to know of a frame that is about to move on.
+    fn remember(&self, bytes: &[u8]) -> Remembered {
+        let inner = self.0.borrow();
+        let shown = inner.lines.is_some() || inner.pcap.is_some();
+        Remembered { hash: hash_of(0, bytes), bytes: shown.then(|| bytes.to_vec()) }
+    }
+
     /// A message was put into a ring of the channel.
-    fn channel_frame(&self, from: &str, bytes: &[u8]) {
+    fn channel_frame(&self, from: &str, frame: &Remembered) {
         let mut inner = self.0.borrow_mut();
         let now = inner.now;
-        inner.take(now, bytes);
+        inner.take(now, frame.hash);
+        let Some(bytes) = &frame.bytes else { return };
+        inner.write_pcap(now, bytes);
         if inner.lines.is_some() {
             let line = format!("{from:>9} = {}", inner.decoder.channel_frame(bytes));
             inner.line(now, &line);
@@ -93,8 +107,7 @@ impl Trace {
     pub fn note(&self, text: &str) {
         let mut inner = self.0.borrow_mut();
         let now = inner.now;
-        inner.mix(now.micros());
-        inner.mix_bytes(text.as_bytes());
+        inner.hash = hash_of(mix(inner.hash, now.micros()), text.as_bytes());
         if inner.lines.is_some() {
             inner.line(now, &format!("        -- {text}"));
         }
@@ -117,10 +130,12 @@ impl Trace {
 }
 
 impl Inner {
-    fn take(&mut self, now: Instant, bytes: &[u8]) {
+    fn take(&mut self, now: Instant, hash: u64) {
         self.frames += 1;
-        self.mix(now.micros());
-        self.mix_bytes(bytes);
+        self.hash = mix(mix(self.hash, now.micros()), hash);
+    }
+
+    fn write_pcap(&mut self, now: Instant, bytes: &[u8]) {
         if let Some(pcap) = &mut self.pcap
             && pcap.frame(now, bytes).is_err()
         {
@@ -136,21 +151,25 @@ impl Inner {
             }
         }
     }
+}
 
-    fn mix(&mut self, word: u64) {
-        self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
+/// A frame that was seen before it moved on.
+struct Remembered {
+    hash: u64,
+    /// Only where somebody will look at them.
+    bytes: Option<Vec<u8>>,
+}
 
-    fn mix_bytes(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.mix(u64::from_le_bytes(*word));
-        }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.mix(u64::from_le_bytes(last));
-        self.mix(bytes.len() as u64);
-    }
+pub(crate) fn mix(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+fn hash_of(hash: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let hash = words.iter().fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    mix(mix(hash, u64::from_le_bytes(last)), bytes.len() as u64)
 }
 
 /// A port around a port that notes everything sent through it.
@@ -183,7 +202,7 @@ impl<P: Port<Frame = SimFrame>> Port for Tap<P> {
         let mut count = 0;
         while let Some(frame) = from.pop() {
             // What the inner port did not take stays in `one` and goes back to the front.
-            let noted = netcore::Frame::bytes(&frame).to_vec();
+            let noted = self.trace.remember(netcore::Frame::bytes(&frame));
             let Ok(()) = self.one.push(frame) else { break };
             if self.inner.send(&mut self.one) == 0 {
                 if let Some(frame) = self.one.pop() {

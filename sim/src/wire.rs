@@ -6,15 +6,19 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use netcore::port::Capabilities;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, Instant, Port};
-use protocol::ethernet::{self, EtherType};
+use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ipv4;
+use protocol::tcp::{self, Flags};
 
-use crate::fault::Faults;
+use crate::fault::{Direction, Faults};
 use crate::frame::{Pool, SimFrame};
+use crate::packet::{self, Route};
 use crate::trace::Trace;
 
 /// Largest IP packet on the wire.
@@ -38,6 +42,11 @@ struct State {
     recorded_mac: Option<[u8; 6]>,
 }
 
+/// The first end is the machine under test.
+const SERVER_END: usize = 0;
+/// Who complains about packets that are too long.
+const ROUTER_MAC: Mac = Mac([2, 0, 0, 0, 0, 0xfe]);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 254);
 /// Frames that are remembered.
 const RECORDED_MAX: usize = 2048;
 
@@ -49,6 +58,8 @@ struct End {
     in_order_after: Instant,
     /// When what this end sent has left, at the wire's rate.
     busy_until: Instant,
+    /// Everything that it sends is lost for a while.
+    in_burst: bool,
 }
 
 /// What becomes of one frame.
@@ -58,8 +69,14 @@ pub struct Fate {
     pub lost: bool,
     /// It arrives damaged.
     pub corrupted: bool,
+    /// It arrives with a wrong Ethernet header.
+    pub misdirected: bool,
     /// It arrives behind later ones.
     pub reordered: bool,
+    /// A router sends it back.
+    pub too_long: bool,
+    /// It and all behind it arrive so much later.
+    pub held_up: Option<Duration>,
     /// It arrives once more, so much later.
     pub again_after: Option<Duration>,
 }
@@ -89,6 +106,7 @@ impl Wire {
             arrivals: BTreeMap::new(),
             in_order_after: Instant::ZERO,
             busy_until: Instant::ZERO,
+            in_burst: false,
         });
         WirePort { wire: self.clone(), end: state.ends.len() - 1, pool, mac }
     }
@@ -141,26 +159,66 @@ impl State {
             }
             self.recorded.push_back(bytes.to_vec());
         }
-        let fate = self.fate(header.ether_type);
+        let fate = self.fate(from, header.ether_type, bytes.len() - ethernet::HEADER_LEN);
         self.harmed += u64::from(fate != Fate::default());
         self.trace.wire_frame(self.now, self.ends[from].name, bytes, fate);
         let Some(left_at) = self.leave(from, bytes.len()) else { return };
         if fate.lost {
             return;
         }
+        if fate.too_long {
+            return self.send_back(from, left_at, bytes);
+        }
+        let mut changed;
+        let mut bytes = bytes;
+        let mut dst = header.dst;
+        if fate.misdirected {
+            changed = bytes.to_vec();
+            // The source of what calls for no answer stays: nobody would ever find out that our
+            // answers go astray, since nothing is repeated.
+            let spared = if calls_for_answer(bytes) { 0..0 } else { 48..96 };
+            let mut bit = self.rng.below(8 * ethernet::HEADER_LEN as u64) as usize;
+            while spared.contains(&bit) {
+                bit = self.rng.below(8 * ethernet::HEADER_LEN as u64) as usize;
+            }
+            changed[bit / 8] ^= 1 << (bit % 8);
+            bytes = &changed;
+            let Ok(header) = ethernet::Header::parse(bytes) else { return };
+            dst = header.dst;
+        }
         for to in 0..self.ends.len() {
-            if to != from && (header.dst.is_multicast() || header.dst.0 == self.ends[to].mac) {
+            if to != from && (dst.is_multicast() || dst.0 == self.ends[to].mac) {
                 self.deliver(to, left_at, bytes, fate);
             }
         }
     }
 
-    fn fate(&mut self, ether_type: EtherType) -> Fate {
+    /// A router says that the packet is too long.
+    fn send_back(&mut self, from: usize, left_at: Instant, bytes: &[u8]) {
+        let Some(mtu) = self.faults.path_mtu else { return };
+        let packet = &bytes[ethernet::HEADER_LEN..];
+        let Ok(ip) = ipv4::Header::parse(packet) else { return };
+        let route =
+            Route { src_mac: ROUTER_MAC, dst_mac: Mac(self.ends[from].mac), src: ROUTER, dst: ip.src };
+        let message = packet::fragmentation_needed(packet, mtu, &route);
+        self.trace.wire_frame(self.now, "router", &message, Fate::default());
+        self.deliver(from, left_at, &message, Fate::default());
+    }
+
+    fn fate(&mut self, from: usize, ether_type: EtherType, len: usize) -> Fate {
         let faults = &self.faults;
+        let end = &mut self.ends[from];
+        let turn = if end.in_burst { faults.burst_end } else { faults.burst };
+        end.in_burst = faults.burst > 0 && end.in_burst ^ self.rng.chance(turn);
+        let direction = if from == SERVER_END { Direction::FromServer } else { Direction::ToServer };
+        let held_up = self.rng.chance(faults.holdup).then(|| self.rng.below(faults.holdup_max.micros() + 1));
         let mut fate = Fate {
-            lost: self.rng.chance(faults.loss),
+            lost: self.rng.chance(faults.loss) || end.in_burst || faults.blocked == Some(direction),
             corrupted: self.rng.chance(faults.corrupt),
+            misdirected: self.rng.chance(faults.corrupt_link),
             reordered: self.rng.chance(faults.reorder),
+            too_long: from == SERVER_END && faults.path_mtu.is_some_and(|mtu| len > mtu),
+            held_up: held_up.map(Duration::from_micros),
             again_after: None,
         };
         if self.rng.chance(faults.duplicate) {
@@ -193,7 +251,7 @@ impl State {
 
     fn deliver(&mut self, to: usize, left_at: Instant, bytes: &[u8], fate: Fate) {
         let jitter = Duration::from_micros(self.rng.below(self.faults.jitter.micros() + 1));
-        let mut at = left_at + self.faults.delay + jitter;
+        let mut at = left_at + self.faults.delay + jitter + fate.held_up.unwrap_or(Duration::ZERO);
         let end = &mut self.ends[to];
         if fate.reordered {
             at += Duration::from_micros(self.rng.below(self.faults.reorder_max.micros() + 1));
@@ -211,6 +269,19 @@ impl State {
         }
         self.serial += 1;
         end.arrivals.insert((at, self.serial), copy);
+    }
+}
+
+/// False for a TCP segment that is a mere acknowledgment.
+fn calls_for_answer(frame: &[u8]) -> bool {
+    let packet = &frame[ethernet::HEADER_LEN..];
+    let Ok(ip) = ipv4::Header::parse(packet) else { return true };
+    let segment = &packet[ip.header_len..ip.total_len];
+    match tcp::Header::parse(segment) {
+        Ok(tcp) if ip.protocol == ipv4::PROTOCOL_TCP => {
+            segment.len() > tcp.header_len || tcp.flags.any(Flags::SYN | Flags::FIN)
+        }
+        Ok(_) | Err(_) => true,
     }
 }
 
@@ -343,6 +414,11 @@ mod tests {
         assert!(!count(Faults { reorder: rate, ..base.clone() }).1);
         assert!(!count(Faults { corrupt: rate, ..base.clone() }).2);
         assert_eq!(count(Faults::cut()).0, 0);
+        assert_eq!(count(Faults { blocked: Some(Direction::FromServer), ..base.clone() }).0, 0);
+        assert_eq!(count(Faults { blocked: Some(Direction::ToServer), ..base.clone() }).0, 200);
+        let burst = Faults { burst: rate, burst_end: 1_000_000, ..base.clone() };
+        assert!((100..200).contains(&count(burst).0), "every burst is one frame long");
+        assert!(count(Faults { corrupt_link: rate, ..base.clone() }).0 < 200, "some go to nobody");
         let slow = Faults { bytes_per_second: Some(6_000), queue_max: Duration::from_millis(95), ..base };
         assert_eq!(count(slow).0, 10, "10 ms each: ten begin within 95 ms, the rest is lost");
     }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use loadgen::{ClientConfig, Clients, ErrorKind};
 use netcore::rng::SeededRng;
@@ -16,10 +17,12 @@ use protocol::ethernet::Mac;
 use server::{CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, EndReason, Output};
 
+use crate::belief::{self, Belief};
 use crate::counting::{self, COUNTERS, CountingClients};
 use crate::frame::{Pool, SimFrame};
 use crate::hostile::{Hostile, HostileConfig};
 use crate::machine::{Machine, MachineConfig};
+use crate::odd::{OddClients, OddConfig};
 use crate::scenario::{Event, POOL_FRAMES, Scenario};
 use crate::trace::Trace;
 use crate::wire::{MTU, Wire, WirePort};
@@ -31,6 +34,8 @@ const CLIENTS_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const CLIENTS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const COUNTING_MAC: Mac = Mac([2, 0, 0, 0, 0, 3]);
 const COUNTING: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+const ODD_MAC: Mac = Mac([2, 0, 0, 0, 0, 5]);
+const ODD: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
 const HOSTILE_MAC: Mac = Mac([2, 0, 0, 0, 0, 4]);
 const HOSTILE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
 
@@ -42,6 +47,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3 * 3600);
 const ROUNDS_MAX: u32 = 100_000;
 /// Frames and messages in all that count as a storm; a bad seed needs a tenth of it.
 const FRAMES_MAX: u64 = 1_000_000;
+/// Beliefs are compared every so many steps of time.
+const LOOK_EVERY: u32 = 8;
 /// Deadlines in a row that had passed already, likewise.
 const SPINS_MAX: u32 = 20_000;
 
@@ -58,6 +65,8 @@ pub struct Report {
     pub harmed: u64,
     /// Virtual time.
     pub time: Duration,
+    /// What the odd clients heard: a number made from the bytes, and how many.
+    pub heard: (u64, u64),
 }
 
 /// Plays the scenario of `seed`.
@@ -65,7 +74,21 @@ pub struct Report {
 /// # Errors
 /// What went wrong, and when.
 pub fn play(seed: u64, trace: &Trace) -> Result<Report, String> {
-    play_scenario(Scenario::draw(seed), trace)
+    let scenario = Scenario::draw(seed);
+    let other = Scenario { lifecycle: !scenario.lifecycle, ..scenario.clone() };
+    let twice = scenario.twice && scenario.is_certain();
+    let report = play_scenario(scenario, trace)?;
+    if twice {
+        // The same world at the other level of offload: clients must hear the same.
+        let level = if other.lifecycle { "lifecycle" } else { "none" };
+        let heard = play_scenario(other, &Trace::default())
+            .map_err(|error| format!("(only at level {level}) {error}"))?
+            .heard;
+        if heard != report.heard {
+            return Err(format!("heard {:?}, but {heard:?} at level {level}", report.heard));
+        }
+    }
+    Ok(report)
 }
 
 /// Plays a scenario.
@@ -85,6 +108,7 @@ pub fn play_scenario(scenario: Scenario, trace: &Trace) -> Result<Report, String
             + world.counting.as_ref().map_or(0, |(counting, _)| counting.acknowledged()),
         harmed: world.wire.harmed(),
         time: world.now.since(Instant::ZERO),
+        heard: world.odd.as_ref().map_or((0, 0), OddClients::heard),
     })
 }
 
@@ -103,10 +127,13 @@ struct World {
     clients: Clients<SimFrame>,
     clients_port: WirePort,
     counting: Option<(CountingClients, WirePort)>,
+    odd: Option<OddClients>,
     hostile: Option<Hostile>,
     events: VecDeque<(Instant, Event)>,
     /// Deadlines in a row that had already passed.
     spins: u32,
+    /// Steps of time.
+    steps: u32,
 }
 
 impl World {
@@ -133,6 +160,7 @@ impl World {
             clients: Clients::new(client_config(&scenario), scenario.workload.clone()),
             clients_port,
             counting: None,
+            odd: None,
             hostile: None,
             events: VecDeque::new(),
             trace,
@@ -145,6 +173,7 @@ impl World {
             engine,
             machine,
             spins: 0,
+            steps: 0,
             scenario,
         };
         world.clients.stop_issuing();
@@ -165,10 +194,11 @@ impl World {
             return Err(self.unfinished());
         }
         self.check_replies()?;
-        self.check_counters()?;
         let forgotten = self.now + FORGOTTEN_AFTER;
-        self.run_until(forgotten, |world| world.nothing_left().is_ok())?;
-        self.nothing_left()
+        self.run_until(forgotten, |world| world.is_empty() && world.nothing_left().is_ok())?;
+        self.nothing_left()?;
+        self.check_counters()?;
+        self.nobody_known()
     }
 
     /// The keys are there; now the scenario begins.
@@ -185,6 +215,21 @@ impl World {
                 CountingClients::new(config, target, scenario.counting, scenario.counting_total, seeded(3));
             self.counting = Some((clients, port));
         }
+        if scenario.odd_solos + scenario.odd_plays > 0 {
+            let port = self.wire.attach("odd", ODD_MAC.0, self.client_pool.clone());
+            let config = OddConfig {
+                mac: ODD_MAC,
+                address: ODD,
+                server: (SERVER_MAC, SERVER),
+                server_port: PORT,
+                solos: scenario.odd_solos,
+                plays: scenario.odd_plays,
+                ports: scenario.odd_ports,
+                breaks: !scenario.is_certain(),
+                mtu: scenario.client_mtu,
+            };
+            self.odd = Some(OddClients::new(config, port, seeded(5)));
+        }
         if scenario.hostile_per_second > 0 {
             let port = self.wire.attach("hostile", HOSTILE_MAC.0, self.client_pool.clone());
             let config = HostileConfig {
@@ -192,7 +237,7 @@ impl World {
                 address: HOSTILE,
                 target,
                 target_mac: SERVER_MAC,
-                others: vec![(CLIENTS_MAC, CLIENTS), (COUNTING_MAC, COUNTING)],
+                others: vec![(CLIENTS_MAC, CLIENTS), (COUNTING_MAC, COUNTING), (ODD_MAC, ODD)],
                 per_second: scenario.hostile_per_second,
                 until: self.began + scenario.hostile_for,
             };
@@ -240,10 +285,26 @@ impl World {
                 return Err("somebody is busy for ever while time stands still".to_owned());
             }
         }
-        match self.counting.as_ref().and_then(|(counting, _)| counting.failure()) {
-            Some(failure) => Err(failure),
-            None => Ok(()),
+        if let Some(failure) = self.counting.as_ref().and_then(|(counting, _)| counting.failure()) {
+            return Err(failure);
         }
+        if let Some(failure) = self.odd.as_ref().and_then(OddClients::failure) {
+            return Err(failure.to_owned());
+        }
+        self.steps += 1;
+        if self.steps.is_multiple_of(LOOK_EVERY) { self.check_beliefs() } else { Ok(()) }
+    }
+
+    fn check_beliefs(&mut self) -> Result<(), String> {
+        let clients = self.clients.views().map(|view| Belief {
+            client: view.local,
+            snd_una: view.snd_una,
+            snd_max: view.snd_max,
+            rcv_nxt: view.rcv_nxt,
+        });
+        let odd = self.odd.iter().flat_map(OddClients::beliefs);
+        let counting = self.counting.iter().flat_map(|(counting, _)| counting.beliefs());
+        belief::check(&mut self.machine, clients.chain(odd).chain(counting), self.engine.connected())
     }
 
     fn round(&mut self) -> bool {
@@ -251,6 +312,9 @@ impl World {
         let mut any = self.clients.poll(&mut self.clients_port, &mut self.client_pool, now).any();
         if let Some((counting, port)) = &mut self.counting {
             any |= counting.poll(port, &mut self.client_pool, now);
+        }
+        if let Some(odd) = &mut self.odd {
+            any |= odd.poll(now);
         }
         if let Some(hostile) = &mut self.hostile {
             any |= hostile.poll(now);
@@ -275,6 +339,22 @@ impl World {
             match event {
                 Event::RestartHost(core) => self.restart_host(core),
                 Event::RestartFirmware => self.machine.restart_firmware(),
+                Event::StallHost(core, length) => self.machine.stall_host(core, self.now + length),
+                Event::StallFirmware(length) => self.machine.stall_firmware(self.now + length),
+                Event::Jump(length) => {
+                    self.trace.note(&format!("time jumps by {} us", length.micros()));
+                    self.now += length;
+                    self.wire.set_now(self.now);
+                    self.trace.set_now(self.now);
+                }
+                Event::MaxClients(max) => {
+                    self.trace.note(&format!("maxclients {max}"));
+                    self.engine.live.maxclients.store(max, Ordering::Relaxed);
+                }
+                Event::Shutdown => {
+                    self.trace.note("the server shuts down");
+                    (0..self.machine.cores()).for_each(|core| self.machine.stack(core).shutdown());
+                }
                 Event::PoolLimit(limit) => {
                     self.trace.note(&format!("pool limit {limit}"));
                     self.machine_pool.set_limit(limit);
@@ -285,17 +365,17 @@ impl World {
 
     /// The keyspace survives, as after a restart from disk; the clients of that core do not.
     fn restart_host(&mut self, core: usize) {
-        for client in self.engine.clients().into_iter().filter(|client| client.core == core) {
-            self.engine.cores[core].clients.remove(&client);
-        }
         self.machine.restart_host(core, CoreApp::new(Arc::clone(&self.engine), core));
     }
 
     /// Lets time jump to whatever comes next.
     fn jump(&mut self, until: Instant) -> Result<(), String> {
         let counting = self.counting.as_ref().and_then(|(counting, _)| counting.next_deadline());
+        let apps = self.machine.awake_apps().filter_map(CoreApp::next_deadline).min();
         let deadlines = [
             ("the machine", self.machine.next_deadline()),
+            ("the server", apps),
+            ("odd clients", self.odd.as_ref().and_then(OddClients::next_deadline)),
             ("clients", Some(self.clients.next_deadline())),
             ("counting clients", counting),
             ("hostile client", self.hostile.as_ref().and_then(Hostile::next_deadline)),
@@ -326,7 +406,8 @@ impl World {
         let results = self.clients.results();
         let ended = results.transactions + results.errors.total() >= self.scenario.requests;
         let counting = self.counting.as_ref().is_none_or(|(counting, _)| counting.idle());
-        ended && self.clients.settled() && self.clients.idle() && counting && self.events.is_empty()
+        let odd = self.odd.as_ref().is_none_or(OddClients::idle);
+        ended && self.clients.settled() && self.clients.idle() && counting && odd && self.events.is_empty()
     }
 
     fn hostile_done(&self) -> bool {
@@ -344,11 +425,12 @@ impl World {
             self.counting.as_ref().map_or(0, |(clients, _)| clients.stack().gauges().connections());
         format!(
             "no progress: {} s after the wire became good, {} of {} requests are answered, {} failed, \
-             {counting} counting connections are open{}",
+             {counting} counting connections are open{}{}",
             PATIENCE.micros() / 1_000_000,
             results.transactions,
             self.scenario.requests,
             results.errors.total(),
+            self.odd.as_ref().map_or(String::new(), OddClients::waiting_for),
             self.first_error()
         )
     }
@@ -356,14 +438,30 @@ impl World {
     /// Every reply was right, and nothing failed that nobody broke.
     fn check_replies(&self) -> Result<(), String> {
         let errors = &self.clients.results().errors;
-        let broken = self.scenario.breaks_connections() || self.scenario.crowds_out();
+        let broken = !self.scenario.is_certain();
         for kind in ErrorKind::ALL {
             let wrong = matches!(kind, ErrorKind::WrongReply | ErrorKind::ErrorReply);
-            if errors.of(kind) > 0 && (wrong || !broken) {
+            let told = kind == ErrorKind::ErrorReply && self.scenario.limits_clients();
+            if errors.of(kind) > 0 && (wrong || !broken) && !told {
                 return Err(format!("{} clients saw {}{}", errors.of(kind), kind.name(), self.first_error()));
             }
         }
+        if let Some(odd) = &self.odd {
+            if odd.broken() > 0 && !broken {
+                let first = odd.first_loss().unwrap_or_default();
+                return Err(format!(
+                    "{} groups of odd clients lost a connection; first: {first}",
+                    odd.broken()
+                ));
+            }
+            if odd.turned_away() > 0 && !self.scenario.limits_clients() {
+                return Err(format!("{} odd clients were turned away", odd.turned_away()));
+            }
+        }
         match &self.counting {
+            Some((counting, _)) if counting.turned_away() > 0 && !self.scenario.limits_clients() => {
+                Err(format!("{} counting connections were turned away", counting.turned_away()))
+            }
             Some((counting, _)) if counting.errors() > 0 && !broken => {
                 Err(format!("{} counting connections did not end as they should", counting.errors()))
             }
@@ -372,12 +470,34 @@ impl World {
     }
 
     /// Nothing was executed twice, nothing acknowledged was lost.
-    fn check_counters(&mut self) -> Result<(), String> {
+    fn check_counters(&self) -> Result<(), String> {
         let Some((counting, _)) = &self.counting else { return Ok(()) };
         for counter in 0..COUNTERS {
             counting.check(counter, read_counter(&self.engine, counter, self.now)?)?;
         }
         Ok(())
+    }
+
+    /// The engine knows of nobody who waits, listens or watches.
+    fn nobody_known(&self) -> Result<(), String> {
+        self.engine.live.maxclients.store(1, Ordering::Relaxed);
+        for (command, wanted) in [
+            ("PUBSUB CHANNELS", "*0\r\n"),
+            ("PUBSUB NUMPAT", ":0\r\n"),
+            ("INFO clients", "blocked_clients:0\r\n"),
+        ] {
+            let reply = ask(&self.engine, command, self.now)?;
+            if !reply.contains(wanted) {
+                return Err(format!("left behind: {command} is answered \"{}\"", reply.escape_default()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What nobody holds can be told from few numbers; [`Self::nothing_left`] looks closely.
+    fn is_empty(&self) -> bool {
+        self.machine_pool.out() + self.client_pool.out() + self.engine.connected() + self.wire.in_flight()
+            == 0
     }
 
     /// Nobody holds anything any more.
@@ -415,6 +535,9 @@ impl World {
         }
         if self.client_pool.out() > 0 {
             left.push(format!("clients: {} frames of their pool", self.client_pool.out()));
+        }
+        if let Some(at) = self.machine.next_deadline() {
+            left.push(format!("machine: a timer at {} us", at.micros()));
         }
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {}", left.join("; "))) }
     }
@@ -457,20 +580,27 @@ fn client_config(scenario: &Scenario) -> ClientConfig {
 
 /// A counter's value, asked of the engine itself.
 fn read_counter(engine: &Arc<Engine>, counter: usize, now: Instant) -> Result<u64, String> {
+    let key = counting::key(counter);
+    let reply = ask(engine, &format!("GET {key}"), now)?;
+    if reply == "$-1\r\n" {
+        return Ok(0);
+    }
+    let digits = reply.split("\r\n").nth(1);
+    let value = digits.and_then(|digits| digits.parse().ok());
+    value.ok_or_else(|| format!("GET {key} was answered \"{}\"", reply.escape_default()))
+}
+
+/// Has the engine run one command, when no client is left.
+fn ask(engine: &Arc<Engine>, command: &str, now: Instant) -> Result<String, String> {
     let mut app = CoreApp::new(Arc::clone(engine), 0);
     app.begin(now);
     let here = SocketAddr::V4(SocketAddrV4::new(SERVER, PORT));
-    let id = ConnectionId { slot: 60_000, generation: u32::MAX };
+    // Every slot is free.
+    let id = ConnectionId { slot: 0, generation: u32::MAX };
     let mut output = Output::new();
     let mut session = app.connected(id, here, here, &mut output).ok_or("the engine takes no client")?;
-    app.received(&mut session, format!("GET {}\r\n", counting::key(counter)).as_bytes(), &mut output);
+    app.received(&mut session, format!("{command}\r\n").as_bytes(), &mut output);
     app.closed(session, EndReason::Closed);
     let reply: Vec<u8> = output.take_chunks().flatten().collect();
-    if reply == b"$-1\r\n" {
-        return Ok(0);
-    }
-    let digits = reply.split(|&byte| byte == b'\n').nth(1).and_then(|line| line.strip_suffix(b"\r"));
-    digits
-        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
-        .ok_or_else(|| format!("GET {} was answered \"{}\"", counting::key(counter), reply.escape_ascii()))
+    Ok(String::from_utf8_lossy(&reply).into_owned())
 }

@@ -36,6 +36,7 @@ mod tcb;
 mod tests;
 mod time_wait;
 mod timers;
+mod view;
 
 pub use app::{App, ConnectionId, EndReason, Next, Output};
 pub use channel::ChannelState;
@@ -45,3 +46,4 @@ pub use listen::ListenError;
 pub use protocol::channel::AcceptPolicy;
 pub use round::{ConnectError, Stack, Work};
 pub use state::{Gauges, State};
+pub use view::ConnectionView;

@@ -127,6 +127,12 @@ impl<S> Connections<S> {
         &mut self.slots[slot as usize]
     }
 
+    /// Every slot that has a connection.
+    pub(crate) fn occupied(&self) -> impl Iterator<Item = (u32, &Connection<S>)> {
+        let slots = self.slots.iter().enumerate().map(|(slot, connection)| (slot as u32, connection));
+        slots.filter(|(_, connection)| connection.tcb.state != State::Closed)
+    }
+
     pub(crate) fn slots(&self) -> u32 {
         self.slots.len() as u32
     }

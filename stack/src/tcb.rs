@@ -157,7 +157,7 @@ impl Flags {
     pub(crate) const PROBE: u16 = 1 << 11;
     /// A keepalive probe is due.
     pub(crate) const KEEPALIVE: u16 = 1 << 12;
-    /// The last segment filled the congestion window.
+    /// The congestion window was full within the last round trip.
     pub(crate) const CWND_LIMITED: u16 = 1 << 13;
     /// We opened this connection.
     pub(crate) const ACTIVE: u16 = 1 << 14;

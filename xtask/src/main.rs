@@ -29,7 +29,7 @@ enum Task {
     Run(run::Options),
     /// Runs every test: format, lints, unit tests, simulator, whole-system tests
     Test(test::Options),
-    /// Measures; `lifecycle` compares host cycles per transaction with and without offload
+    /// Measures: `lifecycle` host cycles per transaction, `goodput` what gets through a bad link
     Bench(bench::Options),
     /// Runs the deterministic simulator over many seeds
     Sim(test::SimOptions),

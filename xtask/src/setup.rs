@@ -101,7 +101,7 @@ fn ensure_all(needs: &[Need]) -> Result<()> {
 }
 
 fn apt(args: &[&str]) -> Result<()> {
-    let mut command = privileged("apt-get")?;
+    let mut command = privileged(Path::new("apt-get"))?;
     command.env("DEBIAN_FRONTEND", "noninteractive").args(args).stdin(Stdio::null());
     let status = command.status()?;
     if !status.success() {
@@ -111,15 +111,18 @@ fn apt(args: &[&str]) -> Result<()> {
 }
 
 /// `program`, through sudo unless we are root.
-fn privileged(program: &str) -> Result<Command> {
+///
+/// # Errors
+/// There is no sudo.
+pub(crate) fn privileged(program: &Path) -> Result<Command> {
     if e2e::lab::require_root().is_ok() {
         return Ok(Command::new(program));
     }
     if !on_path("sudo") {
-        bail!("installing packages needs root, and there is no sudo: run `cargo xtask setup` as root");
+        bail!("{} needs root, and there is no sudo: run this as root", program.display());
     }
     let mut command = Command::new("sudo");
-    command.arg("--preserve-env=DEBIAN_FRONTEND").arg(program);
+    command.arg("--preserve-env=DEBIAN_FRONTEND,CARGO_TARGET_DIR").arg(program);
     Ok(command)
 }
 

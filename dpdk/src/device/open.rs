@@ -16,6 +16,7 @@ use crate::eal::{Eal, log_mark, reason, said_since};
 use crate::error::Error;
 use crate::interface::{Capable, Claim, Interface};
 use crate::mempool::Mempool;
+use crate::packet_drops::PacketDrops;
 use crate::port::{DevicePort, OpenDevice};
 
 /// How to open a device.
@@ -61,6 +62,8 @@ struct Plan {
     /// Let the device verify checksums if it can.
     verify_checksums: bool,
     claim: Option<Claim>,
+    /// The interface whose packet sockets the driver opens.
+    packet_interface: Option<i32>,
     notes: Vec<String>,
 }
 
@@ -142,6 +145,7 @@ impl Device {
             large_rx_frames: false,
             verify_checksums: false,
             claim: None,
+            packet_interface: None,
             notes: Vec::new(),
         };
         let bring_up = |interface: &Interface, name: &str| -> Result<Vec<String>, Error> {
@@ -172,6 +176,7 @@ impl Device {
                     rx_partial_checksum: true,
                     large_rx_frames: true,
                     claim: Some(claim),
+                    packet_interface: Some(interface.index()?),
                     ..plan(
                         format!("net_af_packet{number}"),
                         format!("iface={name},qpairs={},{ring}", config.queues),
@@ -321,8 +326,10 @@ impl Device {
             started: false,
             notes: std::mem::take(&mut plan.notes),
             _claim: plan.claim.take(),
+            packet_drops: None,
         };
         let mut capabilities = self.configure(&plan, &mut device, config, rx_pool, mark)?;
+        device.packet_drops = plan.packet_interface.map(PacketDrops::of_interface);
         // An MTU must fit an empty frame of the pool.
         capabilities.mtu = capabilities.mtu.min(usize::from(pool.data_bytes()) - ETHERNET_BYTES);
         let device = Arc::new(device);

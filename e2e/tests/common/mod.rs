@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test program uses a part of it
 
+pub mod attacker;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -70,10 +72,7 @@ impl Site {
 
     /// A field of INFO.
     pub fn info(&self, field: &str) -> Result<u64> {
-        let info = self.redis_cli(&["INFO", "everything"])?;
-        let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let value = line.with_context(|| format!("INFO has no field {field}:\n{info}"))?;
-        value.trim().parse().with_context(|| format!("{field}:{value}"))
+        self::field(&self.redis_cli(&["INFO", "everything"])?, field)
     }
 
     /// Asks INFO until a field has a value. The test runner's own patience is the only limit.
@@ -138,17 +137,7 @@ pub fn server_command(lab: &Lab, setup: Setup) -> Result<Command> {
 
 pub fn start(lab: &Lab, setup: Setup, more: &[&str]) -> Result<Process> {
     if setup.scheme == "kernel" {
-        let address = format!("{SERVER_ADDRESS}/{PREFIX}");
-        let namespace = lab.namespace(Side::Server);
-        run(Command::new("ip").args([
-            "-n",
-            namespace,
-            "address",
-            "replace",
-            &address,
-            "dev",
-            SERVER_INTERFACE,
-        ]))?;
+        lab.add_address(Side::Server, SERVER_ADDRESS)?;
     }
     let mut command = server_command(lab, setup)?;
     command.args(more);
@@ -162,6 +151,34 @@ pub fn start(lab: &Lab, setup: Setup, more: &[&str]) -> Result<Process> {
         run(Command::new("ip").args(["-n", namespace, "link", "set", "tap-s", "up"]))?;
     }
     Ok(server)
+}
+
+/// Sends a request and returns the first line of its reply.
+pub fn reply_line(stream: &mut TcpStream, send: &[u8]) -> Result<String> {
+    stream.write_all(send)?;
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\r\n") {
+        stream.read_exact(&mut byte)?;
+        line.push(byte[0]);
+    }
+    Ok(String::from_utf8(line)?.trim_end().to_owned())
+}
+
+/// All of INFO, asked for over a connection that is there.
+pub fn info(stream: &mut TcpStream) -> Result<String> {
+    let head = reply_line(stream, b"INFO everything\r\n")?;
+    let len: usize = head.strip_prefix('$').and_then(|len| len.parse().ok()).context(head.clone())?;
+    let mut info = vec![0; len + 2];
+    stream.read_exact(&mut info)?;
+    Ok(String::from_utf8(info)?)
+}
+
+/// A field of what INFO said.
+pub fn field(info: &str, name: &str) -> Result<u64> {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let value = line.with_context(|| format!("INFO has no field {name}:\n{info}"))?;
+    value.trim().parse().with_context(|| format!("{name}:{value}"))
 }
 
 /// Sends and reads exactly the expected bytes back.

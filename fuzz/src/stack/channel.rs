@@ -157,13 +157,14 @@ impl World {
             ts_value: input.pick(&[1, u32::MAX]),
             rtt_us: input.pick(&[250, 0, u32::MAX]),
         };
-        peer.begin(isn);
         peer.snd_nxt = isn + 1;
         peer.offer = Options {
             timestamps: established.timestamps.then(Timestamps::default),
             window_scale: scaling.then_some(established.snd_scale),
             ..Options::default()
         };
+        let offer = peer.offer;
+        peer.begin(isn, &offer);
         peer.seen = Some(Seen {
             iss,
             irs: Some(isn),

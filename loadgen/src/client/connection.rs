@@ -203,6 +203,14 @@ impl Connection {
         self.rto_at.min(self.limit_at)
     }
 
+    pub(super) fn snd_una(&self) -> SeqNumber {
+        self.snd_una
+    }
+
+    pub(super) fn rcv_nxt(&self) -> SeqNumber {
+        self.rcv_nxt
+    }
+
     fn data_end(&self) -> SeqNumber {
         self.out_start + self.out.len() as u32
     }

@@ -26,6 +26,7 @@ mod config;
 mod connection;
 mod ports;
 mod rto;
+mod view;
 mod wire;
 
 use netcore::port::BURST;
@@ -36,6 +37,7 @@ use protocol::tcp::{Flags, SeqNumber, Timestamps};
 pub use config::{ClientConfig, Network, ParseNetworkError};
 use connection::{After, Connection, Context, Settings, State};
 use ports::{Holder, Local, Ports};
+pub use view::ConnectionView;
 use wire::{Incoming, Outgoing, TX_QUEUE, Wire};
 
 use crate::results::Results;

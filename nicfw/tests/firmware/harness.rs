@@ -1,6 +1,6 @@
 //! A firmware, a client on its wire and a host on its queues, frame by frame.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant};
@@ -18,6 +18,8 @@ pub const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub const CLIENT_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 pub const SERVER: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 2));
 pub const CLIENT: Address = Address::v4(Ipv4Addr::new(198, 18, 0, 1));
+pub const SERVER_V6: Address = Address::v6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2));
+pub const CLIENT_V6: Address = Address::v6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1));
 pub const PORT: u16 = 6379;
 pub const HANDLE: u32 = 77;
 
@@ -82,7 +84,8 @@ impl Seg {
         self
     }
     fn packet(&self, from_client: bool) -> Vec<u8> {
-        let (src, dst) = if from_client { (self.client, SERVER) } else { (SERVER, self.client) };
+        let server = if self.client.is_v4() { SERVER } else { SERVER_V6 };
+        let (src, dst) = if from_client { (self.client, server) } else { (server, self.client) };
         let (src_port, dst_port) =
             if from_client { (self.client_port, PORT) } else { (PORT, self.client_port) };
         let len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
@@ -108,7 +111,8 @@ impl Seg {
     /// As it comes from the client, padded to Ethernet's minimum.
     pub fn frame(&self) -> Vec<u8> {
         let mut out = vec![0; 14];
-        ethernet::Header { dst: NIC_MAC, src: self.client_mac, ether_type: EtherType::Ipv4 }.emit(&mut out);
+        let ether_type = ip::ether_type(self.client.version());
+        ethernet::Header { dst: NIC_MAC, src: self.client_mac, ether_type }.emit(&mut out);
         out.extend(self.packet(true));
         out.resize(out.len().max(60), 0);
         out
@@ -118,8 +122,8 @@ impl Seg {
 /// A frame that the firmware sent to the wire: everything about it is checked.
 pub fn sent(bytes: &[u8]) -> Seg {
     let link = ethernet::Header::parse(bytes).unwrap();
-    assert_eq!((link.src, link.ether_type), (NIC_MAC, EtherType::Ipv4));
     let (client, client_port, segment, header) = packet(&bytes[14..], false);
+    assert_eq!((link.src, link.ether_type), (NIC_MAC, ip::ether_type(client.version())));
     Seg { client_mac: link.dst, ..seg_of(client, client_port, &segment, &header) }
 }
 
@@ -134,7 +138,7 @@ fn packet(bytes: &[u8], from_client: bool) -> (Address, u16, Vec<u8>, tcp::Heade
     } else {
         (ip.dst, ip.src, header.dst_port, header.src_port)
     };
-    assert_eq!((server, port), (SERVER, PORT));
+    assert_eq!((server, port), (if client.is_v4() { SERVER } else { SERVER_V6 }, PORT));
     (client, client_port, segment.to_vec(), header)
 }
 
@@ -161,6 +165,7 @@ pub enum Msg {
     Established(Header, Established, Option<Seg>),
     Segment(Header, Seg),
     Closed(Vec<ClosedEntry>),
+    IcmpError(Header, Vec<u8>),
 }
 
 pub fn message(bytes: &[u8]) -> Msg {
@@ -185,6 +190,7 @@ pub fn message(bytes: &[u8]) -> Msg {
         }
         Kind::Segment => Msg::Segment(header, segment(body)),
         Kind::Closed => Msg::Closed(Closed::parse(body).unwrap().entries().collect()),
+        Kind::IcmpError => Msg::IcmpError(header, body.to_vec()),
         Kind::Unlisten | Kind::Close | Kind::Abort => panic!("{header:?} to the host"),
     }
 }
@@ -197,6 +203,8 @@ pub struct World {
     pub nic_epoch: u32,
     /// Leave TCP checksums of the host's segments to the firmware.
     pub checksum_needed: bool,
+    /// Everybody speaks IPv6, unless a segment says whom it is from.
+    pub v6: bool,
     /// What was sent while time passed.
     wire_log: Vec<Vec<u8>>,
     host_logs: Vec<Vec<Vec<u8>>>,
@@ -236,6 +244,7 @@ impl World {
             host_epoch: 500,
             nic_epoch: 0,
             checksum_needed: false,
+            v6: false,
             wire_log: Vec::new(),
             host_logs: vec![Vec::new(); queues],
         };
@@ -253,6 +262,18 @@ impl World {
 
     pub fn new() -> Self {
         Self::with(config(), listen_body())
+    }
+
+    /// The same over IPv6.
+    pub fn new_v6() -> Self {
+        let mut world = Self::with(config(), Listen { addr: SERVER_V6, mss: 1440, ..listen_body() });
+        world.v6 = true;
+        world
+    }
+
+    fn of_this_world(&self, segment: &Seg) -> Seg {
+        let client = if self.v6 && segment.client == CLIENT { CLIENT_V6 } else { segment.client };
+        segment.clone().from(client)
     }
 
     pub fn join(&mut self) {
@@ -305,7 +326,7 @@ impl World {
     }
 
     pub fn client(&mut self, segment: &Seg) {
-        self.wire(&segment.frame());
+        self.wire(&self.of_this_world(segment).frame());
     }
 
     /// Time passes; whatever is due is done when it is due, and sent.
@@ -426,7 +447,7 @@ impl World {
     pub fn host_segment(&mut self, conn: &mut Conn, flags: Flags, data: &[u8], idle: bool) {
         let segment = Seg::new(flags, conn.seq, conn.ack).port(conn.port).window(500).data(data);
         let flags = if idle { MessageFlags::IDLE } else { MessageFlags::default() };
-        let (flags, packet) = self.checksummed(flags, segment.packet(false));
+        let (flags, packet) = self.checksummed(flags, self.of_this_world(&segment).packet(false));
         let header = Header { flags, ..conn.header(Kind::Segment, self.nic_epoch) };
         self.tell(0, header, &[&packet]);
         conn.seq = conn.seq.wrapping_add(data.len() as u32);
@@ -438,16 +459,24 @@ impl World {
         let mut body = [0; Close::LEN];
         Close { snd_wnd, rto_us: 250_000, rcv_nxt: SeqNumber(conn.ack), ts_recent: 0 }.emit(&mut body);
         let flags = if peer_finished { MessageFlags::PEER_FINISHED } else { MessageFlags::default() };
-        let (flags, packet) = self.checksummed(flags, segment.packet(false));
+        let (flags, packet) = self.checksummed(flags, self.of_this_world(&segment).packet(false));
         let header = Header { flags, ..conn.header(Kind::Close, self.nic_epoch) };
         self.tell(0, header, &[&body, &packet]);
+    }
+
+    /// [`Self::host_close`] with the checksum left to the firmware.
+    pub fn host_close_unchecked(&mut self, conn: &Conn, data: &[u8], snd_wnd: u32) {
+        self.checksum_needed = true;
+        self.host_close(conn, data, snd_wnd, false);
+        self.checksum_needed = false;
     }
 
     fn checksummed(&self, flags: MessageFlags, mut packet: Vec<u8>) -> (MessageFlags, Vec<u8>) {
         if !self.checksum_needed {
             return (flags, packet);
         }
-        packet[20 + 16..20 + 18].copy_from_slice(&[0xde, 0xad]);
+        let tcp_at = ip::Header::parse(&packet).unwrap().header_len;
+        packet[tcp_at + 16..tcp_at + 18].copy_from_slice(&[0xde, 0xad]);
         (flags | MessageFlags::CHECKSUM_NEEDED, packet)
     }
 

@@ -3,7 +3,10 @@
 #![allow(unreachable_pub, reason = "the harness is shared by the modules of this one program")]
 
 mod channel;
+mod fragments;
 mod harness;
+mod icmp;
+mod ipv6;
 mod poll;
 mod setup;
 mod teardown;

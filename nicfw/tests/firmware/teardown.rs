@@ -35,6 +35,24 @@ fn the_peer_closes_and_the_firmware_finishes() {
 }
 
 #[test]
+fn a_closing_peer_whose_network_moved_is_answered_where_it_repeats_from() {
+    let mut world = World::new();
+    let conn = answered(&mut world, 1);
+    let fin = Seg::new(FIN_ACK, 106, conn.seq).port(1);
+    world.client(&fin);
+    assert_eq!(world.one().client_mac, CLIENT_MAC);
+    // Our FIN went to where the peer is no longer, and it repeats its own.
+    let moved = protocol::ethernet::Mac([2, 0, 0, 0, 0, 9]);
+    // Whoever does not know what we have sent cannot turn the connection away (RFC 5961 §5).
+    let blind = Seg { client_mac: moved, ack: conn.seq.wrapping_add(1 << 20), ..fin.clone() };
+    world.client(&blind);
+    assert_eq!(world.one().client_mac, CLIENT_MAC);
+    world.client(&Seg { client_mac: moved, ..fin });
+    let answer = world.one();
+    assert_eq!((answer.flags, answer.client_mac), (FIN_ACK, moved));
+}
+
+#[test]
 fn passive_close_with_each_packet_lost() {
     // Our FIN is lost: the timer sends it again, and so does the peer's FIN.
     let mut world = World::new();

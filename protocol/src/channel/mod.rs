@@ -53,11 +53,14 @@ pub enum Kind {
     Abort = 7,
     /// NIC: these flows have ended.
     Closed = 8,
+    /// NIC: an ICMP error about a segment of a flow that the host holds; the IP packet that it came
+    /// in follows.
+    IcmpError = 9,
 }
 
 impl Kind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hello,
         Self::Listen,
         Self::Unlisten,
@@ -66,6 +69,7 @@ impl Kind {
         Self::Close,
         Self::Abort,
         Self::Closed,
+        Self::IcmpError,
     ];
 
     fn from_code(code: u8) -> Option<Self> {
@@ -225,7 +229,7 @@ mod tests {
     #[test]
     fn numbers_are_pinned() {
         let codes = Kind::ALL.map(|kind| kind as u8);
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(VERSION, 1);
         assert_eq!(HEADER_LEN, 24);
     }
@@ -251,7 +255,7 @@ mod tests {
         };
         assert_eq!(broken(0, 2), Err(ChannelError::Version(2)));
         assert_eq!(broken(1, 0), Err(ChannelError::Kind(0)));
-        assert_eq!(broken(1, 9), Err(ChannelError::Kind(9)));
+        assert_eq!(broken(1, 10), Err(ChannelError::Kind(10)));
         assert_eq!(broken(22, 1), Err(Malformed::Value.into()));
     }
 }

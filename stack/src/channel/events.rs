@@ -7,6 +7,7 @@ use protocol::channel::{
     ListenStatus, MessageFlags, NO_HANDLE, VERSION,
 };
 use protocol::ethernet::Mac;
+use protocol::icmp_error;
 use protocol::ip;
 
 use super::ChannelState;
@@ -47,6 +48,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             Kind::Segment => self.segment_arrived(app, &header, body),
             Kind::Established => self.established_arrived(app, &header, body),
             Kind::Closed => self.closed_arrived(app, body),
+            Kind::IcmpError => self.icmp_error_arrived(app, &header, body),
             Kind::Listen => self.listen_answered(&header, body),
             Kind::Hello | Kind::Unlisten | Kind::Close | Kind::Abort => {
                 self.env.counters.channel_unexpected += 1;
@@ -158,6 +160,24 @@ impl<F: Frame, A: App> Stack<F, A> {
         }
         let after = input::arrives(&mut self.env, slot, connection, app, &segment, payload);
         self.follow(app, slot, after);
+    }
+
+    /// An ICMP error about a flow that we hold. It is checked as if it had come from the wire.
+    #[cold]
+    fn icmp_error_arrived(&mut self, app: &mut A, header: &Header, packet: &[u8]) {
+        let Some(slot) = self.flow_slot(header.flow, header.handle) else {
+            self.env.counters.channel_stale += 1;
+            return;
+        };
+        let key = self.connections.slot(slot).tcb.key;
+        let error = icmp_error::read(packet).filter(|error| {
+            let quoted = Key::new(key.local(), error.src_port, error.dst, error.dst_port);
+            error.src == self.env.config.address(key.local()) && quoted == key
+        });
+        match error {
+            Some(error) => self.icmp_error(app, slot, &error),
+            None => self.env.counters.channel_mismatch += 1,
+        }
     }
 
     fn established_arrived(&mut self, app: &mut A, header: &Header, body: &[u8]) {

@@ -8,7 +8,7 @@ use protocol::tcp::{Flags, SeqNumber};
 use super::{After, Segment, Step};
 use crate::env::Env;
 use crate::state::State;
-use crate::tcb::{self, Connection};
+use crate::tcb::{self, Connection, Path};
 
 /// TS.Recent says nothing after 24 days of silence (RFC 7323 §5.5).
 const TS_RECENT_LIFE_S: u32 = 24 * 24 * 3600;
@@ -26,6 +26,10 @@ pub(super) fn repeated_syn<S>(connection: &mut Connection<S>, segment: &mut Segm
         && header.seq + 1 == tcb.rcv_nxt;
     if !again {
         return Ok(());
+    }
+    if let (Path::Wire(mac), Some(src_mac)) = (&mut tcb.path, segment.src_mac) {
+        // Our SYN-ACK may have gone astray: the peer may have moved (or its SYN was damaged).
+        *mac = src_mac;
     }
     if !header.flags.has(Flags::ACK) {
         tcb.flags.set(tcb::Flags::SYN_DUE);
@@ -86,6 +90,7 @@ pub(super) fn check<'a, F: Frame, S>(
             env.counters.duplicates_received += 1;
             connection.note_duplicate(header.seq, end);
         }
+        note_move(connection, segment);
         return Err(if is_reset { After::Quiet } else { acknowledge(env, connection, empty) });
     }
     let mut payload = payload;
@@ -116,6 +121,23 @@ pub(super) fn check<'a, F: Frame, S>(
         tcb.flags.set(tcb::Flags::ACK_NOW);
     }
     Ok((Segment { header, ..*segment }, payload))
+}
+
+/// A peer that repeats what we have may do so because our acknowledgments go astray: its network
+/// has moved, and the answer must go where the segment came from.
+///
+/// RFC 5961 §5: its acknowledgment has to be one that this peer could send, so that nobody who
+/// does not see the connection can turn it away.
+fn note_move<S>(connection: &mut Connection<S>, segment: &Segment) {
+    let ack_max = connection.snd_wnd_max.max(0xffff);
+    let (tcb, header) = (&mut connection.tcb, &segment.header);
+    let known = header.flags.has(Flags::ACK)
+        && !header.flags.has(Flags::RST)
+        && !header.ack.after(tcb.snd_nxt)
+        && !header.ack.before(tcb.snd_una - ack_max);
+    if let (true, Path::Wire(mac), Some(src_mac)) = (known, &mut tcb.path, segment.src_mac) {
+        *mac = src_mac;
+    }
 }
 
 /// RFC 9293 §3.10.7.4: an unacceptable segment is answered with an acknowledgment. Empty ones

@@ -10,7 +10,7 @@ use protocol::ipv4::{PROTOCOL_ICMP, PROTOCOL_TCP};
 use protocol::ipv6::{self, NEXT_ICMP};
 use protocol::tcp;
 
-use super::{arp, icmp, path_mtu};
+use super::{arp, icmp};
 use crate::app::{App, EndReason};
 use crate::input::After;
 use crate::round::Stack;
@@ -185,7 +185,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         let version = tcb.key.version();
         let options = if tcb.flags.has(Flags::TIMESTAMPS) { tcp::TIMESTAMPS_LEN } else { 0 };
         let mss = mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN + options);
-        if mtu < path_mtu::mtu_min(version) || mss >= usize::from(tcb.mss) {
+        if mtu < icmp_error::mtu_min(version) || mss >= usize::from(tcb.mss) {
             env.counters.icmp_ignored += 1;
             return;
         }

@@ -4,22 +4,12 @@
 use alloc::collections::VecDeque;
 
 use netcore::{Duration, Instant};
-use protocol::ip::{Address, Version};
+use protocol::ip::Address;
 
 /// RFC 1191 §6.3: ten minutes until a larger one may be tried.
 const LIFETIME: Duration = Duration::from_secs(600);
 /// Destinations that are remembered; the oldest gives way.
 const DESTINATIONS_MAX: usize = 256;
-
-/// Least MTU in bytes that an ICMP message can bring us to. IPv6 has no links below 1280 (RFC 8201
-/// §4: such a message is to be thrown away); in IPv4 few are below 576, and none honest below
-/// this (RFC 1191 §7).
-pub(crate) fn mtu_min(version: Version) -> usize {
-    match version {
-        Version::V4 => 296,
-        Version::V6 => 1280,
-    }
-}
 
 #[derive(Debug, Default)]
 pub(crate) struct PathMtus {

@@ -200,7 +200,6 @@ fn new_data<F: Frame, S>(
     if connection.tcb.flight() == 0 && idle_for > connection.tcb.rtt.rto() {
         recovery::idle(connection);
     }
-    connection.tcb.flags.clear(Flags::CWND_LIMITED);
     loop {
         let unsent = connection.unsent();
         if unsent == 0 {
@@ -210,7 +209,7 @@ fn new_data<F: Frame, S>(
         let len = match window::allows(&env.config, connection, unsent, probe) {
             window::Allowed::Send(len) => len,
             window::Allowed::CongestionLimited => {
-                connection.tcb.flags.set(Flags::CWND_LIMITED);
+                recovery::limited(connection, &env.config);
                 return Ok(());
             }
             window::Allowed::Small => return Ok(()),

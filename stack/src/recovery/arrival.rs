@@ -62,47 +62,45 @@ pub(crate) fn acknowledged<F, S>(env: &mut Env<F>, connection: &mut Connection<S
         env.counters.duplicate_acks += 1;
         recovery.dup_acks = recovery.dup_acks.saturating_add(1);
     }
-    if ends(tcb, recovery) {
-        if tcb.phase == Phase::Fast {
-            // RFC 9937 §6.2: whatever is left of the reduction.
-            tcb.window.cwnd = tcb.window.ssthresh;
-        }
-        recovery.rack.recovery_ended();
-        recovery.left = 0;
-        tcb.phase = Phase::Open;
-    }
+    end_if_over(tcb, recovery);
     if ack.acked > 0 && matches!(tcb.phase, Phase::Open | Phase::Disorder) {
         recovery.dup_acks = 0;
     }
     let found = find_losses(recovery, tcb, ack, env.now);
     let begun = begin_or_repeat(env, connection, &found, in_flight_before);
-    let Some(recovery) = connection.recovery.as_deref_mut() else { return };
-    let tcb = &mut connection.tcb;
-    match tcb.phase {
+    let safe = ack.acked > 0 && found.lost == 0;
+    match connection.tcb.phase {
         Phase::Open | Phase::Disorder => {
-            let quiet = recovery.log.sacked() == 0 && recovery.dup_acks == 0;
-            if quiet {
-                recovery.left = 0;
-            }
-            tcb.phase = if quiet { Phase::Open } else { Phase::Disorder };
+            settle(connection);
             if ack.acked > 0 && was != Phase::Fast {
                 growth::grow(env, connection, ack.acked, news.rtt);
             }
         }
-        Phase::Fast if news.delivered > 0 || begun => {
-            let safe = ack.acked > 0 && found.lost == 0;
-            let progress = Progress { delivered: news.delivered, in_flight: recovery.pipe(), safe };
-            tcb.window.cwnd = recovery.prr.window(&progress, tcb.window.ssthresh, tcb.mss);
-        }
-        Phase::Fast => {}
-        Phase::Loss => {
-            if ack.acked > 0 {
-                // RFC 5681 §3.1: the loss window is in use by definition.
-                tcb.flags.set(Flags::CWND_LIMITED);
-                growth::grow(env, connection, news.delivered, news.rtt);
-            }
-        }
+        Phase::Fast if news.delivered > 0 || begun => shrink(connection, news.delivered, safe),
+        // RFC 5681 §3.1: the loss window is in use by definition.
+        Phase::Loss if ack.acked > 0 => growth::grow_by(env, connection, news.delivered, news.rtt),
+        Phase::Fast | Phase::Loss => {}
     }
+}
+
+/// Whether anything is missing while nothing is being repaired.
+fn settle<S>(connection: &mut Connection<S>) {
+    let Some(recovery) = connection.recovery.as_deref_mut() else { return };
+    if recovery.log.sacked() == 0 && recovery.dup_acks == 0 {
+        recovery.left = 0;
+        connection.tcb.phase = Phase::Open;
+    } else {
+        connection.tcb.phase = Phase::Disorder;
+    }
+}
+
+/// The window in fast recovery, after `delivered` bytes have arrived; `safe`: SND.UNA moved and no
+/// further loss was found.
+pub(super) fn shrink<S>(connection: &mut Connection<S>, delivered: u32, safe: bool) {
+    let tcb = &mut connection.tcb;
+    let Some(recovery) = connection.recovery.as_deref_mut() else { return };
+    let progress = Progress { delivered, in_flight: recovery.pipe(), safe };
+    tcb.window.cwnd = recovery.prr.window(&progress, tcb.window.ssthresh, tcb.mss);
 }
 
 /// Takes the numbers out of the log that the peer holds now.
@@ -239,12 +237,19 @@ fn undo_if_spurious<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, ack:
     };
 }
 
-/// Whether a recovery is over (RFC 6582 §3.2 step 3, full acknowledgment).
-fn ends(tcb: &Tcb, recovery: &Recovery) -> bool {
+/// Ends a recovery when all of it is acknowledged (RFC 6582 §3.2 step 3).
+fn end_if_over(tcb: &mut Tcb, recovery: &mut Recovery) {
     match tcb.phase {
-        Phase::Open | Phase::Disorder => false,
-        Phase::Fast | Phase::Loss => tcb.snd_una.after_eq(recovery.recover),
+        Phase::Fast | Phase::Loss if tcb.snd_una.after_eq(recovery.recover) => {}
+        Phase::Open | Phase::Disorder | Phase::Fast | Phase::Loss => return,
     }
+    if tcb.phase == Phase::Fast {
+        // RFC 9937 §6.2: whatever is left of the reduction.
+        tcb.window.cwnd = tcb.window.ssthresh;
+    }
+    recovery.rack.recovery_ended();
+    recovery.left = 0;
+    tcb.phase = Phase::Open;
 }
 
 fn find_losses(recovery: &mut Recovery, tcb: &mut Tcb, ack: &Ack, now: Instant) -> Found {

@@ -5,6 +5,7 @@ use netcore::Duration;
 
 use super::congestion::Acked;
 use super::hystart::{self, Pace};
+use crate::config::Config;
 use crate::env::Env;
 use crate::tcb::{Connection, Flags};
 
@@ -12,19 +13,44 @@ use crate::tcb::{Connection, Flags};
 /// delayed acknowledgments).
 const SLOW_START_SEGMENTS: u32 = 2;
 
-/// `bytes` were acknowledged, or delivered, outside of fast recovery. `rtt`: measured with it.
+/// The congestion window is full.
+#[cold]
+pub(crate) fn limited<S>(connection: &mut Connection<S>, config: &Config) {
+    let snd_nxt = connection.tcb.snd_nxt;
+    connection.tcb.flags.set(Flags::CWND_LIMITED);
+    connection.recovery(config).limited_seq = snd_nxt;
+}
+
+/// `bytes` were acknowledged outside of a recovery. `rtt`: measured with it.
 #[inline]
 pub(crate) fn grow<F, S>(env: &Env<F>, connection: &mut Connection<S>, bytes: u32, rtt: Option<Duration>) {
-    // RFC 7661 §4.1, RFC 9438 §5.8: a window that was not used says nothing of the path.
     if connection.tcb.flags.has(Flags::CWND_LIMITED) {
-        grow_limited(env, connection, bytes, rtt);
+        grow_if_still_limited(env, connection, bytes, rtt);
     } else if let Some(recovery) = &mut connection.recovery {
         recovery.congestion.paused(env.now);
     }
 }
 
 #[cold]
-fn grow_limited<F, S>(env: &Env<F>, connection: &mut Connection<S>, bytes: u32, rtt: Option<Duration>) {
+fn grow_if_still_limited<F, S>(
+    env: &Env<F>,
+    connection: &mut Connection<S>,
+    bytes: u32,
+    rtt: Option<Duration>,
+) {
+    let Some(recovery) = &mut connection.recovery else { return };
+    // RFC 7661 §4.1, RFC 9438 §5.8: a window that was not used says nothing of the path.
+    if connection.tcb.snd_una.after(recovery.limited_seq) {
+        connection.tcb.flags.clear(Flags::CWND_LIMITED);
+        recovery.congestion.paused(env.now);
+    } else {
+        grow_by(env, connection, bytes, rtt);
+    }
+}
+
+/// The window was in use when `bytes` were sent, which were delivered now.
+#[cold]
+pub(super) fn grow_by<F, S>(env: &Env<F>, connection: &mut Connection<S>, bytes: u32, rtt: Option<Duration>) {
     connection.recovery(&env.config);
     let tcb = &mut connection.tcb;
     let Some(recovery) = &mut connection.recovery else { return };

@@ -34,7 +34,7 @@ use prr::Prr;
 use rack::Rack;
 
 pub(crate) use arrival::{Ack, acknowledged};
-pub(crate) use growth::{grow, idle};
+pub(crate) use growth::{grow, idle, limited};
 pub(crate) use timer::{arm, arm_for_flight, probe_due, probed, reordering_over, timed_out};
 
 /// Duplicate acknowledgments that mean a loss (RFC 5681 §3.2).
@@ -58,6 +58,9 @@ pub(crate) struct Recovery {
     recover: SeqNumber,
     /// The next round-trip time is taken when this is acknowledged: once a round trip.
     timed_seq: SeqNumber,
+    /// SND.NXT when the window was full the last time: what is below was sent with all of it in
+    /// use.
+    limited_seq: SeqNumber,
     dup_acks: u8,
     /// Expiries of the retransmission timer since SND.UNA last moved.
     timeouts: u8,
@@ -106,6 +109,7 @@ impl Recovery {
             probe: None,
             recover: tcb.snd_una - 1,
             timed_seq: tcb.snd_una,
+            limited_seq: tcb.snd_una,
             dup_acks: 0,
             timeouts: 0,
             stalled_since: Instant::ZERO,

@@ -4,8 +4,7 @@
 
 use netcore::{Duration, Instant};
 
-use super::arrival::begin_or_repeat;
-use super::prr::Progress;
+use super::arrival::{begin_or_repeat, shrink};
 use super::{Probe, begin_log};
 use crate::env::Env;
 use crate::tcb::{Connection, Flags, Phase, Timer};
@@ -72,13 +71,9 @@ pub(crate) fn reordering_over<F, S>(env: &mut Env<F>, connection: &mut Connectio
         recovery.reorder_wait = found.wait;
         begin_or_repeat(env, connection, &found, in_flight);
     }
-    let tcb = &mut connection.tcb;
-    if let Some(recovery) = connection.recovery.as_deref_mut()
-        && tcb.phase == Phase::Fast
-    {
+    if connection.tcb.phase == Phase::Fast {
         // No acknowledgment has made room; the first retransmission goes out all the same.
-        let progress = Progress { delivered: 0, in_flight: recovery.pipe(), safe: false };
-        tcb.window.cwnd = recovery.prr.window(&progress, tcb.window.ssthresh, tcb.mss);
+        shrink(connection, 0, false);
     }
     arm(connection, env.now, true);
 }

@@ -451,3 +451,26 @@ fn two_that_disagree_do_not_answer_each_other_for_ever() {
     h.inject(&seg(A, 100_000, 1, b"data"));
     h.expect(&["A 1+0 1", "A 1+0 1"]);
 }
+
+#[test]
+fn a_peer_whose_network_moved_is_answered_where_it_repeats_from() {
+    use protocol::ethernet::{Header, Mac};
+    const MOVED: Mac = Mac([2, 0, 0, 0, 0, 9]);
+    let mut h = Harness::open(config());
+    h.inject(&seg(A | P, 1, 1, b"PING"));
+    h.take();
+    // It repeats what we have, since our acknowledgment went to where it is no longer.
+    let again = |h: &mut Harness, ack: u32, expected: Mac| {
+        let mut frame = h.encode(&seg(A | P, 1, ack, b"PING"));
+        frame[6..12].copy_from_slice(&MOVED.0);
+        h.put_frame(&frame);
+        h.poll();
+        let sent = h.take_frames();
+        assert_eq!(sent.len(), 1);
+        assert_eq!(Header::parse(&sent[0]).unwrap().dst, expected, "ack {ack}");
+    };
+    // Whoever does not know what we have sent cannot turn it away (RFC 5961 §5).
+    again(&mut h, 1 + (1 << 20), PEER_MAC);
+    again(&mut h, 1u32.wrapping_sub(1 << 20), PEER_MAC);
+    again(&mut h, 1, MOVED);
+}

@@ -3,20 +3,22 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netcore::port::BURST;
 use netcore::ring::{RingPort, pair};
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
-use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4;
+use protocol::ethernet::{self, Mac};
+use protocol::ip::{self, Address, Version};
 use protocol::tcp::{Flags, Header, Options, SeqNumber, fill_checksum, verify_checksum};
 
 use crate::{AcceptPolicy, App, Config, ConnectionId, EndReason, Next, Output, Stack};
 
 pub(crate) const US: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const US_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2);
+pub(crate) const PEER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 pub(crate) const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub(crate) const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 pub(crate) const PORT: u16 = 6379;
@@ -156,10 +158,16 @@ pub(crate) struct Harness {
     pub(crate) irs: u32,
     pub(crate) our_port: u16,
     pub(crate) peer_port: u16,
+    pub(crate) us: Address,
+    pub(crate) peer: Address,
 }
 
 pub(crate) fn config() -> Config {
     Config::new(OUR_MAC, US, 24)
+}
+
+pub(crate) fn config_v6() -> Config {
+    Config::new(OUR_MAC, US_V6, 64)
 }
 
 pub(crate) fn ring() -> (RingPort<HeapFrame>, RingPort<HeapFrame>) {
@@ -171,6 +179,11 @@ pub(crate) fn ring() -> (RingPort<HeapFrame>, RingPort<HeapFrame>) {
 impl Harness {
     pub(crate) fn new(config: Config) -> Self {
         let (port, wire) = ring();
+        let us = config.networks[0].address;
+        let peer = match us.version() {
+            Version::V4 => PEER.into(),
+            Version::V6 => PEER_V6.into(),
+        };
         let mut stack = Stack::new(config, &mut SeededRng::new(42));
         stack.listen(PORT, AcceptPolicy::Deferred).unwrap();
         Self {
@@ -184,6 +197,8 @@ impl Harness {
             irs: IRS,
             our_port: PORT,
             peer_port: PEER_PORT,
+            us,
+            peer,
         }
     }
 
@@ -224,12 +239,21 @@ impl Harness {
             *block = (block.0 + self.iss, block.1 + self.iss);
         }
         let tcp_len = 20 + options.emitted_len() + seg.payload.len();
-        let mut bytes = alloc::vec![0; 34 + tcp_len];
-        ethernet::Header { dst: OUR_MAC, src: PEER_MAC, ether_type: EtherType::Ipv4 }.emit(&mut bytes);
-        ipv4::Header::outgoing(PEER, US, 6, tcp_len).emit(&mut bytes[14..]);
-        let at = header.emit(&options, &mut bytes[34..]);
-        bytes[34 + at..].copy_from_slice(&seg.payload);
-        fill_checksum(PEER.into(), US.into(), &mut bytes[34..]);
+        let mut segment = alloc::vec![0; tcp_len];
+        let at = header.emit(&options, &mut segment);
+        segment[at..].copy_from_slice(&seg.payload);
+        fill_checksum(self.peer, self.us, &mut segment);
+        self.packet(6, &segment)
+    }
+
+    /// A frame of the peer with this in an IP packet for us.
+    pub(crate) fn packet(&self, protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let ether_type = ip::ether_type(self.us.version());
+        let ip_len = ip::header_len(self.us.version());
+        let mut bytes = alloc::vec![0; 14 + ip_len + payload.len()];
+        ethernet::Header { dst: OUR_MAC, src: PEER_MAC, ether_type }.emit(&mut bytes);
+        ip::emit(&self.peer, &self.us, protocol, 0, payload.len(), &mut bytes[14..]);
+        bytes[14 + ip_len..].copy_from_slice(payload);
         bytes
     }
 
@@ -242,6 +266,15 @@ impl Harness {
     pub(crate) fn put_frame(&mut self, bytes: &[u8]) {
         let mut queue = FrameQueue::with_capacity(1);
         queue.push(HeapFrame::from_bytes(bytes)).unwrap();
+        assert_eq!(self.wire.send(&mut queue), 1);
+    }
+
+    /// The same in a frame that has room for more, as those of devices have.
+    pub(crate) fn put_frame_with_room(&mut self, bytes: &[u8]) {
+        let mut frame = HeapFrame::with_capacity(2048);
+        frame.append(bytes.len()).unwrap().copy_from_slice(bytes);
+        let mut queue = FrameQueue::with_capacity(1);
+        queue.push(frame).unwrap();
         assert_eq!(self.wire.send(&mut queue), 1);
     }
 
@@ -280,10 +313,10 @@ impl Harness {
     }
 
     pub(crate) fn decode(&self, packet: &[u8], checksum: bool) -> Seg {
-        let ip = ipv4::Header::parse(packet).unwrap();
-        assert_eq!((ip.src, ip.dst), (US, PEER));
-        let bytes = &packet[20..ip.total_len];
-        assert!(!checksum || verify_checksum(US.into(), PEER.into(), bytes, false));
+        let ip = ip::Header::parse(packet).unwrap();
+        assert_eq!((ip.src, ip.dst), (self.us, self.peer));
+        let bytes = &packet[ip.header_len..ip.total_len];
+        assert!(!checksum || verify_checksum(self.us, self.peer, bytes, false));
         let header = Header::parse(bytes).unwrap();
         assert_eq!((header.src_port, header.dst_port), (self.our_port, self.peer_port));
         let mut options = header.options(bytes);

@@ -328,7 +328,8 @@ fn many_small_exchanges_over_a_terrible_link() {
     for seed in 0..300 {
         let len = (seed as usize * 977) % 20_000;
         let patient = |config: &mut Config| config.syn_retransmissions_max = 30;
-        exchange(seed, terrible, (len + 1, 20_001 - len), patient, as_is);
+        let stripped = [&[][..], &[], &[4], &[8], &[4, 8]][seed as usize % 5];
+        exchange_without(stripped, seed, terrible, (len + 1, 20_001 - len), patient, as_is);
     }
 }
 

@@ -8,6 +8,7 @@ mod data;
 mod handshake;
 mod harness;
 mod ip;
+mod ipv6;
 mod link;
 mod lossy;
 mod recovery;
