@@ -5,8 +5,8 @@ use protocol::channel::{
     NO_HANDLE,
 };
 use protocol::ethernet::{self, EtherType};
-use protocol::ipv4;
 use protocol::tcp::{self, Flags, SeqNumber, verify_checksum};
+use protocol::{icmp_error, ipv4};
 
 use super::host::{Flow, Host, Stand};
 use crate::peer::{OUR_MAC, PEER_MAC, Peer, Seen, US, US_V4};
@@ -74,6 +74,10 @@ pub(super) fn for_host(bytes: &[u8], host: &mut Host) {
             data(&header, body, flow);
         }
         Kind::Closed => closed(body, host),
+        Kind::IcmpError => {
+            assert!(host.flows.contains_key(&key(header.flow)), "of a flow that was never announced");
+            assert!(icmp_error::read_v4(body).is_some() || icmp_error::read_v6(body).is_some());
+        }
         Kind::Hello | Kind::Unlisten | Kind::Close | Kind::Abort => panic!("{header:?} to the host"),
     }
 }

@@ -86,7 +86,7 @@ impl Host {
         let len = input.pick(&[0, 1, 100, 1400]);
         let ahead = if input.u8() < 230 { 0 } else { input.u32() };
         let segment = packet(flow, flow.snd_nxt + ahead, Flags::ACK | Flags::PSH, len);
-        flow.snd_nxt += ahead + len as u32;
+        flow.snd_nxt += ahead.wrapping_add(len as u32);
         flow.handle = id.slot + 100;
         let idle = if input.flag() { MessageFlags::IDLE } else { MessageFlags::default() };
         let (flags, segment) = checksummed(idle, segment, input);

@@ -266,7 +266,7 @@ impl World {
                     self.flows[at].open = false;
                 }
             }
-            Kind::Established | Kind::Closed => panic!("{header:?} from the host"),
+            Kind::Established | Kind::Closed | Kind::IcmpError => panic!("{header:?} from the host"),
         }
     }
 
