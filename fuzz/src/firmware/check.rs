@@ -6,7 +6,7 @@ use protocol::channel::{
 };
 use protocol::ethernet::{self, EtherType};
 use protocol::tcp::{self, Flags, SeqNumber, verify_checksum};
-use protocol::{icmp_error, ipv4};
+use protocol::{ip, ipv4, ipv6};
 
 use super::host::{Flow, Host, Stand};
 use crate::peer::{OUR_MAC, PEER_MAC, Peer, Seen, US, US_V4};
@@ -76,7 +76,8 @@ pub(super) fn for_host(bytes: &[u8], host: &mut Host) {
         Kind::Closed => closed(body, host),
         Kind::IcmpError => {
             assert!(host.flows.contains_key(&key(header.flow)), "of a flow that was never announced");
-            assert!(icmp_error::read_v4(body).is_some() || icmp_error::read_v6(body).is_some());
+            let ip = ip::Header::parse(body).expect("a good IP header");
+            assert!(matches!(ip.protocol, ipv4::PROTOCOL_ICMP | ipv6::NEXT_ICMP));
         }
         Kind::Hello | Kind::Unlisten | Kind::Close | Kind::Abort => panic!("{header:?} to the host"),
     }
