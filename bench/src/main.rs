@@ -1,12 +1,14 @@
-//! `mayfly-bench`: host cycles per transaction, by offload level and kind of connection.
+//! `mayfly-bench`: host cycles per transaction, by offload level and kind of connection; and
+//! what an idle connection takes ([`idle`]).
 //!
-//! The figure is the TSC cycles that the host side spent in poll rounds that did work, divided
+//! The figure of the former is the TSC cycles that the host side spent in poll rounds that did work, divided
 //! by completed transactions. It is taken in two arrangements: *one-core*, where client,
 //! firmware and host take turns on one thread and each one's cycles are counted apart, and
 //! *two-cores*, where client and firmware share one thread and the host has another. Start
 //! reading at [`world`].
 
 mod cores;
+mod idle;
 mod lifecycle;
 mod report;
 mod world;
@@ -17,7 +19,11 @@ use clap::{Parser, Subcommand};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(name = "mayfly-bench", version, about = "Measures host cycles per transaction")]
+#[command(
+    name = "mayfly-bench",
+    version,
+    about = "Measures host cycles per transaction and memory per connection"
+)]
 struct Arguments {
     #[command(subcommand)]
     what: What,
@@ -27,11 +33,16 @@ struct Arguments {
 enum What {
     /// {none, lifecycle} x {short, persistent}, alternating, in both arrangements
     Lifecycle(lifecycle::Options),
+    /// Memory per idle connection, at each offload level
+    Idle(idle::Options),
 }
 
 fn main() -> std::process::ExitCode {
-    let What::Lifecycle(options) = Arguments::parse().what;
-    match lifecycle::run(&options) {
+    let outcome = match Arguments::parse().what {
+        What::Lifecycle(options) => lifecycle::run(&options),
+        What::Idle(options) => idle::run(&options),
+    };
+    match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mayfly-bench: {error}");

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! | 28 bits: SipHash-2-4(secret of the period, four-tuple, upper half of the peer's ISN, before)
-//! |          + lower half of the peer's ISN | parity | MSS index |
+//! |          + lower half of the peer's ISN + MSS index * further bits of the hash, odd
+//! | parity | MSS index |
 //! ```
 //!
 //! The lower half is added and not hashed, so that a segment from the middle of the peer's first
@@ -12,7 +13,8 @@
 //! a number a little below its own. `before` stands for the last connection of the same
 //! four-tuple that is still remembered, so that no cookie from before its end is good while it
 //! is. `parity` is the lowest bit of the number of the period in which the cookie was made; the
-//! MSS index is masked with further bits of the hash. A cookie is good in its own period and in
+//! MSS index is masked with further bits of the hash, and each index has another sum, so that the
+//! numbers beside a cookie are none. A cookie is good in its own period and in
 //! the one after it. A blind guess succeeds once in 2^28 attempts. Window scale and
 //! SACK-permitted travel in the low bits of the timestamp that the peer echoes.
 
@@ -63,15 +65,17 @@ impl CookieJar {
 
     /// The initial sequence number for the SYN-ACK to a SYN.
     ///
-    /// `irs`: the sequence number of the SYN. `before`: our initial sequence number in the last
-    /// connection of this four-tuple if it is remembered, or [`NO_CONNECTION_BEFORE`]. `mss`: the
+    /// `irs`: the sequence number of the SYN. `before`: a sequence number of ours that tells the
+    /// last connection of this four-tuple if it is remembered (the initial one, say, or the last
+    /// one), or [`NO_CONNECTION_BEFORE`]. `mss`: the
     /// peer's, in bytes; it is rounded down to one of [`MSS_VALUES`] (and up to the lowest).
     #[inline]
     pub fn make(&self, flow: &FourTuple, irs: SeqNumber, before: SeqNumber, mss: u16) -> SeqNumber {
         let index = MSS_VALUES.iter().rposition(|&value| value <= mss).unwrap_or(0) as u32;
         let parity = (self.period & 1) as u32;
         let hash = self.hash(parity, flow, irs.0 >> 16, before);
-        SeqNumber((hash as u32).wrapping_add(irs.0 & 0xffff) << 4 | parity << 3 | (index ^ mask(hash)))
+        let upper = sum(hash, index).wrapping_add(irs.0 & 0xffff);
+        SeqNumber(upper << 4 | parity << 3 | (index ^ mask(hash)))
     }
 
     /// The peer's MSS in bytes when `iss` is a cookie of ours for this flow that is still good;
@@ -79,8 +83,9 @@ impl CookieJar {
     #[inline]
     pub fn check(&self, flow: &FourTuple, irs: SeqNumber, before: SeqNumber, iss: SeqNumber) -> Option<u16> {
         let hash = self.hash(iss.0 >> 3 & 1, flow, irs.0 >> 16, before);
-        let good = (hash as u32).wrapping_add(irs.0 & 0xffff) << 4 == iss.0 & !0xf;
-        good.then(|| MSS_VALUES[((iss.0 & 7) ^ mask(hash)) as usize])
+        let index = (iss.0 & 7) ^ mask(hash);
+        let good = sum(hash, index).wrapping_add(irs.0 & 0xffff) << 4 == iss.0 & !0xf;
+        good.then(|| MSS_VALUES[index as usize])
     }
 
     /// True when `iss` is a good cookie for a peer whose initial number is less than 64 KiB below
@@ -90,7 +95,7 @@ impl CookieJar {
         let upper = irs.0 >> 16;
         [upper, upper.wrapping_sub(1) & 0xffff].into_iter().any(|upper| {
             let hash = self.hash(iss.0 >> 3 & 1, flow, upper, before);
-            let lower = (iss.0 >> 4).wrapping_sub(hash as u32) & HASH_BITS;
+            let lower = (iss.0 >> 4).wrapping_sub(sum(hash, (iss.0 & 7) ^ mask(hash))) & HASH_BITS;
             let distance = irs.distance_from(SeqNumber(upper << 16 | lower & 0xffff));
             lower <= 0xffff && (1..=0xffff).contains(&distance)
         })
@@ -128,6 +133,13 @@ impl CookieJar {
 #[inline]
 fn mask(hash: u64) -> u32 {
     (hash >> 61) as u32
+}
+
+/// What the hash and an MSS index below 8 give; another index gives another sum, also modulo
+/// 2^28, because the factor is odd.
+#[inline]
+fn sum(hash: u64, index: u32) -> u32 {
+    (hash as u32).wrapping_add(((hash >> 32) as u32 | 1).wrapping_mul(index))
 }
 
 /// Bits of a timestamp that [`SynOptions`] take.
@@ -216,7 +228,10 @@ mod tests {
             assert_eq!(jar.check(&other, IRS, NONE, cookie), None);
         }
         assert_eq!(jar.check(&FLOW, IRS + 1, NONE, cookie), None);
-        for bit in 3..32 {
+        for distance in (1..=16).chain((1..=16).map(u32::wrapping_neg)) {
+            assert_eq!(jar.check(&FLOW, IRS, NONE, cookie + distance), None, "{distance} beside it");
+        }
+        for bit in 0..32 {
             assert_eq!(jar.check(&FLOW, IRS, NONE, SeqNumber(cookie.0 ^ 1 << bit)), None, "bit {bit}");
         }
         let other_secret = CookieJar::new(b"0123456789abcdeg", Duration::from_secs(32));

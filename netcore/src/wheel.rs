@@ -3,12 +3,13 @@
 //! Eight levels of 64 slots; a slot of level n spans 64^n ticks. A timer sits in the level of
 //! the highest bit in which its tick differs from the wheel's, so that it moves down at most
 //! seven times and never wraps. Bitmaps say which slots are in use: an idle wheel costs a few
-//! instructions per round. Memory: 16 bytes per key, taken at construction, and 2 KiB.
+//! instructions per round. Memory: 16 bytes per key, taken at construction or by
+//! [`TimerWheel::grow`], and 2 KiB.
 //!
 //! (Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP '87.)
 
-use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use crate::time::{Duration, Instant};
 
@@ -29,10 +30,14 @@ struct Node {
     tick: u64,
 }
 
+impl Node {
+    const UNUSED: Self = Self { prev: NONE, next: NONE, tick: 0 };
+}
+
 /// Timers for the keys `0..keys`.
 #[derive(Debug)]
 pub struct TimerWheel {
-    nodes: Box<[Node]>,
+    nodes: Vec<Node>,
     heads: [u32; LEVELS * SLOTS],
     used: [u64; LEVELS],
     elapsed: u64,
@@ -48,13 +53,26 @@ impl TimerWheel {
     pub fn new(keys: usize, tick: Duration) -> Self {
         assert!(keys < FIRST as usize, "a timer wheel of {keys} keys; the limit is 2^31 - 1");
         Self {
-            nodes: vec![Node { prev: NONE, next: NONE, tick: 0 }; keys].into_boxed_slice(),
+            nodes: vec![Node::UNUSED; keys],
             heads: [NONE; LEVELS * SLOTS],
             used: [0; LEVELS],
             elapsed: 0,
             tick_us: tick.micros().max(1),
             scheduled: 0,
         }
+    }
+
+    /// Makes room for the keys `0..keys`; those that are there keep their timers.
+    pub fn grow(&mut self, keys: usize) {
+        assert!(keys < FIRST as usize, "a timer wheel of {keys} keys; the limit is 2^31 - 1");
+        if keys > self.nodes.len() {
+            self.nodes.resize(keys, Node::UNUSED);
+        }
+    }
+
+    /// Bytes that the wheel's keys take.
+    pub fn memory(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
     }
 
     /// Timers that are set.
@@ -181,7 +199,6 @@ impl TimerWheel {
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeSet;
-    use alloc::vec::Vec;
 
     use super::*;
     use crate::rng::SeededRng;
@@ -265,5 +282,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn more_keys_leave_the_timers_of_the_others() {
+        let mut wheel = TimerWheel::new(0, MS);
+        wheel.grow(1);
+        wheel.insert(0, ms(5));
+        wheel.grow(100);
+        wheel.grow(3);
+        wheel.insert(99, ms(4));
+        assert_eq!(due(&mut wheel, ms(10)), [99, 0]);
+        assert!(wheel.memory() >= 1600 && size_of::<Node>() == 16);
     }
 }

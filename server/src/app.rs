@@ -14,27 +14,24 @@ use protocol::resp::{ArgRange, Limits, ParseState, Parsed, ProtocolError, inline
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 use crate::args::Args;
-use crate::clients::ClientInfo;
+use crate::clients::{ClientInfo, Kill};
 use crate::core_state::CoreState;
 use crate::dispatch::dispatch;
 use crate::engine::Engine;
 use crate::error::{self, Error};
-use crate::session::Session;
+use crate::output_limit::{self, SMALL_BYTES};
+use crate::session::{Partial, Session};
 use crate::waiting;
 
-/// Most bytes of an unfinished request (Redis: `client-query-buffer-limit`).
-const QUERY_BYTES_MAX: usize = 1 << 30;
-/// An empty query buffer larger than this is given back.
-const QUERY_BYTES_KEPT: usize = 16 * 1024;
-/// How often idle clients are looked for, in µs.
-const IDLE_CHECK_US: u64 = 1_000_000;
+/// How often idle and heavy clients are looked for, in µs.
+const CLIENTS_CHECK_US: u64 = 1_000_000;
 
 /// The engine on one core.
 pub struct CoreApp {
     engine: Arc<Engine>,
     core: CoreState,
     now: Instant,
-    next_idle_check: Instant,
+    next_clients_check: Instant,
     /// Arguments of the request being parsed; kept for its memory.
     ranges: Ranges,
     /// Words of an inline request; kept for their memory.
@@ -75,7 +72,7 @@ impl CoreApp {
             engine,
             core: state,
             now: Instant::ZERO,
-            next_idle_check: Instant::ZERO,
+            next_clients_check: Instant::ZERO,
             ranges: Ranges::default(),
             words: Words::default(),
         }
@@ -96,6 +93,12 @@ impl CoreApp {
     ) -> Result<usize, ProtocolError> {
         let mut used = 0;
         while used < input.len() && !session.closing && session.waiter.is_none() {
+            // Between the requests of a pipeline too: its replies may be large.
+            if output.waiting() > SMALL_BYTES
+                && output_limit::weigh(&self.engine, &mut self.core, session, output)
+            {
+                break;
+            }
             let limits = Limits {
                 bulk_len_max: self.engine.live.bulk_len_max.load(Ordering::Relaxed),
                 unauthenticated: !session.authenticated && self.engine.live.password.load(Ordering::Relaxed),
@@ -145,24 +148,24 @@ impl CoreApp {
         input: &[u8],
         output: &mut Output,
     ) -> Result<(), ProtocolError> {
-        let mut query = core::mem::take(&mut session.query);
-        query.extend_from_slice(input);
-        let mut parse = core::mem::take(&mut session.parse);
-        core::mem::swap(&mut self.ranges.0, &mut session.ranges);
-        let used = self.run_requests(session, &query, &mut parse, output);
-        core::mem::swap(&mut self.ranges.0, &mut session.ranges);
+        let Some(mut partial) = session.partial.take() else { return Ok(()) };
+        partial.query.extend_from_slice(input);
+        core::mem::swap(&mut self.ranges.0, &mut partial.ranges);
+        let used = self.run_requests(session, &partial.query, &mut partial.parse, output);
+        core::mem::swap(&mut self.ranges.0, &mut partial.ranges);
         let used = used?;
-        if used == query.len() || session.closing {
-            query.clear();
-            if query.capacity() > QUERY_BYTES_KEPT {
-                query = Vec::new();
-            }
-        } else {
-            query.drain(..used);
+        if used < partial.query.len() && !session.closing {
+            partial.query.drain(..used);
+            session.partial = Some(partial);
         }
-        session.parse = parse;
-        session.query = query;
         Ok(())
+    }
+
+    /// Keeps the start of a request, with what was found in it.
+    #[cold]
+    fn keep_partial(&mut self, session: &mut Session, rest: &[u8], parse: ParseState) {
+        let ranges = core::mem::take(&mut self.ranges.0);
+        session.partial = Some(Box::new(Partial { query: rest.to_vec(), parse, ranges }));
     }
 
     /// What is to happen after requests were run. `before`: bytes of output before them.
@@ -174,16 +177,52 @@ impl CoreApp {
         output: &mut Output,
         before: usize,
     ) -> Next {
-        session.info.query_bytes.store(session.query.len(), Ordering::Relaxed);
+        let too_long = self.query_too_long(session);
         let next = match result {
             Err(error) => self.protocol_error(session, error, output),
+            Ok(()) if too_long => Next::Abort,
             Ok(()) if session.closing => Next::Close,
             Ok(()) if session.waiter.is_some() => Next::Wait,
-            Ok(()) if session.query.len() > QUERY_BYTES_MAX => Next::Abort,
             Ok(()) => Next::Continue,
         };
         self.core.stats.output_bytes.add((output.len() - before) as u64);
-        next
+        if self.is_too_heavy(session, output) { Next::Abort } else { next }
+    }
+
+    /// True when the client has to be closed for what it does not take.
+    #[inline]
+    fn is_too_heavy(&mut self, session: &mut Session, output: &Output) -> bool {
+        // What was large and has become small is noticed when its core looks at it again.
+        output.waiting() > SMALL_BYTES && output_limit::weigh(&self.engine, &mut self.core, session, output)
+    }
+
+    /// Shows how long an unfinished request is, with the commands that wait for `EXEC`; true when
+    /// the client has to be closed for it.
+    #[inline]
+    fn query_too_long(&mut self, session: &mut Session) -> bool {
+        let Some(partial) = &session.partial else {
+            session.info.show_query(0, 0);
+            return session.multi.is_some() && self.is_over_query_limit(session, 0);
+        };
+        let (len, capacity) = (partial.query.len(), partial.query.capacity());
+        session.info.show_query(len, capacity);
+        self.is_over_query_limit(session, len)
+    }
+
+    #[cold]
+    fn is_over_query_limit(&mut self, session: &Session, len: usize) -> bool {
+        let queued = session.multi.as_ref().map_or(0, |multi| multi.bytes);
+        if len + queued <= self.engine.live.query_bytes_max.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.core.stats.query_limit_disconnections.add(1);
+        let mut client = Vec::new();
+        session.info.describe(self.core.now_ms, &mut client);
+        tracing::warn!(
+            "Closing client that reached max query buffer length: {}",
+            String::from_utf8_lossy(&client)
+        );
+        true
     }
 
     /// When something is due that no event will tell of: a client has waited long enough.
@@ -205,8 +244,7 @@ impl CoreApp {
     fn protocol_error(&mut self, session: &mut Session, error: ProtocolError, output: &mut Output) -> Next {
         self.core.stats.errors.add(1);
         self.ranges.0.clear();
-        session.query = Vec::new();
-        session.ranges = Vec::new();
+        session.partial = None;
         output.put(format!("-ERR {error}\r\n").as_bytes());
         Next::Close
     }
@@ -214,7 +252,6 @@ impl CoreApp {
     /// Wakes the clients that have been idle for longer than `timeout`.
     #[cold]
     fn find_idle(&mut self) {
-        self.next_idle_check = self.now + netcore::Duration::from_micros(IDLE_CHECK_US);
         let timeout_s = self.engine.live.timeout_s.load(Ordering::Relaxed);
         if timeout_s == 0 {
             return;
@@ -234,8 +271,9 @@ impl CoreApp {
 /// Sends the messages that have come for a client.
 #[cold]
 fn take_messages(session: &mut Session, output: &mut Output) {
-    let messages = session.info.mailbox.lock().take();
-    messages.iter().for_each(|message| output.put_shared(message));
+    let mailbox = session.info.mailbox.lock().take();
+    let messages = mailbox.iter().flat_map(|mailbox| mailbox.messages());
+    messages.for_each(|message| output.put_shared(message));
 }
 
 impl App for CoreApp {
@@ -277,14 +315,11 @@ impl App for CoreApp {
         if session.subscriptions.is_some() {
             take_messages(session, output);
         }
-        let result = if session.query.is_empty() {
+        let result = if session.partial.is_none() {
             let mut parse = ParseState::default();
             self.run_requests(session, input, &mut parse, output).map(|used| {
                 if used < input.len() && !session.closing {
-                    session.query.extend_from_slice(&input[used..]);
-                    session.parse = parse;
-                    core::mem::swap(&mut self.ranges.0, &mut session.ranges);
-                    self.ranges.0.clear();
+                    self.keep_partial(session, &input[used..], parse);
                 }
             })
         } else {
@@ -294,21 +329,27 @@ impl App for CoreApp {
     }
 
     fn resumed(&mut self, session: &mut Session, output: &mut Output) -> Next {
-        if session.info.killed.load(Ordering::Acquire) {
-            return Next::Close;
+        match session.info.killed() {
+            Kill::No => {}
+            Kill::Close => return Next::Close,
+            Kill::Abort => {
+                output_limit::close(&self.core, session);
+                return Next::Abort;
+            }
         }
         let before = output.len();
         take_messages(session, output);
-        if session.waiter.is_none() {
-            self.core.stats.output_bytes.add((output.len() - before) as u64);
-            return Next::Continue;
+        if core::mem::take(&mut session.weight.listed)
+            && output_limit::weigh(&self.engine, &mut self.core, session, output)
+        {
+            return Next::Abort;
         }
-        if !waiting::finish(&self.engine, &mut self.core, session, output) {
-            return Next::Wait;
-        }
-        // Requests that came behind the one that waited.
-        let result =
-            if session.query.is_empty() { Ok(()) } else { self.continue_request(session, &[], output) };
+        let waited = session.waiter.is_some();
+        let result = match waited && waiting::finish(&self.engine, &mut self.core, session, output) {
+            // Requests that came behind the one that waited.
+            true => self.continue_request(session, &[], output),
+            false => Ok(()),
+        };
         self.next_after(session, result, output, before)
     }
 
@@ -329,8 +370,10 @@ impl App for CoreApp {
 
     #[inline]
     fn woken(&mut self, into: &mut Vec<ConnectionId>) {
-        if self.now >= self.next_idle_check {
+        if self.now >= self.next_clients_check {
+            self.next_clients_check = self.now + netcore::Duration::from_micros(CLIENTS_CHECK_US);
             self.find_idle();
+            self.core.heavy.take(into);
         }
         if self.core.deadlines.next_us().is_some_and(|deadline_us| deadline_us <= self.core.now_us) {
             waiting::time_out(&self.engine, &mut self.core);

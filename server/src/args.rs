@@ -98,6 +98,10 @@ pub struct OwnedArgs {
 }
 
 impl OwnedArgs {
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.ranges)
+    }
     /// Looks at them.
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.bytes, &self.ranges)

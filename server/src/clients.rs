@@ -1,28 +1,70 @@
 //! The list of connected clients: what one client may see of, and do to, another.
 
-use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use stack::ConnectionId;
 
 use crate::command::table::TABLE;
+use crate::output_limit::SMALL_BYTES;
 use crate::pubsub::Mailbox;
+use crate::session::Session;
 use crate::waiting::Waiter;
 
+/// An address and a port in 18 bytes; IPv4 as IPv6 maps it (RFC 4291 §2.5.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    address: [u8; 16],
+    port: [u8; 2],
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(at: SocketAddr) -> Self {
+        let address = match at.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self { address: address.octets(), port: at.port().to_be_bytes() }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ip = Ipv6Addr::from(self.address).to_canonical();
+        SocketAddr::new(ip, u16::from_be_bytes(self.port)).fmt(f)
+    }
+}
+
+/// Whether a client is to be closed as soon as its core looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kill {
+    /// No.
+    No = 0,
+    /// Once its replies are sent.
+    Close = 1,
+    /// At once: it does not take them (`client-output-buffer-limit`).
+    Abort = 2,
+}
+
 /// The part of a client that others may see. Numbers are written by the client's own core.
+///
+/// There is one for each connection: 192 bytes with the counts of its `Arc`, and what few clients
+/// have is outside of it.
 pub struct ClientInfo {
     /// Counts all clients since the start, from 1.
     pub id: u64,
     /// The core it is connected to.
-    pub core: usize,
+    core: u32,
     /// Its name among that core's connections.
     pub connection: ConnectionId,
     /// Our end.
-    pub local: SocketAddr,
+    pub local: Endpoint,
     /// Its end.
-    pub remote: SocketAddr,
+    pub remote: Endpoint,
     /// Unix time in ms when it connected.
     pub created_ms: i64,
     /// Unix time in ms of its last request.
@@ -32,11 +74,13 @@ pub struct ClientInfo {
     /// RESP version.
     pub resp: AtomicU32,
     /// Commands queued after `MULTI`, or -1.
-    pub multi: AtomicI64,
+    pub multi: AtomicI32,
     /// Watched keys.
     pub watched: AtomicU32,
-    /// Bytes of an unfinished request.
-    pub query_bytes: AtomicUsize,
+    /// Bytes of an unfinished request, and room behind them.
+    query_bytes: [AtomicU32; 2],
+    /// Reply bytes that wait for the client to take them, when they are many.
+    pub output_bytes: AtomicUsize,
     /// The last command: its number in the table, and one more than its subcommand's.
     pub command: AtomicU32,
     /// `CLIENT NO-EVICT`.
@@ -44,15 +88,15 @@ pub struct ClientInfo {
     /// How many channels, patterns and shard channels it listens to.
     pub subscriptions: [AtomicU32; 3],
     /// Messages from those.
-    pub mailbox: Mutex<Mailbox>,
+    pub mailbox: Mutex<Option<Box<Mailbox>>>,
     /// What it waits for.
     pub waiter: Mutex<Option<Arc<Waiter>>>,
-    /// To be closed as soon as its core looks.
-    pub killed: AtomicBool,
+    /// A [`Kill`].
+    killed: AtomicU8,
     /// Has left; its slot in [`CoreClients`] waits for the next one.
     gone: AtomicBool,
     /// `CLIENT SETNAME`, `CLIENT SETINFO`.
-    pub names: Mutex<Names>,
+    names: Mutex<Option<Box<Names>>>,
 }
 
 /// What a client says of itself.
@@ -81,35 +125,70 @@ impl ClientInfo {
     ) -> Self {
         Self {
             id,
-            core,
+            core: core as u32,
             connection,
-            local,
-            remote,
+            local: local.into(),
+            remote: remote.into(),
             created_ms: now_ms,
             active_ms: AtomicI64::new(now_ms),
             db: AtomicU32::new(0),
             resp: AtomicU32::new(2),
-            multi: AtomicI64::new(-1),
+            multi: AtomicI32::new(-1),
             watched: AtomicU32::new(0),
-            query_bytes: AtomicUsize::new(0),
+            query_bytes: Default::default(),
+            output_bytes: AtomicUsize::new(0),
             command: AtomicU32::new(NO_COMMAND),
             no_evict: AtomicBool::new(false),
             subscriptions: Default::default(),
             mailbox: Mutex::default(),
             waiter: Mutex::default(),
-            killed: AtomicBool::new(false),
+            killed: AtomicU8::new(Kill::No as u8),
             gone: AtomicBool::new(false),
             names: Mutex::default(),
         }
     }
+    /// The core it is connected to.
+    pub fn core(&self) -> usize {
+        self.core as usize
+    }
+    /// What it says of itself.
+    pub fn names(&self) -> Names {
+        self.names.lock().as_deref().cloned().unwrap_or_default()
+    }
+    /// Changes that.
+    pub fn rename(&self, change: impl FnOnce(&mut Names)) {
+        change(self.names.lock().get_or_insert_default());
+    }
+    /// Has it closed when its core next looks; a harder way stays.
+    pub fn kill(&self, how: Kill) {
+        self.killed.fetch_max(how as u8, Ordering::AcqRel);
+    }
+    /// Whether it is to be closed.
+    pub fn killed(&self) -> Kill {
+        match self.killed.load(Ordering::Acquire) {
+            0 => Kill::No,
+            1 => Kill::Close,
+            _ => Kill::Abort,
+        }
+    }
+    /// Shows an unfinished request of `len` bytes with room for more.
+    pub(crate) fn show_query(&self, len: usize, capacity: usize) {
+        let [bytes, room] = &self.query_bytes;
+        bytes.store(len as u32, Ordering::Relaxed);
+        room.store((capacity - len) as u32, Ordering::Relaxed);
+    }
     /// The line that `CLIENT LIST` shows, without its end.
     pub fn describe(&self, now_ms: i64, into: &mut Vec<u8>) {
         use std::io::Write;
-        let names = self.names.lock().clone();
+        let names = self.names();
         let load = |value: &AtomicI64| value.load(Ordering::Relaxed);
-        let multi = load(&self.multi);
+        let multi = self.multi.load(Ordering::Relaxed);
         let [sub, psub, ssub] = self.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed));
-        let query = self.query_bytes.load(Ordering::Relaxed);
+        let [query, query_free] = self.query_bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
+        let mailbox = self.mailbox.lock().as_ref().map_or(0, |mailbox| mailbox.bytes());
+        let output = self.output_bytes.load(Ordering::Relaxed) + mailbox;
+        // As many blocks as Redis would have.
+        let blocks = output.div_ceil(SMALL_BYTES);
         let _ = write!(
             into,
             "id={} addr={} laddr={} fd={} name=",
@@ -118,8 +197,8 @@ impl ClientInfo {
         into.extend_from_slice(&names.name);
         let _ = write!(
             into,
-            " age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={query} qbuf-free=0 \
-             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem={} events=r cmd={} user=default \
+            " age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={query} qbuf-free={query_free} \
+             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={blocks} omem={output} tot-mem={} events=r cmd={} user=default \
              redir=-1 resp={}",
             (now_ms - self.created_ms) / 1000,
             (now_ms - load(&self.active_ms)) / 1000,
@@ -130,7 +209,7 @@ impl ClientInfo {
                 () => "N",
             },
             self.db.load(Ordering::Relaxed),
-            query + size_of::<Self>(),
+            query as usize + query_free as usize + output + size_of::<Self>() + size_of::<Session>(),
             self.command_name(),
             self.resp.load(Ordering::Relaxed),
         );
@@ -227,5 +306,26 @@ impl CoreClients {
             self.any_woken.store(false, Ordering::Release);
             into.append(&mut self.woken.lock());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_pinned() {
+        // With the two counts of its `Arc`, what the allocator gives for 192 bytes.
+        assert_eq!(size_of::<ClientInfo>(), 176);
+        assert_eq!(size_of::<Session>(), 72);
+    }
+
+    #[test]
+    fn endpoints_are_shown_as_addresses_are() {
+        for text in ["198.18.0.1:6379", "[2001:db8::1]:7", "0.0.0.0:0", "[::]:65535"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(Endpoint::from(address).to_string(), text);
+        }
+        assert_eq!(size_of::<Endpoint>(), 18);
     }
 }

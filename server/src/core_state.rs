@@ -5,6 +5,7 @@ use std::sync::Arc;
 use netcore::Instant;
 use netcore::rng::SeededRng;
 
+use crate::output_limit::Heavy;
 use crate::stats::CoreStats;
 use crate::waiting::Deadlines;
 
@@ -22,6 +23,8 @@ pub struct CoreState {
     pub stats: Arc<CoreStats>,
     /// Clients that wait until some time.
     pub deadlines: Deadlines,
+    /// Clients with much output.
+    pub heavy: Heavy,
     unix_us_at_zero: i64,
     rng: SeededRng,
 }
@@ -37,6 +40,7 @@ impl CoreState {
             now_s: 0,
             stats,
             deadlines: Deadlines::default(),
+            heavy: Heavy::default(),
             unix_us_at_zero,
             rng: SeededRng::new(seed),
         };

@@ -189,7 +189,7 @@ fn remove_expired(cx: &mut Context<'_>, command: &Command, args: Args<'_>) {
 fn note_if_slow(cx: &Context<'_>, took_us: u64, args: Args<'_>) {
     let limit = cx.engine.live.slower_than_us.load(Ordering::Relaxed);
     if limit >= 0 && took_us >= limit.unsigned_abs() {
-        let name = cx.session.info.names.lock().name.clone();
+        let name = cx.session.info.names().name;
         let address = cx.session.info.remote.to_string();
         cx.engine.slowlog.lock().add(cx.core.now_ms / 1000, took_us, args, address, name);
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use netcore::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::clients::{ClientInfo, CoreClients};
+use crate::clients::{ClientInfo, CoreClients, Kill};
 use crate::command::table::TABLE;
 use crate::config::Config;
 use crate::core_state::CoreState;
 use crate::keyspace::key::KeyHash;
 use crate::keyspace::{KeyHasher, Shard};
+use crate::output_limit::LiveOutputLimit;
 use crate::pubsub::PubSub;
 use crate::slowlog::SlowLog;
 use crate::stats::CoreStats;
@@ -64,12 +65,22 @@ pub struct Live {
     pub slower_than_us: AtomicI64,
     /// `tcp-keepalive` in seconds, 0: never.
     pub tcp_keepalive_s: AtomicU64,
-    /// The hard limit of `client-output-buffer-limit pubsub` in bytes, 0: none.
-    pub pubsub_bytes_max: AtomicUsize,
+    /// `client-output-buffer-limit` of those who listen to nothing, and of those who do.
+    pub output_limits: [LiveOutputLimit; 2],
+    /// `client-query-buffer-limit` in bytes.
+    pub query_bytes_max: AtomicUsize,
     /// `protected-mode`
     pub protected_mode: AtomicBool,
     /// `DEBUG SET-ACTIVE-EXPIRE`
     pub active_expire: AtomicBool,
+}
+
+impl Live {
+    /// `client-output-buffer-limit` of a client's class.
+    #[inline]
+    pub fn output_limit(&self, listens: bool) -> &LiveOutputLimit {
+        &self.output_limits[usize::from(listens)]
+    }
 }
 
 /// Adds a section of its own to `INFO`.
@@ -167,9 +178,11 @@ impl Engine {
         self.live.maxclients.store(config.maxclients, Ordering::Relaxed);
         self.live.timeout_s.store(config.timeout_s, Ordering::Relaxed);
         self.live.tcp_keepalive_s.store(config.tcp_keepalive_s.into(), Ordering::Relaxed);
-        self.live
-            .pubsub_bytes_max
-            .store(config.output_limits.pubsub().hard_bytes as usize, Ordering::Relaxed);
+        for listens in [false, true] {
+            self.live.output_limit(listens).set(config.output_limits.of(listens));
+        }
+        let query_bytes_max = usize::try_from(config.query_buffer_limit).unwrap_or(usize::MAX);
+        self.live.query_bytes_max.store(query_bytes_max, Ordering::Relaxed);
         self.hasher.limits.set(&config.limits);
         self.live.protected_mode.store(config.protected_mode, Ordering::Relaxed);
         self.live.bulk_len_max.store(config.proto_max_bulk_len, Ordering::Relaxed);
@@ -239,11 +252,11 @@ impl Engine {
     }
     /// Has its core look at the client.
     pub fn wake(&self, client: &ClientInfo) {
-        self.cores[client.core].clients.wake(client.connection);
+        self.cores[client.core()].clients.wake(client.connection);
     }
     /// Has the client closed by its core.
     pub fn kill(&self, client: &ClientInfo) {
-        client.killed.store(true, Ordering::Release);
+        client.kill(Kill::Close);
         self.wake(client);
     }
     /// Removes some of the keys whose time is over by `now` (the drivers' clock). The fronts

@@ -163,6 +163,8 @@ fn stats(cx: &mut Context<'_>, out: &mut String) {
         "pubsub_patterns": cx.engine.pubsub.len(Kind::Pattern),
         "pubsubshard_channels": cx.engine.pubsub.len(Kind::Shard),
         "total_error_replies": total(cx, |stats| &stats.errors),
+        "client_query_buffer_limit_disconnections": total(cx, |stats| &stats.query_limit_disconnections),
+        "client_output_buffer_limit_disconnections": total(cx, |stats| &stats.output_limit_disconnections),
     );
 }
 

@@ -12,9 +12,10 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::RwLock;
 use protocol::resp::{Sink, Writer};
 
-use crate::clients::ClientInfo;
+use crate::clients::{ClientInfo, Kill};
 use crate::engine::Engine;
 use crate::glob;
+use crate::output_limit::SMALL_BYTES;
 
 /// What can be listened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +71,13 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
-    /// Takes them all.
-    pub fn take(&mut self) -> VecDeque<Bytes> {
-        self.bytes = 0;
-        core::mem::take(&mut self.messages)
+    /// Bytes of all messages.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+    /// The messages, in order.
+    pub fn messages(&self) -> impl Iterator<Item = &Bytes> {
+        self.messages.iter()
     }
 }
 
@@ -199,15 +203,16 @@ impl PubSub {
 /// Puts a message into a mailbox. A client whose core does not keep up is closed at the hard
 /// limit of `client-output-buffer-limit pubsub`.
 fn deliver(engine: &Engine, client: &ClientInfo, message: Bytes) {
-    let limit = engine.live.pubsub_bytes_max.load(Ordering::Relaxed);
     let mut mailbox = client.mailbox.lock();
-    let first = mailbox.messages.is_empty();
-    mailbox.bytes += message.len();
-    if limit > 0 && mailbox.bytes > limit {
-        client.killed.store(true, Ordering::Release);
-        return;
+    let first = mailbox.is_none();
+    let waiting = mailbox.get_or_insert_default();
+    let bytes = waiting.bytes + message.len();
+    if bytes > SMALL_BYTES && engine.live.output_limit(true).is_hard(bytes) {
+        client.kill(Kill::Abort);
+    } else {
+        waiting.bytes = bytes;
+        waiting.messages.push_back(message);
     }
-    mailbox.messages.push_back(message);
     drop(mailbox);
     if first {
         engine.wake(client);

@@ -8,6 +8,7 @@ use crate::args::OwnedArgs;
 use crate::clients::ClientInfo;
 use crate::command::Command;
 use crate::keyspace::shard::Watch;
+use crate::output_limit::Weight;
 use crate::pubsub::Subscriptions;
 use crate::waiting::Waiter;
 
@@ -18,6 +19,8 @@ pub struct Multi {
     pub queue: Vec<(&'static Command, usize, OwnedArgs)>,
     /// A command was refused: `EXEC` will refuse all.
     pub failed: bool,
+    /// Bytes of the arguments in the queue.
+    pub bytes: usize,
 }
 
 /// What happens to replies (`CLIENT REPLY`).
@@ -33,7 +36,7 @@ pub enum ReplyMode {
     Skip,
 }
 
-/// A client's state.
+/// A client's state: 72 bytes, and boxes for what few clients have.
 pub struct Session {
     /// What other clients may see of it.
     pub info: Arc<ClientInfo>,
@@ -45,10 +48,8 @@ pub struct Session {
     pub authenticated: bool,
     /// After `MULTI`.
     pub multi: Option<Box<Multi>>,
-    /// Tripped by changes to watched keys.
-    pub watch: Option<Arc<Watch>>,
-    /// Watched keys with their databases.
-    pub watched: Vec<(u32, Box<[u8]>)>,
+    /// After `WATCH`.
+    pub watching: Option<Box<Watching>>,
     /// What happens to replies.
     pub reply_mode: ReplyMode,
     /// What it listens to, if anything.
@@ -61,11 +62,29 @@ pub struct Session {
     pub closing: bool,
     /// `CLIENT NO-TOUCH`.
     pub no_touch: bool,
-    /// The start of a request whose rest has not come.
+    /// Much output waits for it.
+    pub(crate) weight: Weight,
+    /// A request whose rest has not come.
+    pub(crate) partial: Option<Box<Partial>>,
+}
+
+/// Watched keys.
+#[derive(Default)]
+pub struct Watching {
+    /// Tripped by changes to them.
+    pub watch: Arc<Watch>,
+    /// The keys with their databases.
+    pub keys: Vec<(u32, Box<[u8]>)>,
+}
+
+/// The start of a request.
+#[derive(Default)]
+pub(crate) struct Partial {
+    /// Its bytes.
     pub(crate) query: Vec<u8>,
-    /// How far `query` has been parsed,
+    /// How far they have been parsed,
     pub(crate) parse: ParseState,
-    /// and the arguments found in it.
+    /// and the arguments found in them.
     pub(crate) ranges: Vec<ArgRange>,
 }
 
@@ -78,17 +97,15 @@ impl Session {
             resp3: false,
             authenticated,
             multi: None,
-            watch: None,
-            watched: Vec::new(),
+            watching: None,
             reply_mode: ReplyMode::On,
             subscriptions: None,
             waiter: None,
             waits_silently: false,
             closing: false,
             no_touch: false,
-            query: Vec::new(),
-            parse: ParseState::default(),
-            ranges: Vec::new(),
+            weight: Weight::default(),
+            partial: None,
         }
     }
 }

@@ -40,6 +40,10 @@ pub struct CoreStats {
     pub connections: Counter,
     /// Connections refused because of `maxclients`.
     pub rejected_connections: Counter,
+    /// Clients closed because of `client-output-buffer-limit`.
+    pub output_limit_disconnections: Counter,
+    /// Clients closed because of `client-query-buffer-limit`.
+    pub query_limit_disconnections: Counter,
     /// Bytes received.
     pub input_bytes: Counter,
     /// Reply bytes written.
@@ -75,6 +79,8 @@ impl CoreStats {
             &self.expired_keys,
             &self.connections,
             &self.rejected_connections,
+            &self.output_limit_disconnections,
+            &self.query_limit_disconnections,
             &self.input_bytes,
             &self.output_bytes,
             &self.errors,

@@ -92,6 +92,9 @@ pub const SHARE_MIN_BYTES: usize = 4096;
 
 /// Reply bytes on their way out: written once, in order, by the application.
 ///
+/// How much waits is the application's to limit: a driver takes everything, and says before each
+/// call how much there is ([`Output::waiting`]).
+///
 /// Short replies are copied into one contiguous run. A large value is appended by reference
 /// ([`Output::put_shared`]) and copied only into the frames that carry it.
 #[derive(Debug, Default)]
@@ -101,12 +104,14 @@ pub struct Output {
     /// Everything before `tail`.
     chunks: VecDeque<Bytes>,
     chunk_bytes: usize,
+    /// What the driver holds of this connection already.
+    queued: usize,
 }
 
 impl Output {
     /// Empty.
     pub const fn new() -> Self {
-        Self { tail: Vec::new(), chunks: VecDeque::new(), chunk_bytes: 0 }
+        Self { tail: Vec::new(), chunks: VecDeque::new(), chunk_bytes: 0, queued: 0 }
     }
     /// Appends a copy of `bytes`.
     #[inline]
@@ -127,8 +132,21 @@ impl Output {
         self.chunks.push_back(bytes.clone());
     }
     /// Bytes written and not yet taken.
+    #[inline]
     pub fn len(&self) -> usize {
         self.chunk_bytes + self.tail.len()
+    }
+    /// Tells the application how many bytes of its connection wait already, sent and not
+    /// acknowledged ones included: they come before what it writes now. Drivers say it before
+    /// each call.
+    #[inline]
+    pub fn set_queued(&mut self, bytes: usize) {
+        self.queued = bytes;
+    }
+    /// Bytes that wait for the peer to take them: queued in the driver, and written now.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.queued + self.len()
     }
     /// True when nothing waits.
     pub fn is_empty(&self) -> bool {

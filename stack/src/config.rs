@@ -91,7 +91,12 @@ pub struct Config {
     pub rx_partial_checksum: bool,
     /// Receive window in bytes: what one connection may make us hold.
     pub receive_window: u32,
-    /// Half-open connections at once; further SYNs are dropped, and come again.
+    /// Received bytes that may wait, of all connections together, with what keeping them costs:
+    /// data behind gaps, and data that the application does not want yet.
+    pub receive_memory_max: usize,
+    /// Half-open connections that are kept at once; further SYNs are answered with a cookie and
+    /// forgotten. Never more than half of `connections_max`, so that a flood leaves the rest to
+    /// those who finish their handshakes.
     pub backlog_max: usize,
     /// Congestion control of every connection.
     pub congestion: CongestionControl,
@@ -141,6 +146,7 @@ impl Config {
             connections_max: 65_536,
             rx_partial_checksum: false,
             receive_window: 1 << 20,
+            receive_memory_max: 256 << 20,
             backlog_max: 4096,
             congestion: CongestionControl::default(),
             ecn: EcnPolicy::default(),
@@ -158,6 +164,11 @@ impl Config {
             neighbours_max: 1024,
             challenge_acks_per_second: 1000,
         }
+    }
+
+    /// Half-open connections that are kept.
+    pub(crate) fn half_open_max(&self) -> usize {
+        self.backlog_max.min(self.connections_max.div_ceil(2))
     }
 
     /// Gives us the link-local address that every IPv6 host has, unless there is one already.

@@ -9,14 +9,17 @@ use netcore::{Fragments, Frame, FramePool, FrameQueue, Instant, TimerWheel};
 use protocol::channel::FlowId;
 use protocol::ethernet::Mac;
 use protocol::ip::Address;
-use protocol::tcp::{Flags, SeqNumber, Timestamps};
+use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
 
 use crate::app::{ConnectionId, EndReason, Output};
 use crate::channel::Driver;
 use crate::config::Config;
+use crate::cookies::Cookies;
 use crate::counters::Counters;
+use crate::held::Held;
 use crate::ip::neighbour::Neighbours;
 use crate::ip::path_mtu::PathMtus;
+use crate::send_queue::Runs;
 use crate::state::Gauges;
 use crate::tcb::{Connection, Key, Path};
 use crate::time_wait::TimeWait;
@@ -33,6 +36,7 @@ pub(crate) struct Env<F> {
     pub(crate) gauges: Gauges,
     pub(crate) wheel: TimerWheel,
     pub(crate) isn: IsnGenerator,
+    pub(crate) cookies: Cookies,
     pub(crate) neighbours: Neighbours,
     pub(crate) path_mtus: PathMtus,
     pub(crate) fragments: Fragments<F>,
@@ -44,6 +48,10 @@ pub(crate) struct Env<F> {
     pub(crate) tx: FrameQueue<F>,
     /// Received frames that were read to the end and can carry an answer.
     pub(crate) spare: Vec<F>,
+    /// Received bytes that wait, of all connections.
+    pub(crate) held: Held,
+    /// Memory for short replies.
+    pub(crate) runs: Runs,
     /// Lent to the application for each call.
     pub(crate) output: Output,
     /// Active opens that came to nothing and were not yet asked for.
@@ -110,27 +118,31 @@ pub(crate) struct Bare {
     pub(crate) ack: SeqNumber,
     pub(crate) flags: Flags,
     pub(crate) window: u16,
-    pub(crate) timestamps: Option<Timestamps>,
+    pub(crate) options: Options,
 }
 
 impl<F: Frame> Env<F> {
     pub(crate) fn new(config: Config, rng: &mut impl netcore::rng::Rng) -> Self {
         let config = config.complete();
+        let cookies = Cookies::new(rng);
         Self {
             now: Instant::ZERO,
             counters: Counters::default(),
             gauges: Gauges::default(),
-            wheel: TimerWheel::new(config.connections_max, netcore::Duration::from_millis(1)),
+            wheel: TimerWheel::new(0, netcore::Duration::from_millis(1)),
             isn: IsnGenerator::new(rng),
             neighbours: Neighbours::new(config.neighbours_max),
             path_mtus: PathMtus::default(),
             fragments: Fragments::default(),
-            time_wait: TimeWait::new(config.time_wait, config.time_wait_max, rng),
+            time_wait: TimeWait::new(config.time_wait, cookies.lifetime(), config.time_wait_max, rng),
+            cookies,
             channel: Driver::new(config.offload, rng),
             dirty: VecDeque::new(),
             controls: VecDeque::new(),
             tx: FrameQueue::with_capacity(config.tx_queue_frames.max(BURST)),
             spare: Vec::with_capacity(2 * BURST),
+            held: Held::new(config.receive_memory_max),
+            runs: Runs::default(),
             output: Output::new(),
             failed_opens: Vec::new(),
             next_port: 0,
@@ -231,7 +243,7 @@ impl<F: Frame> Env<F> {
                     ack: tcb.rcv_nxt,
                     flags: Flags::RST | Flags::ACK,
                     window: 0,
-                    timestamps,
+                    options: Options { timestamps, ..Options::default() },
                 });
             }
             Path::Flow(flow) => {

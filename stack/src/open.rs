@@ -6,15 +6,17 @@ use core::net::SocketAddr;
 use netcore::{Frame, Instant};
 use protocol::ethernet::Mac;
 use protocol::ip::Address;
-use protocol::tcp::{self, SeqNumber, Timestamps};
+use protocol::tcp::{self, Options, SeqNumber, Timestamps};
 
 use crate::app::{App, ConnectionId, EndReason};
+use crate::cookies;
 use crate::env::{Bare, Control};
 use crate::input::{self, Segment};
 use crate::ip::neighbour;
 use crate::round::{ConnectError, Stack, mark_new};
 use crate::state::State;
 use crate::tcb::{Flags, Key, Opening, Path};
+use crate::time_wait::Kind;
 
 /// First and last local port of active opens (RFC 6056 §3.2: the dynamic range).
 const LOCAL_PORTS: core::ops::RangeInclusive<u16> = 49_152..=65_535;
@@ -86,7 +88,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
         };
-        let Some(slot) = self.connections.open(&opening, &env.config, &mut env.gauges) else {
+        let Some(slot) = self.connections.open(&opening, env) else {
             return Err(ConnectError::TooMany(env.config.connections_max));
         };
         self.connections.publish(slot);
@@ -107,28 +109,52 @@ impl<F: Frame, A: App> Stack<F, A> {
     }
 
     /// A segment that no connection is there for.
-    pub(crate) fn without_connection(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
+    pub(crate) fn without_connection(
+        &mut self,
+        app: &mut A,
+        key: Key,
+        segment: &Segment,
+        payload: &[u8],
+        mac: Mac,
+    ) {
+        let listens = self.listeners.listens(key.local_port());
+        if listens
+            && self.env.cookies.in_use(self.env.now)
+            && self.ends_cookie_handshake(app, key, segment, payload, mac)
+        {
+            return;
+        }
         if self.env.time_wait.find(key).is_some() && self.in_time_wait(key, segment, mac) {
             return;
         }
         let flags = segment.header.flags;
         let opens = flags.has(tcp::Flags::SYN) && !flags.any(tcp::Flags::RST | tcp::Flags::ACK);
-        if opens && self.listeners.listens(key.local_port()) {
+        if opens && listens {
             self.syn_arrived(key, segment, mac);
         } else {
-            self.refuse(key, segment, len, mac);
+            self.refuse(key, segment, payload.len() as u32, mac);
         }
     }
 
-    /// RFC 9293 §3.10.7.2: a SYN for a listener.
+    /// RFC 9293 §3.10.7.2: a SYN for a listener. A connection of the same name that is still
+    /// remembered may be followed by a new one.
     fn syn_arrived(&mut self, key: Key, segment: &Segment, mac: Mac) {
         let env = &mut self.env;
-        if env.gauges.half_open() as usize >= env.config.backlog_max {
-            env.counters.syn_backlog_full += 1;
-            return;
+        let remembered = env.time_wait.find(key).copied();
+        let before = cookies::before(remembered.as_ref());
+        if env.gauges.half_open() as usize >= env.config.half_open_max() {
+            return env.answer_with_cookie(key, segment, mac, before);
+        }
+        if let Some(entry) = remembered {
+            env.time_wait.remove(key);
+            env.counters.time_wait_reused += u64::from(entry.kind == Kind::TimeWait);
         }
         let tuple = key.tuple(&env.config);
-        let iss = env.isn.isn(&tuple, env.now);
+        let iss = if env.cookies.in_use(env.now) {
+            env.cookies.iss(env.now, &tuple, before, segment)
+        } else {
+            env.isn.isn(&tuple, env.now)
+        };
         let opening = Opening {
             key,
             path: Path::Wire(mac),
@@ -137,7 +163,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
         };
-        let Some(slot) = self.connections.open(&opening, &env.config, &mut env.gauges) else {
+        let Some(slot) = self.connections.open(&opening, env) else {
             env.counters.connections_full += 1;
             return self.refuse(key, segment, 0, mac);
         };
@@ -151,7 +177,7 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// RFC 9293 §3.10.7.1: whatever comes for no connection is answered with a RST that fits,
     /// except a RST.
-    fn refuse(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
+    pub(crate) fn refuse(&mut self, key: Key, segment: &Segment, len: u32, mac: Mac) {
         let env = &mut self.env;
         env.counters.closed_port += 1;
         let header = &segment.header;
@@ -166,7 +192,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             (SeqNumber(0), header.seq + len + syn_fin, tcp::Flags::RST | tcp::Flags::ACK)
         };
         env.counters.resets_sent += 1;
-        env.send_bare(Bare { mac, key, seq, ack, flags, window: 0, timestamps: None });
+        env.send_bare(Bare { mac, key, seq, ack, flags, window: 0, options: Options::default() });
     }
 
     /// Our part is done: the name goes to the TIME_WAIT table, the connection is over.
@@ -176,7 +202,13 @@ impl<F: Frame, A: App> Stack<F, A> {
         if let Path::Wire(mac) = tcb.path {
             let env = &mut self.env;
             let timestamps = tcb.flags.has(Flags::TIMESTAMPS).then_some((tcb.ts_recent, tcb.ts_offset));
-            let evicted = env.time_wait.insert(env.now, tcb.key, (tcb.snd_nxt, tcb.rcv_nxt), timestamps);
+            let evicted = env.time_wait.insert(
+                env.now,
+                Kind::TimeWait,
+                tcb.key,
+                (tcb.snd_nxt, tcb.rcv_nxt),
+                timestamps,
+            );
             env.counters.time_wait_entered += 1;
             env.counters.time_wait_evicted += u64::from(evicted);
             if tcb.flags.has(Flags::ACK_NOW) {
@@ -187,16 +219,19 @@ impl<F: Frame, A: App> Stack<F, A> {
                     ack: tcb.rcv_nxt,
                     flags: tcp::Flags::ACK,
                     window: (env.config.receive_window >> tcb.rcv_scale).min(0xffff) as u16,
-                    timestamps: timestamps
-                        .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
+                    options: Options {
+                        timestamps: timestamps
+                            .map(|_| Timestamps { value: tcb.ts_value(env.now), echo: tcb.ts_recent }),
+                        ..Options::default()
+                    },
                 });
             }
         }
         self.end_without_telling(app, slot, EndReason::Closed);
     }
 
-    /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the name is free now and the segment should
-    /// be looked at as if it had been.
+    /// RFC 9293 §3.10.7.4 in TIME_WAIT; false when the segment should be looked at as if the name
+    /// were free.
     fn in_time_wait(&mut self, key: Key, segment: &Segment, mac: Mac) -> bool {
         let env = &mut self.env;
         let Some(entry) = env.time_wait.find(key).copied() else { return false };
@@ -208,10 +243,12 @@ impl<F: Frame, A: App> Stack<F, A> {
         if header.flags.has(tcp::Flags::SYN) && !header.flags.has(tcp::Flags::ACK) {
             let listens = self.listeners.listens(key.local_port());
             if listens && entry.may_be_reused_by(header, &segment.options) {
-                env.time_wait.remove(key);
-                env.counters.time_wait_reused += 1;
                 return false;
             }
+        }
+        if entry.kind == Kind::Spent {
+            // This one waits for nothing.
+            return false;
         }
         if header.flags.has(tcp::Flags::FIN) && header.seq.before(entry.rcv_nxt) {
             // RFC 9293 §3.10.7.4: a FIN again starts the wait anew.
@@ -233,7 +270,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             ack: entry.rcv_nxt,
             flags: tcp::Flags::ACK,
             window: 0,
-            timestamps,
+            options: Options { timestamps, ..Options::default() },
         });
         true
     }

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 
 use protocol::tcp::SeqNumber;
 
+use crate::held::PIECE_OVERHEAD;
+
 /// Gaps that are kept track of.
 const PIECES_MAX: usize = 512;
 /// SACK blocks that fit into one header, at most.
@@ -23,6 +25,9 @@ impl Piece {
     fn end(&self) -> SeqNumber {
         self.seq + self.bytes.len() as u32
     }
+    fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -33,11 +38,18 @@ pub(crate) struct Reassembly {
     recent: [Option<SeqNumber>; BLOCKS_MAX],
     /// Where the peer's FIN stands, when it came ahead of its turn.
     fin: Option<SeqNumber>,
+    /// Memory of all pieces' bytes.
+    bytes: usize,
 }
 
 impl Reassembly {
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.fin.is_none()
+    }
+
+    /// Bytes of memory, with what each piece costs beside its bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes + self.pieces.len() * PIECE_OVERHEAD
     }
 
     pub(crate) fn set_fin(&mut self, seq: SeqNumber) {
@@ -61,9 +73,11 @@ impl Reassembly {
                 return false;
             }
             self.pieces.insert(first, Piece { seq, bytes: bytes.to_vec() });
+            self.bytes += self.pieces[first].memory();
             self.note_growth(first);
             return true;
         }
+        self.bytes -= self.pieces[first..last].iter().map(Piece::memory).sum::<usize>();
         if seq.before(self.pieces[first].seq) {
             let missing = self.pieces[first].seq.distance_from(seq) as usize;
             let piece = &mut self.pieces[first];
@@ -77,6 +91,7 @@ impl Reassembly {
             grown.bytes.extend_from_slice(&piece.bytes);
         }
         grown.extend_to(end, seq, bytes);
+        self.bytes += grown.memory();
         self.pieces.drain(first + 1..last);
         self.note_growth(first);
         true
@@ -103,12 +118,14 @@ impl Reassembly {
     /// Takes out the bytes that follow `rcv_nxt` without a gap.
     pub(crate) fn take(&mut self, rcv_nxt: SeqNumber) -> Option<Vec<u8>> {
         let behind = self.pieces.partition_point(|piece| piece.end().before_eq(rcv_nxt));
+        self.bytes -= self.pieces[..behind].iter().map(Piece::memory).sum::<usize>();
         self.pieces.drain(..behind);
         let first = self.pieces.first()?;
         if first.seq.after(rcv_nxt) {
             return None;
         }
         let mut piece = self.pieces.remove(0);
+        self.bytes -= piece.memory();
         piece.bytes.drain(..rcv_nxt.distance_from(piece.seq) as usize);
         Some(piece.bytes)
     }
@@ -179,6 +196,8 @@ mod tests {
                     assert!(l < r && model[l..r].iter().all(Option::is_some));
                     assert!(model.get(r).is_none_or(Option::is_none) && model[l - 1].is_none(), "{seed}");
                 }
+                let sum: usize = reassembly.pieces.iter().map(Piece::memory).sum();
+                assert_eq!(reassembly.memory(), sum + reassembly.pieces.len() * PIECE_OVERHEAD);
                 if rng.chance(200_000) && rcv_nxt < SPAN {
                     // The gap's first byte arrives in order.
                     rcv_nxt += 1;

@@ -25,6 +25,7 @@ use crate::output::{self, Sent};
 use crate::state::{Gauges, State};
 use crate::table::Connections;
 use crate::tcb::{Connection, Flags, Key, Path};
+use crate::time_wait::Kind;
 use crate::timers;
 
 /// A host TCP/IP stack on one port, for one core.
@@ -52,6 +53,21 @@ pub struct Work {
     pub timers: usize,
 }
 
+/// Bytes of memory of a stack's connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The slots of the table with the application's sessions in them, free ones included.
+    pub slots: usize,
+    /// What finds a slot by the connection's name.
+    pub table: usize,
+    /// Timers.
+    pub timers: usize,
+    /// Bytes that wait: to be acknowledged, for a gap to be filled, for the application.
+    pub waiting: usize,
+    /// Memory for replies that nobody uses now.
+    pub spare: usize,
+}
+
 impl Work {
     /// True when the round did anything.
     pub fn any(&self) -> bool {
@@ -63,7 +79,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     /// A stack without listeners. `rng`: secrets for sequence numbers and hashes, and the epoch.
     pub fn new(config: Config, rng: &mut impl Rng) -> Self {
         Self {
-            connections: Connections::new(&config, rng),
+            connections: Connections::new(rng),
             env: Env::new(config, rng),
             listeners: Listeners::default(),
             received: FrameQueue::with_capacity(BURST),
@@ -165,8 +181,25 @@ impl<F: Frame, A: App> Stack<F, A> {
     /// How many connections are in each state now.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = self.env.gauges;
-        gauges.set(State::TimeWait, self.env.time_wait.len());
+        gauges.set(State::TimeWait, self.env.time_wait.count(Kind::TimeWait));
         gauges
+    }
+
+    /// Where memory is. Takes a time that grows with the number of connections.
+    pub fn memory(&self) -> Memory {
+        let [slots, table, waiting] = self.connections.memory();
+        Memory { slots, table, timers: self.env.wheel.memory(), waiting, spare: self.env.runs.memory() }
+    }
+
+    /// Bytes of memory of received data that waits, of all connections (see
+    /// [`Config::receive_memory_max`]).
+    pub fn received_waiting(&self) -> usize {
+        self.env.held.bytes()
+    }
+
+    /// Changes how many connections there may be; those that are there stay.
+    pub fn set_connections_max(&mut self, connections_max: usize) {
+        self.env.config.connections_max = connections_max;
     }
 
     /// The configuration in force.
@@ -252,7 +285,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                 let after = input::arrives(&mut self.env, slot, connection, app, segment, payload);
                 self.follow(app, slot, after);
             }
-            None => self.without_connection(key, segment, payload.len() as u32, mac),
+            None => self.without_connection(app, key, segment, payload, mac),
         }
     }
 
@@ -307,10 +340,13 @@ impl<F: Frame, A: App> Stack<F, A> {
         let never_opened = matches!(connection.tcb.state, State::SynSent | State::SynReceived)
             && connection.tcb.flags.has(Flags::ACTIVE);
         let id = connection.id(slot);
+        if self.env.cookies.in_use(self.env.now) {
+            self.env.remember_spent(connection);
+        }
         if let Path::Flow(flow) = connection.tcb.path {
             self.env.channel.unbind(flow, slot);
         }
-        if let Some(session) = self.connections.release(slot, &mut self.env.gauges) {
+        if let Some(session) = self.connections.release(slot, &mut self.env) {
             app.closed(session, reason);
         } else if never_opened && self.env.failed_opens.len() < self.env.config.connections_max {
             self.env.failed_opens.push((id, reason));

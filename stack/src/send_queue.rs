@@ -6,8 +6,9 @@
 //!      | short run | chunk | chunk | ... | open tail |
 //! ```
 //!
-//! Short replies live in one run whose memory is kept from one reply, and one connection, to the
-//! next. Large output keeps its chunks by reference and is copied only into frames.
+//! Short replies live in one run, whose memory is lent by the stack ([`Runs`]) until they are
+//! acknowledged: an idle connection has none. Large output keeps its chunks by reference and is
+//! copied only into frames.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,8 +21,32 @@ use crate::app::Output;
 const SHORT_MAX: usize = 16 * 1024;
 /// Bytes at which the open tail becomes a chunk.
 const TAIL_MAX: usize = 64 * 1024;
-/// Memory of a short run that a slot keeps for its next connection.
+/// Memory of a run that is kept for the next reply.
 const SHORT_KEEP: usize = 4 * 1024;
+/// Unused runs that are kept: as many as may be in flight without allocating, 16 MiB at most.
+const RUNS_KEEP: usize = 4096;
+
+/// Memory for short replies. The run that was given back last is warm, and lent first.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(Vec<Vec<u8>>);
+
+impl Runs {
+    #[inline]
+    fn lend(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+    #[inline]
+    fn give_back(&mut self, mut run: Vec<u8>) {
+        if (1..=SHORT_KEEP).contains(&run.capacity()) && self.0.len() < RUNS_KEEP {
+            run.clear();
+            self.0.push(run);
+        }
+    }
+    /// Bytes of the runs that nobody uses.
+    pub(crate) fn memory(&self) -> usize {
+        self.0.iter().map(Vec::capacity).sum::<usize>() + self.0.capacity() * size_of::<Vec<u8>>()
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct SendQueue {
@@ -57,9 +82,13 @@ impl SendQueue {
 
     /// Takes everything that the application wrote.
     #[inline]
-    pub(crate) fn append(&mut self, output: &mut Output) {
+    pub(crate) fn append(&mut self, output: &mut Output, runs: &mut Runs) {
         match output.contiguous() {
+            Some([]) => {}
             Some(bytes) if self.long.is_none() && self.short.len() + bytes.len() <= SHORT_MAX => {
+                if self.short.capacity() == 0 {
+                    self.short = runs.lend();
+                }
                 self.short.extend_from_slice(bytes);
                 self.len += bytes.len();
                 output.clear();
@@ -91,13 +120,13 @@ impl SendQueue {
 
     /// Forgets the first `count` bytes: they were acknowledged. At most what is there.
     #[inline]
-    pub(crate) fn consume(&mut self, count: usize) {
+    pub(crate) fn consume(&mut self, count: usize, runs: &mut Runs) {
         debug_assert!(count <= self.len);
         self.len -= count;
         let of_short = count.min(self.short.len() - self.short_start);
         self.short_start += of_short;
         if self.short_start == self.short.len() {
-            self.short.clear();
+            runs.give_back(core::mem::take(&mut self.short));
             self.short_start = 0;
         }
         if let Some(long) = &mut self.long {
@@ -133,12 +162,22 @@ impl SendQueue {
     }
 
     /// Empties the queue for the slot's next connection.
-    pub(crate) fn clear(&mut self) {
-        self.short.clear();
-        self.short.shrink_to(SHORT_KEEP);
+    pub(crate) fn clear(&mut self, runs: &mut Runs) {
+        runs.give_back(core::mem::take(&mut self.short));
         self.short_start = 0;
         self.long = None;
         self.len = 0;
+    }
+
+    /// Bytes of memory beside the queue itself; values that are shared count as if they were not.
+    pub(crate) fn memory(&self) -> usize {
+        let long = self.long.as_ref().map_or(0, |long| {
+            size_of::<Long>()
+                + long.chunk_bytes
+                + long.tail.capacity()
+                + long.chunks.capacity() * size_of::<Bytes>()
+        });
+        self.short.capacity() + long
     }
 }
 
@@ -207,6 +246,7 @@ mod tests {
             let mut queue = SendQueue::default();
             let mut model: Vec<u8> = Vec::new();
             let mut output = Output::new();
+            let mut runs = Runs::default();
             let mut next = 0u8;
             for _ in 0..300 {
                 match rng.below(4) {
@@ -224,13 +264,13 @@ mod tests {
                                 false => output.put_shared(&bytes.into()),
                             }
                         }
-                        queue.append(&mut output);
+                        queue.append(&mut output, &mut runs);
                         assert!(output.is_empty());
                     }
                     2 => {
                         let all = if rng.chance(300_000) { model.len() } else { model.len() / 2 };
                         let count = rng.below(all as u64 + 1) as usize;
-                        queue.consume(count);
+                        queue.consume(count, &mut runs);
                         model.drain(..count);
                     }
                     _ => {
@@ -246,5 +286,24 @@ mod tests {
                 assert_eq!(queue.len(), model.len());
             }
         }
+    }
+
+    #[test]
+    fn a_drained_queue_has_no_memory_and_the_next_one_uses_it() {
+        let mut runs = Runs::default();
+        let mut output = Output::new();
+        let (mut one, mut other) = (SendQueue::default(), SendQueue::default());
+        output.put(&[1; 300]);
+        one.append(&mut output, &mut runs);
+        assert!(one.memory() >= 300 && runs.0.is_empty());
+        one.consume(300, &mut runs);
+        assert_eq!((one.memory(), runs.0.len()), (0, 1));
+        output.put(&[2; 200]);
+        other.append(&mut output, &mut runs);
+        assert!(runs.0.is_empty() && other.memory() >= 300);
+        output.put(&[3; 9000]);
+        other.append(&mut output, &mut runs);
+        other.clear(&mut runs);
+        assert!(runs.0.is_empty(), "a large one is not kept");
     }
 }

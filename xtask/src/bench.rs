@@ -17,6 +17,8 @@ pub(crate) struct Options {
 enum What {
     /// Host cycles per transaction: {none, lifecycle} x {short, persistent}, alternating
     Lifecycle(LifecycleOptions),
+    /// Memory per idle connection, at each offload level
+    Idle(IdleOptions),
     /// Goodput over an emulated link with losses, beside the real Redis on Linux's TCP
     Goodput(GoodputOptions),
 }
@@ -32,6 +34,13 @@ struct LifecycleOptions {
 }
 
 #[derive(Args)]
+struct IdleOptions {
+    /// Connections that are idle at the end
+    #[arg(long, default_value_t = 1_000_000)]
+    connections: usize,
+}
+
+#[derive(Args)]
 struct GoodputOptions {
     /// Arguments for the measuring program (see `mayfly-goodput --help`)
     #[arg(last = true)]
@@ -42,14 +51,24 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::ensure()?;
     match &options.what {
         What::Lifecycle(options) => lifecycle(options),
+        What::Idle(options) => idle(options),
         What::Goodput(options) => goodput(options),
     }
 }
 
-fn lifecycle(options: &LifecycleOptions) -> Result<()> {
+/// The program for what needs no network.
+fn bench() -> Result<Command> {
     step("Building the measuring program (release)")?;
     build::run_cargo(&["build", "--release", "-p", "bench", "--bins"])?;
-    let mut command = Command::new(e2e::programs::ours("mayfly-bench")?);
+    Ok(Command::new(e2e::programs::ours("mayfly-bench")?))
+}
+
+fn idle(options: &IdleOptions) -> Result<()> {
+    measure(bench()?.args(["idle", "--connections", &options.connections.to_string()]))
+}
+
+fn lifecycle(options: &LifecycleOptions) -> Result<()> {
+    let mut command = bench()?;
     command.arg("lifecycle");
     if let Some(file) = &options.json {
         command.args(["--json", file]);

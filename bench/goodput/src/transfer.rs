@@ -89,7 +89,8 @@ pub(crate) struct Sample {
     /// Segments that the sender sent again, and expiries of its retransmission timer.
     pub(crate) again: u64,
     pub(crate) timeouts: u64,
-    /// Of the wire.
+    /// Frames that came to the wire: from the server, from the client.
+    pub(crate) frames: [u64; 2],
     pub(crate) queue_full: u64,
     pub(crate) late_p99_us: u64,
     pub(crate) missed: u64,
@@ -99,8 +100,16 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.1} Mbit/s ({} sent again, {} timeouts, {} dropped by the queue; wire p99 {} µs late, {} missed)",
-            self.mbit_per_s, self.again, self.timeouts, self.queue_full, self.late_p99_us, self.missed
+            "{:.1} Mbit/s ({} sent again, {} timeouts; {} frames from the server, {} from the client, \
+             {} dropped by the queue; wire p99 {} µs late, {} missed)",
+            self.mbit_per_s,
+            self.again,
+            self.timeouts,
+            self.frames[0],
+            self.frames[1],
+            self.queue_full,
+            self.late_p99_us,
+            self.missed
         )
     }
 }
@@ -139,6 +148,7 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<Sample> {
         course: course.steps.iter().map(|bytes| *bytes as f64 * 8.0 / 1e6 / STEP.as_secs_f64()).collect(),
         again: after.again - before.again,
         timeouts: after.timeouts - before.timeouts,
+        frames: wire.counts.map(|counts| counts.entered),
         queue_full: wire.counts.iter().map(|counts| counts.queue_full).sum(),
         late_p99_us: wire.lateness.quantile_us(0.99),
         missed: wire.counts.iter().map(|counts| counts.missed).sum(),

@@ -169,7 +169,7 @@ fn hello(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Command
         ));
     }
     if let Some(name) = name {
-        cx.session.info.names.lock().name = name.to_vec();
+        cx.session.info.rename(|names| names.name = name.to_vec());
     }
     if let Some(version) = version {
         cx.session.resp3 = version == 3;
@@ -214,7 +214,7 @@ fn reset(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandRes
     cx.session.no_touch = false;
     cx.session.authenticated = !cx.engine.live.password.load(Ordering::Relaxed);
     let info = &cx.session.info;
-    info.names.lock().name.clear();
+    info.rename(|names| names.name.clear());
     info.db.store(0, Ordering::Relaxed);
     info.resp.store(2, Ordering::Relaxed);
     info.multi.store(-1, Ordering::Relaxed);

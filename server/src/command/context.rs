@@ -385,12 +385,12 @@ impl<'a> Context<'a> {
         let hash = self.hash(key);
         // A key that has expired already must not trip the watch when it is removed.
         self.expire(db, key);
-        let watch = self.session.watch.get_or_insert_default().clone();
-        if !self.session.watched.iter().any(|(of, name)| *of == db && **name == *key) {
+        let watching = self.session.watching.get_or_insert_default();
+        if !watching.keys.iter().any(|(of, name)| *of == db && **name == *key) {
+            watching.keys.push((db, key.into()));
+            let watch = Arc::clone(&watching.watch);
             self.shard_mut(hash).watch(db, key, &watch);
-            self.session.watched.push((db, key.into()));
         }
-        let _: &Arc<_> = &watch;
     }
 }
 

@@ -59,8 +59,10 @@ const UNWATCH: Flags =
 /// Adds a checked command to the client's transaction.
 pub(crate) fn queue(session: &mut Session, row: &'static Row, command: &'static Command, args: Args<'_>) {
     if let Some(multi) = &mut session.multi {
-        multi.queue.push((command, row.id, args.to_owned()));
-        session.info.multi.store(multi.queue.len() as i64, Ordering::Relaxed);
+        let args = args.to_owned();
+        multi.bytes += args.memory();
+        multi.queue.push((command, row.id, args));
+        session.info.multi.store(multi.queue.len() as i32, Ordering::Relaxed);
     }
 }
 
@@ -94,7 +96,8 @@ fn watch(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Command
     for key in args.from(1) {
         cx.watch_key(key);
     }
-    cx.session.info.watched.store(cx.session.watched.len() as u32, Ordering::Relaxed);
+    let watched = cx.session.watching.as_ref().map_or(0, |watching| watching.keys.len());
+    cx.session.info.watched.store(watched as u32, Ordering::Relaxed);
     reply.ok();
     Ok(())
 }
@@ -139,7 +142,7 @@ fn exec(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResu
 /// Has a watched key changed, or come to its end, since it was watched? Its shard need not be
 /// locked for the first: whoever changes it later comes after this transaction.
 fn tripped(cx: &mut Context<'_>) -> bool {
-    cx.session.watch.as_ref().is_some_and(|watch| watch.tripped())
+    cx.session.watching.as_ref().is_some_and(|watching| watching.watch.tripped())
 }
 
 fn lock_union(cx: &mut Context<'_>, multi: &Multi) {
@@ -152,7 +155,7 @@ fn lock_union(cx: &mut Context<'_>, multi: &Multi) {
     for (command, _, args) in &multi.queue {
         cx.shards_of(command, args.args(), &mut shards);
     }
-    for (_, key) in &cx.session.watched {
+    for (_, key) in cx.session.watching.iter().flat_map(|watching| &watching.keys) {
         shards.push(cx.engine.shard_of(cx.engine.hash(key)));
     }
     cx.lock_shards(shards);
@@ -161,7 +164,8 @@ fn lock_union(cx: &mut Context<'_>, multi: &Multi) {
 
 /// A watched key whose time is over counts as changed.
 fn expire_watched(cx: &mut Context<'_>) {
-    for (db, key) in cx.session.watched.clone() {
+    let keys = cx.session.watching.as_ref().map(|watching| watching.keys.clone());
+    for (db, key) in keys.unwrap_or_default() {
         cx.expire(db, &key);
     }
 }
@@ -173,9 +177,9 @@ fn end(session: &mut Session) {
 
 /// Ends the client's watch. No shard may be locked by the caller.
 pub(crate) fn forget_watches(engine: &Engine, session: &mut Session) {
-    let Some(watch) = session.watch.take() else { return };
-    for (db, key) in session.watched.drain(..) {
-        engine.lock(engine.shard_of(engine.hash(&key))).unwatch(db, &key, &watch);
+    let Some(watching) = session.watching.take() else { return };
+    for (db, key) in watching.keys {
+        engine.lock(engine.shard_of(engine.hash(&key))).unwatch(db, &key, &watching.watch);
     }
     session.info.watched.store(0, Ordering::Relaxed);
 }

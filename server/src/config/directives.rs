@@ -223,6 +223,20 @@ static WORKING: &[Directive] = &[
         |c| c.output_limits.to_string(),
         |c, v| c.output_limits.set(v),
     ),
+    field(
+        "client-query-buffer-limit",
+        When::Always,
+        |c| c.query_buffer_limit.to_string(),
+        |c, v| {
+            let bytes = memory(single(v)?)?;
+            if bytes >= 1024 * 1024 {
+                c.query_buffer_limit = bytes;
+                Ok(())
+            } else {
+                Err("argument must be between 1048576 and 9223372036854775807 inclusive".into())
+            }
+        },
+    ),
     // Persistence, replication, clustering, memory limits: not there yet.
     fixed_or("save", &[""], "the data lives in memory only, so remove the line or write: save \"\""),
     fixed_or("appendonly", &["no"], "the data lives in memory only"),
@@ -233,7 +247,6 @@ static WORKING: &[Directive] = &[
     ),
     fixed_or("maxmemory-policy", &["noeviction"], "no keys are evicted"),
     fixed("maxmemory-clients", &["0"]),
-    fixed_or("client-query-buffer-limit", &["1073741824", "1gb"], "the limit is built in"),
     fixed_or("replicaof", &["", "no one"], "this server does not replicate"),
     fixed_or("slaveof", &["", "no one"], "this server does not replicate"),
     fixed_at_start("cluster-enabled", &["no"], "this server stands alone"),

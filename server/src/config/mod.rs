@@ -15,7 +15,7 @@ mod tests;
 pub use command_line::Command;
 pub use directives::{DIRECTIVES, Directive, When, find, nearest};
 pub use load::LoadError;
-pub use output_limits::OutputLimits;
+pub use output_limits::{OutputLimit, OutputLimits};
 
 use std::collections::BTreeMap;
 
@@ -60,6 +60,8 @@ pub struct Config {
     pub daemonize: bool,
     /// `client-output-buffer-limit`
     pub output_limits: OutputLimits,
+    /// `client-query-buffer-limit`, bytes.
+    pub query_buffer_limit: i64,
     /// `hash-max-listpack-entries` and its like.
     pub limits: LimitValues,
     /// Directives without effect that were given a value.
@@ -88,6 +90,7 @@ impl Default for Config {
             protected_mode: false,
             daemonize: false,
             output_limits: OutputLimits::default(),
+            query_buffer_limit: 1 << 30,
             limits: LimitValues::default(),
             inert: BTreeMap::new(),
             network: Network::default(),

@@ -18,8 +18,8 @@ pub struct OutputLimit {
     pub soft_s: i64,
 }
 
-/// The limits of all classes. Only the hard one of `pubsub` has an effect: other clients are
-/// not read while they do not take their replies.
+/// The limits of all classes. A client is of class `pubsub` while it listens to something, else of
+/// class `normal`; there are no replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputLimits([OutputLimit; 3]);
 
@@ -35,9 +35,9 @@ impl Default for OutputLimits {
 }
 
 impl OutputLimits {
-    /// That of clients that have subscribed to something.
-    pub fn pubsub(&self) -> OutputLimit {
-        self.0[2]
+    /// That of clients that have subscribed to something, or of the others.
+    pub fn of(&self, listens: bool) -> OutputLimit {
+        self.0[if listens { 2 } else { 0 }]
     }
     /// Takes `class hard soft seconds`, any number of times.
     pub(super) fn set(&mut self, values: &[String]) -> Result<(), String> {

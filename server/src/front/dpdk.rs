@@ -178,7 +178,9 @@ pub fn run(
     let core_count = published.stacks.len();
     let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
         (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
+    let maxclients = engine.live.maxclients.load(Ordering::Relaxed);
     let mut firmware_config = nicfw::Config::new(Mac(capabilities.mac));
+    firmware_config.flows_max = firmware_config.flows_max.max(connections_max(maxclients));
     firmware_config.offload = network.offload;
     firmware_config.mtu = capabilities.mtu;
     firmware_config.queues = core_count;
@@ -198,7 +200,7 @@ pub fn run(
     let mut hosts = Vec::new();
     for (index, end) in host_ends.into_iter().enumerate() {
         let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
-        let stack = make_stack(network, (port, keepalive), capabilities, &mut rng)?;
+        let stack = make_stack(network, (port, keepalive, maxclients), capabilities, &mut rng)?;
         let app = CoreApp::new(Arc::clone(engine), index);
         hosts.push(HostCore {
             index,
@@ -242,10 +244,17 @@ struct Progress {
     hosts_left: AtomicUsize,
 }
 
-/// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never.
+/// Connections that one stack has room for: all clients may be on one core, and beside them there
+/// are those who are being turned away, closing ones, and half-open ones.
+fn connections_max(maxclients: usize) -> usize {
+    (maxclients + maxclients / 8 + 16_384).clamp(65_536, 1 << 30)
+}
+
+/// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never. `maxclients`: at the
+/// start; the stack follows it later.
 fn make_stack(
     network: &Network,
-    (port, keepalive): (u16, u64),
+    (port, keepalive, maxclients): (u16, u64, usize),
     capabilities: Capabilities,
     rng: &mut SystemRng,
 ) -> Result<Stack<Mbuf, CoreApp>> {
@@ -261,6 +270,7 @@ fn make_stack(
         Offload::Lifecycle => stack::Offload::Lifecycle,
     };
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
+    config.connections_max = connections_max(maxclients);
     let mut stack = Stack::new(config, rng);
     stack
         .listen(port, AcceptPolicy::Deferred)
@@ -406,6 +416,9 @@ impl HostCore<'_> {
             shown.clear();
             shown.extend(self.stack.counters().iter().map(|(name, _, value)| (name, value)));
             let gauges = self.stack.gauges();
+            self.stack
+                .set_connections_max(connections_max(self.engine.live.maxclients.load(Ordering::Relaxed)));
+            shown.push(("received_waiting_bytes", self.stack.received_waiting() as u64));
             shown.push(("connections_now", gauges.connections().into()));
             shown.push(("half_open_now", gauges.half_open().into()));
             shown.push(("time_wait_now", gauges.in_state(State::TimeWait).into()));

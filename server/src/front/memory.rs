@@ -3,7 +3,7 @@
 use crate::engine::MemoryUse;
 
 /// What `/proc` says of this process now; `None` where there is no `/proc`.
-pub(crate) fn memory_use() -> Option<MemoryUse> {
+pub fn memory_use() -> Option<MemoryUse> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let system = std::fs::read_to_string("/proc/meminfo").ok()?;
     Some(MemoryUse {

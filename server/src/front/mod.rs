@@ -8,6 +8,8 @@ pub mod kernel;
 mod memory;
 mod pace;
 
+pub use memory::memory_use;
+
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -224,10 +224,10 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_nxt: established.snd_nxt,
             ts_offset: established.ts_value.wrapping_sub(env.now.millis() as u32),
         };
-        let slot = self.connections.open(&opening, &env.config, &mut env.gauges);
+        let slot = self.connections.open(&opening, env);
         let Some(slot) = slot.filter(|&slot| env.channel.bind(flow, slot)) else {
             if let Some(slot) = slot {
-                self.connections.release(slot, &mut env.gauges);
+                self.connections.release(slot, env);
             }
             env.counters.connections_full += 1;
             abort(env, flow, established);

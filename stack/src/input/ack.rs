@@ -1,7 +1,7 @@
 //! Fifth step: the acknowledgment (RFC 9293 §3.10.7.4, RFC 5961 §5, RFC 5681 §3.2).
 
 use netcore::{Frame, Instant};
-use protocol::tcp::Flags;
+use protocol::tcp::{Flags, Options};
 
 use super::{After, Segment, Step, established, reset};
 use crate::app::{App, EndReason};
@@ -73,7 +73,7 @@ fn ends_handshake<F: Frame, A: App>(
                 ack: protocol::tcp::SeqNumber(0),
                 flags: Flags::RST,
                 window: 0,
-                timestamps: None,
+                options: Options::default(),
             });
         }
         return Err(After::Quiet);
@@ -94,7 +94,7 @@ pub(super) fn advance<F, S>(env: &mut Env<F>, connection: &mut Connection<S>, se
     let ack = segment.header.ack;
     let acked = ack.distance_from(connection.tcb.snd_una);
     let data = (acked as usize).min(connection.queue.len());
-    connection.queue.consume(data);
+    connection.queue.consume(data, &mut env.runs);
     let tcb = &mut connection.tcb;
     tcb.snd_una = ack;
     let one_round = tcb.phase == Phase::Open

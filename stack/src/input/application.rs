@@ -16,13 +16,14 @@ pub(crate) fn with_app<F: Frame, S>(
 ) -> Step {
     let Some(session) = &mut connection.session else { return Ok(()) };
     debug_assert!(env.output.is_empty());
+    env.output.set_queued(connection.queue.len());
     let next = call(session, &mut env.output);
     if next == Next::Abort {
         env.output.clear();
         return Err(After::End(EndReason::Aborted));
     }
     if connection.tcb.state.may_send() && !connection.tcb.flags.has(Flags::CLOSING) {
-        connection.queue.append(&mut env.output);
+        connection.queue.append(&mut env.output, &mut env.runs);
     } else {
         env.output.clear();
     }
@@ -46,6 +47,7 @@ pub(super) fn deliver<F: Frame, A: App>(
     if connection.tcb.flags.any(Flags::WAITING | Flags::CLOSING) {
         if !connection.tcb.flags.has(Flags::CLOSING) {
             connection.full().held.extend_from_slice(bytes);
+            connection.charge(&mut env.held);
         }
         return Ok(());
     }

@@ -77,8 +77,9 @@ pub(crate) fn establish<F: Frame, A: App>(
     let key = connection.tcb.key;
     let local = SocketAddr::new(env.config.address(key.local()).to_ip_addr(), key.local_port());
     debug_assert!(env.output.is_empty());
+    env.output.set_queued(0);
     let session = app.connected(connection.id(slot), local, key.remote(), &mut env.output);
-    connection.queue.append(&mut env.output);
+    connection.queue.append(&mut env.output, &mut env.runs);
     match session {
         Some(_) => connection.session = session,
         None => application::close(connection),

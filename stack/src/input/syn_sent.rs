@@ -1,7 +1,7 @@
 //! A segment arrives in SYN_SENT (RFC 9293 §3.10.7.3).
 
 use netcore::{Frame, Instant};
-use protocol::tcp::{Flags, SeqNumber};
+use protocol::tcp::{Flags, Options, SeqNumber};
 
 use super::{After, Segment, established};
 use crate::app::{App, EndReason};
@@ -33,7 +33,7 @@ pub(super) fn arrives<F: Frame, A: App>(
                 ack: SeqNumber(0),
                 flags: Flags::RST,
                 window: 0,
-                timestamps: None,
+                options: Options::default(),
             });
         }
         return Ok(After::Quiet);

@@ -1,11 +1,12 @@
 //! Seventh step: the data (RFC 9293 §3.10.7.4, §3.8.6.3).
 
 use netcore::{Frame, Instant};
-use protocol::tcp::{self, SeqNumber, Timestamps};
+use protocol::tcp::{self, Options, SeqNumber, Timestamps};
 
 use super::{After, Segment, Step, application};
 use crate::app::{App, EndReason};
 use crate::env::{Bare, Env};
+use crate::held::PIECE_OVERHEAD;
 use crate::tcb::{Connection, Flags, Path};
 
 /// Takes the payload, which lies in the window.
@@ -25,6 +26,11 @@ pub(super) fn take<F: Frame, A: App>(
     if segment.header.seq != connection.tcb.rcv_nxt {
         keep(env, connection, segment, payload);
         return Ok(());
+    }
+    if connection.tcb.flags.has(Flags::WAITING) && env.held.room() < payload.len() {
+        // Neither taken nor acknowledged: the peer sends it again, as if it had been lost.
+        env.counters.held_no_memory += 1;
+        return Err(After::Quiet);
     }
     if connection.full.is_some() {
         report_duplicate(env, connection, segment, payload);
@@ -57,7 +63,7 @@ fn refuse<F: Frame, S>(env: &mut Env<F>, connection: &Connection<S>, segment: &S
             ack: SeqNumber(0),
             flags: tcp::Flags::RST,
             window: 0,
-            timestamps: None,
+            options: Options::default(),
         });
     }
     After::Answered(EndReason::Aborted)
@@ -89,8 +95,11 @@ fn report_duplicate<F, S>(
 /// (RFC 5681 §4.2).
 fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
     report_duplicate(env, connection, segment, payload);
-    if connection.full().reassembly.insert(segment.header.seq, payload) {
+    if env.held.room() < payload.len() + PIECE_OVERHEAD {
+        env.counters.out_of_order_no_memory += 1;
+    } else if connection.full().reassembly.insert(segment.header.seq, payload) {
         env.counters.out_of_order += 1;
+        connection.charge(&mut env.held);
     } else {
         env.counters.out_of_order_dropped += 1;
     }
@@ -108,7 +117,7 @@ fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: 
             ack: tcb.rcv_nxt,
             flags: tcp::Flags::ACK,
             window: (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16,
-            timestamps,
+            options: Options { timestamps, ..Options::default() },
         });
         // RFC 7323 §4.3 (2): Last.ACK.sent.
         tcb.rcv_acked = tcb.rcv_nxt;

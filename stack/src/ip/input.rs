@@ -13,6 +13,7 @@ use protocol::tcp;
 use super::{arp, icmp};
 use crate::app::{App, EndReason};
 use crate::input::After;
+use crate::recovery;
 use crate::round::Stack;
 use crate::state::State;
 use crate::tcb::{Flags, Key, Path};
@@ -192,7 +193,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         env.counters.icmp_mtu_lowered += 1;
         env.path_mtus.lower(tcb.key.remote_addr(), mtu, env.now);
         tcb.mss = mss as u16;
-        tcb.flags.set(Flags::RESEND);
+        recovery::path_narrowed(connection, &env.config);
         env.mark(slot, connection);
     }
 

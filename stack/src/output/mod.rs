@@ -52,7 +52,7 @@ pub(crate) fn transmit<F: Frame, S>(
             synchronized(env, slot, connection, pool)
         }
     };
-    connection.settle();
+    connection.settle(&mut env.held);
     env.arm(slot, connection);
     if result.is_ok() { Sent::Done } else { Sent::Blocked }
 }
@@ -293,7 +293,7 @@ fn acknowledge<F: Frame, S>(
     let tcb = &mut connection.tcb;
     let waiting = tcb.rcv_nxt.distance_from(tcb.rcv_acked);
     let second_segment = waiting >= 2 * u32::from(tcb.mss.min(env.config.mss(tcb.key.version())));
-    if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(&env.config, connection) {
+    if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(env, connection) {
         return segment::data(env, slot, connection, pool, Data::NONE);
     }
     if waiting > 0 && connection.tcb.ack_deadline == Instant::FAR_FUTURE {

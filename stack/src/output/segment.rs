@@ -55,7 +55,7 @@ pub(super) fn data<F: Frame, S>(
     if data.len == 0 && connection.full.is_some() {
         add_sack(connection, &mut options);
     }
-    let window = window::announce(&env.config, connection);
+    let window = window::announce(env, connection);
     let frame = packet(env, connection, pool, (seq, flags, window), &options, (data.offset, data.len))?;
     let idle = is_idle_after(connection, seq + data.len as u32);
     let flags = if idle { MessageFlags::IDLE } else { MessageFlags::default() };
@@ -110,7 +110,7 @@ pub(super) fn keepalive<F: Frame, S>(
     pool: &mut impl FramePool<Frame = F>,
 ) -> Result<(), Blocked> {
     let options = usual_options(env.now, connection);
-    let window = window::announce(&env.config, connection);
+    let window = window::announce(env, connection);
     let seq = connection.tcb.snd_una - 1;
     let frame = packet(env, connection, pool, (seq, tcp::Flags::ACK, window), &options, (0, 0))?;
     push(env, slot, connection, frame, MessageFlags::default())?;
@@ -127,7 +127,7 @@ pub(super) fn hand_over<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let Path::Flow(flow) = connection.tcb.path else { return Err(Blocked) };
     let options = usual_options(env.now, connection);
-    let window = window::announce(&env.config, connection);
+    let window = window::announce(env, connection);
     let len = connection.queue.len();
     let mut flags = tcp::Flags::ACK | tcp::Flags::FIN;
     if len > 0 {
@@ -161,8 +161,7 @@ pub(crate) fn bare<F: Frame>(
     pool: &mut impl FramePool<Frame = F>,
     bare: &Bare,
 ) -> Result<(), Blocked> {
-    let options = Options { timestamps: bare.timestamps, ..Options::default() };
-    let tcp_len = tcp::HEADER_LEN + options.emitted_len();
+    let tcp_len = tcp::HEADER_LEN + bare.options.emitted_len();
     if env.tx.is_full() {
         env.counters.tx_queue_full += 1;
         return Err(Blocked);
@@ -184,7 +183,7 @@ pub(crate) fn bare<F: Frame>(
         urgent: 0,
         header_len: tcp_len,
     }
-    .emit(&options, out);
+    .emit(&bare.options, out);
     fill_checksum(local, remote, out);
     ethernet(env, &mut frame, bare.mac, version)?;
     env.tx.push(frame).map_err(|_| Blocked)?;

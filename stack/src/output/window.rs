@@ -4,6 +4,7 @@
 use protocol::ip::Version;
 
 use crate::config::Config;
+use crate::env::Env;
 use crate::recovery;
 use crate::tcb::{Connection, Flags};
 
@@ -50,8 +51,9 @@ pub(super) fn allows<S>(config: &Config, connection: &Connection<S>, unsent: usi
 
 /// Moves the right edge of the receive window and returns the field that announces it.
 #[inline]
-pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u16 {
-    let free = free(config, connection);
+pub(super) fn announce<F, S>(env: &Env<F>, connection: &mut Connection<S>) -> u16 {
+    let config = &env.config;
+    let free = free(env, connection);
     let tcb = &mut connection.tcb;
     let most = window_max(config, tcb.rcv_scale);
     let right = tcb.rcv_nxt + free;
@@ -68,9 +70,10 @@ pub(super) fn announce<S>(config: &Config, connection: &mut Connection<S>) -> u1
 /// that it may have to stop soon. Otherwise the next ordinary segment tells, also what the
 /// handshake's unscaled field could not.
 #[inline]
-pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> bool {
+pub(super) fn should_update<F, S>(env: &Env<F>, connection: &Connection<S>) -> bool {
+    let config = &env.config;
     let tcb = &connection.tcb;
-    let right = tcb.rcv_nxt + free(config, connection);
+    let right = tcb.rcv_nxt + free(env, connection);
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
         && known < window_max(config, 0) / 2
@@ -78,10 +81,14 @@ pub(super) fn should_update<S>(config: &Config, connection: &Connection<S>) -> b
         && tcb.state.may_receive()
 }
 
+/// Bytes that may come: as many as fit, and fewer when all connections together hold much; but
+/// two segments always, since those that come in order need no memory.
 #[inline]
-fn free<S>(config: &Config, connection: &Connection<S>) -> u32 {
+fn free<F, S>(env: &Env<F>, connection: &Connection<S>) -> u32 {
     let held = connection.full.as_ref().map_or(0, |full| full.held.len() as u32);
-    window_max(config, connection.tcb.rcv_scale).saturating_sub(held)
+    let room = env.held.room().max(2 * usize::from(env.config.mss(connection.tcb.key.version())));
+    let most = window_max(&env.config, connection.tcb.rcv_scale).saturating_sub(held);
+    most.min(u32::try_from(room).unwrap_or(u32::MAX))
 }
 
 /// The receive window, as far as its field can say it.

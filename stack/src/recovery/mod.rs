@@ -35,7 +35,7 @@ use rack::Rack;
 
 pub(crate) use arrival::{Ack, acknowledged};
 pub(crate) use growth::{grow, idle, limited};
-pub(crate) use timer::{arm, arm_for_flight, probe_due, probed, reordering_over, timed_out};
+pub(crate) use timer::{arm, arm_for_flight, path_narrowed, probe_due, probed, reordering_over, timed_out};
 
 /// Duplicate acknowledgments that mean a loss (RFC 5681 §3.2).
 const DUP_THRESHOLD: u8 = 3;
@@ -129,6 +129,7 @@ impl Recovery {
     /// The log begins with one flight, all of it sent at `sent_at`.
     fn begin(&mut self, start: SeqNumber, end: SeqNumber, sent_at: Instant) {
         self.rack.begin(start);
+        self.timed_seq = start;
         self.log.begin(start, end, sent_at);
     }
 
@@ -209,7 +210,7 @@ pub(crate) fn congestion_echoed<S>(connection: &mut Connection<S>, config: &Conf
     connection.recovery(config);
     let tcb = &mut connection.tcb;
     let Some(recovery) = &mut connection.recovery else { return false };
-    if recovery.marked.is_some_and(|marked| tcb.snd_una.before(marked)) {
+    if recovery.marked.is_some_and(|marked| marked.after(tcb.snd_una) && marked.before_eq(tcb.snd_nxt)) {
         return false;
     }
     recovery.marked = Some(tcb.snd_nxt);

@@ -6,6 +6,7 @@ use netcore::{Duration, Instant};
 
 use super::arrival::{begin_or_repeat, shrink};
 use super::{Probe, begin_log};
+use crate::config::Config;
 use crate::env::Env;
 use crate::tcb::{Connection, Flags, Phase, Timer};
 
@@ -129,4 +130,23 @@ pub(crate) fn timed_out<F, S>(env: &Env<F>, connection: &mut Connection<S>) -> (
     tcb.flags.clear(Flags::LOSS_PROBE);
     tcb.flags.set(Flags::RESEND);
     (before, recovery.stalled_since)
+}
+
+/// The path takes only smaller packets than those in flight: none of them arrives, and all are
+/// sent again at once in smaller ones. That is no congestion, so the window stays (RFC 1191 §6.5).
+#[cold]
+pub(crate) fn path_narrowed<S>(connection: &mut Connection<S>, config: &Config) {
+    begin_log(connection, config, 0);
+    let tcb = &mut connection.tcb;
+    let Some(recovery) = connection.recovery.as_deref_mut() else { return };
+    recovery.log.mark_first_lost(tcb.flight());
+    recovery.recover = tcb.snd_nxt;
+    recovery.dup_acks = 0;
+    recovery.left = 0;
+    recovery.probe = None;
+    recovery.reorder_wait = None;
+    recovery.undo = None;
+    tcb.phase = Phase::Loss;
+    tcb.flags.clear(Flags::LOSS_PROBE);
+    tcb.flags.set(Flags::RESEND);
 }

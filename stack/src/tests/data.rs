@@ -453,6 +453,18 @@ fn two_that_disagree_do_not_answer_each_other_for_ever() {
 }
 
 #[test]
+fn the_application_is_told_how_much_its_peer_has_not_taken() {
+    let mut h = Harness::open(config());
+    h.app.reply = alloc::vec![b'r'; 50_000];
+    h.inject(&seg(A | P, 1, 1, b"GET").window(2000));
+    assert_eq!(h.app.waiting, 0);
+    h.inject(&seg(A | P, 4, 1, b"GET").window(2000));
+    assert_eq!(h.app.waiting, 50_000, "sent or not");
+    h.inject(&seg(A | P, 7, 1001, b"GET").window(2000));
+    assert_eq!(h.app.waiting, 49_000);
+}
+
+#[test]
 fn a_peer_whose_network_moved_is_answered_where_it_repeats_from() {
     use protocol::ethernet::{Header, Mac};
     const MOVED: Mac = Mac([2, 0, 0, 0, 0, 9]);

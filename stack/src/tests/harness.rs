@@ -50,6 +50,8 @@ pub(crate) struct TestApp {
     /// What a resumed connection writes, and answers.
     pub(crate) resumed: Option<(Vec<u8>, Next)>,
     pub(crate) sessions: usize,
+    /// What waited for the peer when input came last.
+    pub(crate) waiting: usize,
 }
 
 impl App for TestApp {
@@ -75,6 +77,7 @@ impl App for TestApp {
 
     fn received(&mut self, _: &mut u32, input: &[u8], output: &mut Output) -> Next {
         self.seen.extend_from_slice(input);
+        self.waiting = output.waiting();
         output.put(&core::mem::take(&mut self.reply));
         match input {
             b"!close" => Next::Close,

@@ -4,6 +4,7 @@
 
 mod channel;
 mod closing;
+mod cookies;
 mod data;
 mod handshake;
 mod harness;
@@ -11,4 +12,5 @@ mod ip;
 mod ipv6;
 mod link;
 mod lossy;
+mod memory;
 mod recovery;

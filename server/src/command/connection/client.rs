@@ -100,7 +100,7 @@ fn id(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult
 }
 
 fn getname(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let names = cx.session.info.names.lock();
+    let names = cx.session.info.names();
     if names.name.is_empty() {
         reply.null()
     } else {
@@ -120,19 +120,18 @@ pub(crate) fn check_name(name: &[u8], what: &str) -> CommandResult {
 
 fn setname(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     check_name(args.at(2), "Client names")?;
-    cx.session.info.names.lock().name = args.at(2).to_vec();
+    cx.session.info.rename(|names| names.name = args.at(2).to_vec());
     reply.ok();
     Ok(())
 }
 
 fn setinfo(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let mut names = cx.session.info.names.lock();
     if args.is(2, "LIB-NAME") {
         check_name(args.at(3), "lib-name")?;
-        names.library = args.at(3).to_vec();
+        cx.session.info.rename(|names| names.library = args.at(3).to_vec());
     } else if args.is(2, "LIB-VER") {
         check_name(args.at(3), "lib-ver")?;
-        names.library_version = args.at(3).to_vec();
+        cx.session.info.rename(|names| names.library_version = args.at(3).to_vec());
     } else {
         return Err(Error::text([b"ERR Unrecognized option '", args.at(2), b"'"].concat()));
     }

@@ -32,9 +32,7 @@ pub(super) struct Connection {
     pub(super) session: Option<Session>,
     pub(super) generation: u32,
     pub(super) state: State,
-    /// Input is held back: too many reply bytes wait, or the application asked for it.
-    pub(super) held_back: bool,
-    /// The application asked to wait.
+    /// The application asked to wait: input is held back.
     pub(super) waiting: bool,
     /// There may be bytes to read that no event will tell of.
     pub(super) readable: bool,
@@ -52,7 +50,6 @@ impl Connection {
             session: None,
             generation,
             state: State::Open,
-            held_back: false,
             waiting: false,
             readable: false,
             pending: VecDeque::new(),

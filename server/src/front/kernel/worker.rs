@@ -19,8 +19,6 @@ use crate::{CoreApp, Engine};
 const READ_BYTES: usize = 64 * 1024;
 /// Reads of one connection before the others have their turn.
 const READS_PER_TURN: usize = 16;
-/// With more reply bytes than this waiting, a connection's requests are left unread.
-const PENDING_BYTES_MAX: usize = 8 << 20;
 /// How often the thread looks at time and flags when nothing happens.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -191,6 +189,7 @@ impl Worker {
         self.generations[slot] = self.generations[slot].wrapping_add(1);
         let id = ConnectionId { slot: slot as u32, generation: self.generations[slot] };
         let mut connection = Connection::new(stream, id.generation);
+        self.output.set_queued(0);
         connection.session = self.app.connected(id, local, remote, &mut self.output);
         let next = if connection.session.is_some() { Next::Continue } else { Next::Close };
         self.slots[slot] = Some(connection);
@@ -240,33 +239,18 @@ impl Worker {
             }
             Next::Continue | Next::Abort => {
                 connection.waiting = false;
-                connection.held_back = connection.pending_bytes() > PENDING_BYTES_MAX;
-                let held_back = connection.held_back;
-                if held_back && self.takes_too_little(slot) {
-                    self.close(slot, EndReason::Aborted);
-                }
-                !held_back
+                true
             }
         }
-    }
-
-    /// Messages pile up for a client that listens (`client-output-buffer-limit pubsub`).
-    #[cold]
-    fn takes_too_little(&self, slot: usize) -> bool {
-        let limit = self.engine.live.pubsub_bytes_max.load(Ordering::Relaxed);
-        self.slots[slot].as_ref().is_some_and(|connection| {
-            let listens = connection.session.as_ref().is_some_and(|session| session.subscriptions.is_some());
-            listens && limit > 0 && connection.pending_bytes() > limit
-        })
     }
 
     /// Reads and answers. `ended`: the peer has closed, read to the very end.
     fn read(&mut self, slot: usize, ended: bool) {
         for _ in 0..READS_PER_TURN {
             let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
-            if connection.held_back || connection.waiting {
+            if connection.waiting {
                 connection.readable = true;
-                if ended && connection.waiting {
+                if ended {
                     // Whom it waits for must hear that it has left.
                     self.peer_closed(slot);
                 }
@@ -276,6 +260,7 @@ impl Worker {
                 Ok(0) => return self.peer_closed(slot),
                 Ok(len) => {
                     if connection.state == State::Open {
+                        self.output.set_queued(connection.pending_bytes());
                         let Some(session) = &mut connection.session else { return };
                         let next = self.app.received(session, &self.buffer[..len], &mut self.output);
                         self.settle(slot, next);
@@ -298,6 +283,7 @@ impl Worker {
             State::Lingering(_) => self.close(slot, EndReason::Closed),
             State::Closing => {}
             State::Open => {
+                self.output.set_queued(connection.pending_bytes());
                 let Some(session) = &mut connection.session else { return };
                 let next = self.app.peer_closed(session, &mut self.output);
                 if connection.pending_bytes() == 0 && self.output.is_empty() {
@@ -319,13 +305,7 @@ impl Worker {
             _ => {}
         }
         if connection.state == State::Closing {
-            return self.finish(slot);
-        }
-        if connection.held_back && connection.pending_bytes() <= PENDING_BYTES_MAX / 2 {
-            connection.held_back = false;
-            if std::mem::take(&mut connection.readable) {
-                self.again.push(slot);
-            }
+            self.finish(slot);
         }
     }
 
@@ -352,11 +332,20 @@ impl Worker {
     fn resume(&mut self, id: ConnectionId) {
         let slot = id.slot as usize;
         let Some(connection) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
-        if connection.generation != id.generation || connection.state != State::Open {
+        if connection.generation != id.generation {
             return;
         }
+        self.output.set_queued(connection.pending_bytes());
         let Some(session) = &mut connection.session else { return };
         let next = self.app.resumed(session, &mut self.output);
+        if connection.state != State::Open {
+            // Its last replies are being sent; it may take too long over them.
+            self.output.clear();
+            if next == Next::Abort {
+                self.settle(slot, next);
+            }
+            return;
+        }
         if self.settle(slot, next)
             && let Some(connection) = &mut self.slots[slot]
             && std::mem::take(&mut connection.readable)
