@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use netcore::rng::SeededRng;
@@ -66,7 +66,7 @@ pub struct CountingClients {
     stack: Stack<SimFrame, CountingApp>,
     app: CountingApp,
     address: IpAddr,
-    target: SocketAddrV4,
+    target: SocketAddr,
     connections: usize,
     left: u64,
     retry_at: Instant,
@@ -76,7 +76,7 @@ impl CountingClients {
     /// `connections` at a time until `total` have been opened.
     pub fn new(
         config: stack::Config,
-        target: SocketAddrV4,
+        target: SocketAddr,
         connections: usize,
         total: u64,
         mut rng: SeededRng,

@@ -14,6 +14,7 @@ use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::channel::{self, Kind};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::Address;
 use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber};
 
@@ -38,7 +39,9 @@ pub struct HostileConfig {
     /// The server's hardware address.
     pub target_mac: Mac,
     /// Others' addresses, hardware and IP.
-    pub others: Vec<(Mac, Ipv4Addr)>,
+    pub others: Vec<(Mac, Address)>,
+    /// The server's other address, where those are who have such.
+    pub target_v6: Address,
     /// Actions per second.
     pub per_second: u64,
     /// When it begins nothing new any more.
@@ -176,8 +179,8 @@ impl Hostile {
         Route {
             src_mac: self.config.mac,
             dst_mac: self.config.target_mac,
-            src,
-            dst: *self.config.target.ip(),
+            src: src.into(),
+            dst: (*self.config.target.ip()).into(),
         }
     }
 
@@ -249,10 +252,8 @@ impl Hostile {
         else {
             return;
         };
-        let known = self.wire.recorded(self.rng.next_u64()).and_then(|frame| {
-            let segment = frame.get(packet::TCP_AT..)?;
-            tcp::Header::parse(segment).ok().map(|header| header.src_port)
-        });
+        let known = self.wire.recorded(self.rng.next_u64()).and_then(|frame| packet::tcp_header(&frame));
+        let known = known.map(|header| header.src_port);
         let port = known.unwrap_or(1024 + self.rng.below(60_000) as u16);
         let flags = Flags(self.rng.below(256) as u8);
         let (seq, ack) = (self.random_seq(), self.random_seq());
@@ -262,7 +263,9 @@ impl Hostile {
             ..self.header(port, flags, seq, ack)
         };
         let payload = vec![b'!'; self.rng.below(100) as usize];
-        let route = Route { src_mac: mac, ..self.route(src) };
+        let target = Address::from(*self.config.target.ip());
+        let dst = if src.is_v4() { target } else { self.config.target_v6 };
+        let route = Route { src_mac: mac, src, dst, ..self.route(self.config.address) };
         self.port.send_bytes(&packet::tcp_frame(&route, &header, &Options::default(), &payload));
     }
 

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, Options};
 use protocol::{arp, ipv4};
 
@@ -17,21 +18,19 @@ pub struct Route {
     /// Receiver's hardware address.
     pub dst_mac: Mac,
     /// Sender.
-    pub src: Ipv4Addr,
-    /// Receiver.
-    pub dst: Ipv4Addr,
+    pub src: Address,
+    /// Receiver, of the same version.
+    pub dst: Address,
 }
 
 /// A frame with this segment and right checksums.
 pub fn tcp_frame(route: &Route, header: &tcp::Header, options: &Options, payload: &[u8]) -> Vec<u8> {
     let tcp_len = tcp::HEADER_LEN + options.emitted_len() + payload.len();
-    let mut frame = vec![0; TCP_AT + tcp_len];
-    ethernet::Header { dst: route.dst_mac, src: route.src_mac, ether_type: EtherType::Ipv4 }.emit(&mut frame);
-    ipv4::Header::outgoing(route.src, route.dst, ipv4::PROTOCOL_TCP, tcp_len)
-        .emit(&mut frame[ethernet::HEADER_LEN..]);
-    let header_len = header.emit(options, &mut frame[TCP_AT..]);
-    frame[TCP_AT + header_len..].copy_from_slice(payload);
-    tcp::fill_checksum(route.src.into(), route.dst.into(), &mut frame[TCP_AT..]);
+    let mut frame = packet_frame(route, ipv4::PROTOCOL_TCP, tcp_len);
+    let tcp_at = frame.len() - tcp_len;
+    let header_len = header.emit(options, &mut frame[tcp_at..]);
+    frame[tcp_at + header_len..].copy_from_slice(payload);
+    tcp::fill_checksum(route.src, route.dst, &mut frame[tcp_at..]);
     frame
 }
 
@@ -43,12 +42,29 @@ pub fn raw_frame(route: &Route, ether_type: EtherType, payload: &[u8]) -> Vec<u8
     frame
 }
 
-/// A frame with an IPv4 packet of this protocol.
+/// A frame with the headers of a packet with so many bytes, which are 0.
+fn packet_frame(route: &Route, protocol: u8, len: usize) -> Vec<u8> {
+    let version = route.src.version();
+    let mut frame = vec![0; ethernet::HEADER_LEN + ip::header_len(version) + len];
+    ethernet::Header { dst: route.dst_mac, src: route.src_mac, ether_type: ip::ether_type(version) }
+        .emit(&mut frame);
+    ip::emit(&route.src, &route.dst, protocol, 0, len, &mut frame[ethernet::HEADER_LEN..]);
+    frame
+}
+
+/// The TCP header of a frame, if it has one.
+pub fn tcp_header(frame: &[u8]) -> Option<tcp::Header> {
+    let packet = frame.get(ethernet::HEADER_LEN..)?;
+    let ip = ip::Header::parse(packet).ok().filter(|ip| ip.protocol == ipv4::PROTOCOL_TCP)?;
+    tcp::Header::parse(&packet[ip.header_len..ip.total_len]).ok()
+}
+
+/// A frame with a packet of this protocol.
 pub fn ip_frame(route: &Route, protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0; ipv4::HEADER_LEN + payload.len()];
-    ipv4::Header::outgoing(route.src, route.dst, protocol, payload.len()).emit(&mut packet);
-    packet[ipv4::HEADER_LEN..].copy_from_slice(payload);
-    raw_frame(route, EtherType::Ipv4, &packet)
+    let mut frame = packet_frame(route, protocol, payload.len());
+    let at = frame.len() - payload.len();
+    frame[at..].copy_from_slice(payload);
+    frame
 }
 
 /// The answer of `mac` at `address` to an ARP request that asks for it.
@@ -66,7 +82,12 @@ pub fn arp_reply(frame: &[u8], mac: Mac, address: Ipv4Addr) -> Option<Vec<u8>> {
     };
     let mut bytes = [0; arp::PACKET_LEN];
     reply.emit(&mut bytes);
-    let route = Route { src_mac: mac, dst_mac: request.sender_mac, src: address, dst: request.sender_addr };
+    let route = Route {
+        src_mac: mac,
+        dst_mac: request.sender_mac,
+        src: address.into(),
+        dst: request.sender_addr.into(),
+    };
     Some(raw_frame(&route, EtherType::Arp, &bytes))
 }
 

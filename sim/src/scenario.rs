@@ -67,6 +67,8 @@ pub struct Scenario {
     pub odd_plays: usize,
     /// Local ports of the odd clients.
     pub odd_ports: u16,
+    /// Counting clients speak IPv6, odd clients do.
+    pub v6: [bool; 2],
     /// Play it at the other level of offload too, and compare.
     pub twice: bool,
     /// Hostile actions per second of virtual time; 0: nobody is hostile.
@@ -126,6 +128,7 @@ impl Scenario {
             odd_solos: rng.below(6) as usize,
             odd_plays: rng.below(3) as usize,
             odd_ports: pick(rng, &[12, 14, 200]) as u16,
+            v6: [rng.chance(400_000), rng.chance(400_000)],
             twice: rng.chance(60_000),
             hostile_per_second: pick(rng, &[0, 0, 10, 100, 400]),
             hostile_for: Duration::from_millis(500 + rng.below(8_000)),

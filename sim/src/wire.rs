@@ -13,8 +13,8 @@ use netcore::port::Capabilities;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, Instant, Port};
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4;
 use protocol::tcp::{self, Flags};
+use protocol::{ip, ipv4};
 
 use crate::fault::{Direction, Faults};
 use crate::frame::{Pool, SimFrame};
@@ -198,8 +198,12 @@ impl State {
         let Some(mtu) = self.faults.path_mtu else { return };
         let packet = &bytes[ethernet::HEADER_LEN..];
         let Ok(ip) = ipv4::Header::parse(packet) else { return };
-        let route =
-            Route { src_mac: ROUTER_MAC, dst_mac: Mac(self.ends[from].mac), src: ROUTER, dst: ip.src };
+        let route = Route {
+            src_mac: ROUTER_MAC,
+            dst_mac: Mac(self.ends[from].mac),
+            src: ROUTER.into(),
+            dst: ip.src.into(),
+        };
         let message = packet::fragmentation_needed(packet, mtu, &route);
         self.trace.wire_frame(self.now, "router", &message, Fate::default());
         self.deliver(from, left_at, &message, Fate::default());
@@ -217,7 +221,9 @@ impl State {
             corrupted: self.rng.chance(faults.corrupt),
             misdirected: self.rng.chance(faults.corrupt_link),
             reordered: self.rng.chance(faults.reorder),
-            too_long: from == SERVER_END && faults.path_mtu.is_some_and(|mtu| len > mtu),
+            too_long: from == SERVER_END
+                && ether_type == EtherType::Ipv4
+                && faults.path_mtu.is_some_and(|mtu| len > mtu),
             held_up: held_up.map(Duration::from_micros),
             again_after: None,
         };
@@ -226,7 +232,7 @@ impl State {
         } else if self.rng.chance(faults.late_duplicate) {
             fate.again_after = Some(Duration::from_micros(self.rng.below(faults.late_max.micros() + 1)));
         }
-        if fate.corrupted && ether_type != EtherType::Ipv4 {
+        if fate.corrupted && !matches!(ether_type, EtherType::Ipv4 | EtherType::Ipv6) {
             // Only the Ethernet checksum covers it, and the device drops the frame.
             fate.lost = true;
             fate.corrupted = false;
@@ -275,7 +281,7 @@ impl State {
 /// False for a TCP segment that is a mere acknowledgment.
 fn calls_for_answer(frame: &[u8]) -> bool {
     let packet = &frame[ethernet::HEADER_LEN..];
-    let Ok(ip) = ipv4::Header::parse(packet) else { return true };
+    let Ok(ip) = ip::Header::parse(packet) else { return true };
     let segment = &packet[ip.header_len..ip.total_len];
     match tcp::Header::parse(segment) {
         Ok(tcp) if ip.protocol == ipv4::PROTOCOL_TCP => {
@@ -292,7 +298,12 @@ fn corrupt(frame: &mut [u8], rng: &mut SeededRng) {
     if words == 0 {
         return;
     }
-    let at = ethernet::HEADER_LEN + 2 * rng.below(words as u64) as usize;
+    let mut at = ethernet::HEADER_LEN + 2 * rng.below(words as u64) as usize;
+    if frame[12..14] == [0x86, 0xdd] && (16..22).contains(&at) {
+        // Length, protocol and hop limit of IPv6 stand under no checksum of its own: a damaged one
+        // may pass for a packet that is right.
+        at += 6;
+    }
     let mask = 1 + rng.below(0xfffe) as u16;
     frame[at] ^= (mask >> 8) as u8;
     frame[at + 1] ^= mask as u8;

@@ -6,7 +6,7 @@
 //! then time passes until nothing may be left of any connection.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +14,7 @@ use loadgen::{ClientConfig, Clients, ErrorKind};
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::ethernet::Mac;
+use protocol::ip::Address;
 use server::{CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, EndReason, Output};
 
@@ -36,6 +37,10 @@ const COUNTING_MAC: Mac = Mac([2, 0, 0, 0, 0, 3]);
 const COUNTING: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
 const ODD_MAC: Mac = Mac([2, 0, 0, 0, 0, 5]);
 const ODD: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
+/// The same hosts in IPv6.
+const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+const COUNTING_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
+const ODD_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5);
 const HOSTILE_MAC: Mac = Mac([2, 0, 0, 0, 0, 4]);
 const HOSTILE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 4);
 
@@ -210,17 +215,23 @@ impl World {
         let target = SocketAddrV4::new(SERVER, PORT);
         if scenario.counting > 0 {
             let port = self.wire.attach("counting", COUNTING_MAC.0, self.client_pool.clone());
-            let config = counting::stack_config(COUNTING_MAC, COUNTING);
+            let mut config = counting::stack_config(COUNTING_MAC, COUNTING);
+            let mut target = SocketAddr::V4(target);
+            if scenario.v6[0] {
+                config.networks = vec![stack::Network { address: COUNTING_V6.into(), prefix_len: 64 }];
+                target.set_ip(IpAddr::V6(SERVER_V6));
+            }
             let clients =
                 CountingClients::new(config, target, scenario.counting, scenario.counting_total, seeded(3));
             self.counting = Some((clients, port));
         }
         if scenario.odd_solos + scenario.odd_plays > 0 {
             let port = self.wire.attach("odd", ODD_MAC.0, self.client_pool.clone());
+            let (odd, server) = odd_addresses(scenario);
             let config = OddConfig {
                 mac: ODD_MAC,
-                address: ODD,
-                server: (SERVER_MAC, SERVER),
+                address: odd,
+                server: (SERVER_MAC, server),
                 server_port: PORT,
                 solos: scenario.odd_solos,
                 plays: scenario.odd_plays,
@@ -232,12 +243,19 @@ impl World {
         }
         if scenario.hostile_per_second > 0 {
             let port = self.wire.attach("hostile", HOSTILE_MAC.0, self.client_pool.clone());
+            let counting = if scenario.v6[0] { COUNTING_V6.into() } else { COUNTING.into() };
+            let others = vec![
+                (CLIENTS_MAC, CLIENTS.into()),
+                (COUNTING_MAC, counting),
+                (ODD_MAC, odd_addresses(scenario).0),
+            ];
             let config = HostileConfig {
                 mac: HOSTILE_MAC,
                 address: HOSTILE,
                 target,
                 target_mac: SERVER_MAC,
-                others: vec![(CLIENTS_MAC, CLIENTS), (COUNTING_MAC, COUNTING), (ODD_MAC, ODD)],
+                others,
+                target_v6: SERVER_V6.into(),
                 per_second: scenario.hostile_per_second,
                 until: self.began + scenario.hostile_for,
             };
@@ -551,6 +569,9 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     } else {
         (nicfw::Offload::None, stack::Offload::None)
     };
+    if scenario.v6 != [false; 2] {
+        stack.networks.push(stack::Network { address: SERVER_V6.into(), prefix_len: 64 });
+    }
     firmware.queues = scenario.cores;
     firmware.flows_max = 4096;
     firmware.time_wait_max = 8192;
@@ -564,6 +585,11 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     // A peer that is gone must be found out some day, or nothing would ever end.
     stack.keepalive = Some(Duration::from_secs(60));
     MachineConfig { firmware, stack, ring_frames: scenario.ring_frames, port: PORT, accept: scenario.accept }
+}
+
+/// Of the odd clients and of the server, as those know it.
+fn odd_addresses(scenario: &Scenario) -> (Address, Address) {
+    if scenario.v6[1] { (ODD_V6.into(), SERVER_V6.into()) } else { (ODD.into(), SERVER.into()) }
 }
 
 fn client_config(scenario: &Scenario) -> ClientConfig {

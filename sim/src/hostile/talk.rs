@@ -103,7 +103,7 @@ impl Talk {
     }
 
     pub(super) fn is(&self, addr: Ipv4Addr, port: u16) -> bool {
-        (self.route.src, self.port) == (addr, port)
+        (self.route.src, self.port) == (addr.into(), port)
     }
 
     pub(super) fn over(&self) -> bool {

@@ -9,11 +9,10 @@ mod solo;
 mod speaker;
 mod tcp;
 
-use std::net::Ipv4Addr;
-
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::{self, Address};
 use protocol::ipv4;
 use protocol::tcp::{self as wire_tcp, Flags, Options, SeqNumber, Timestamps};
 
@@ -33,9 +32,9 @@ pub struct OddConfig {
     /// Hardware address.
     pub mac: Mac,
     /// Address.
-    pub address: Ipv4Addr,
-    /// The server's addresses.
-    pub server: (Mac, Ipv4Addr),
+    pub address: Address,
+    /// The server's addresses, of the same version.
+    pub server: (Mac, Address),
     /// The server's port.
     pub server_port: u16,
     /// Clients that ask alone.
@@ -176,24 +175,25 @@ impl OddClients {
         }
         match link.ether_type {
             EtherType::Arp => {
-                if let Some(reply) = packet::arp_reply(frame, self.config.mac, self.config.address) {
+                let asked = self.config.address.to_v4();
+                if let Some(reply) = asked.and_then(|us| packet::arp_reply(frame, self.config.mac, us)) {
                     self.wire.send_bytes(&reply);
                 }
             }
-            EtherType::Ipv4 => self.packet(&frame[ethernet::HEADER_LEN..], now),
-            EtherType::Ipv6 | EtherType::Channel | EtherType::Other(_) => {}
+            EtherType::Ipv4 | EtherType::Ipv6 => self.packet(&frame[ethernet::HEADER_LEN..], now),
+            EtherType::Channel | EtherType::Other(_) => {}
         }
     }
 
     fn packet(&mut self, bytes: &[u8], now: Instant) {
-        let Ok(ip) = ipv4::Header::parse(bytes) else { return };
+        let Ok(ip) = ip::Header::parse(bytes) else { return };
         let from_server = ip.src == self.config.server.1 && ip.dst == self.config.address;
         if ip.protocol != ipv4::PROTOCOL_TCP || ip.fragment || !from_server {
             return;
         }
         let segment = &bytes[ip.header_len..ip.total_len];
         // What the wire has damaged is dropped here as everywhere.
-        if !wire_tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, false) {
+        if !wire_tcp::verify_checksum(ip.src, ip.dst, segment, false) {
             return;
         }
         let Ok(tcp) = wire_tcp::Header::parse(segment) else { return };
@@ -260,9 +260,11 @@ impl OddClients {
         group.open_at = None;
         // A second attempt draws the same.
         let before = group.rng.clone();
+        let headers = ip::header_len(self.config.address.version()) + wire_tcp::HEADER_LEN;
+        let mss_max = self.config.mtu - headers;
         for ending in group.endings() {
             let mut rng = SeededRng::new(group.rng.next_u64());
-            let manners = Manners::draw(&mut rng, self.config.mtu);
+            let manners = Manners::draw(&mut rng, mss_max);
             let habits = Habits::draw(&mut rng);
             let Some((port, iss)) = self.ports.take(manners.timestamps, &mut rng, now) else {
                 // All ports are in use or at rest: later.
@@ -274,7 +276,7 @@ impl OddClients {
                 break;
             };
             let ends = (self.config.route(), port, self.config.server_port);
-            let tcp = Endpoint::new(ends, manners, iss, (self.ts_offset, self.config.mtu), now);
+            let tcp = Endpoint::new(ends, manners, iss, (self.ts_offset, mss_max), now);
             group.speakers.push(Speaker::new(tcp, habits, ending, rng));
         }
         true

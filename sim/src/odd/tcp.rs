@@ -5,6 +5,8 @@
 //! the application has not read, so that its window closes when nobody reads. Places in the two
 //! streams are counted from 0 at the first byte; the FIN takes the place behind the last one.
 
+use std::net::SocketAddr;
+
 use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
@@ -47,9 +49,9 @@ pub(super) struct Manners {
 }
 
 impl Manners {
-    pub(super) fn draw(rng: &mut SeededRng, mtu: usize) -> Self {
+    /// `mss_max`: bytes of a segment that fit into a packet.
+    pub(super) fn draw(rng: &mut SeededRng, mss_max: usize) -> Self {
         let pick = |rng: &mut SeededRng, of: &[u64]| of[rng.below(of.len() as u64) as usize];
-        let mss_max = mtu - 40;
         Self {
             mss: rng.chance(900_000).then(|| (100 + rng.below(mss_max as u64 - 99)) as u16),
             window_scale: rng.chance(600_000).then(|| rng.below(9) as u8),
@@ -84,7 +86,8 @@ pub(super) struct Endpoint {
     manners: Manners,
     /// Added to the millisecond clock.
     ts_offset: u32,
-    mtu: usize,
+    /// Bytes of a segment that fit into a packet, options among them.
+    mss_max: usize,
     iss: SeqNumber,
     /// The peer's, once its SYN has come.
     irs: Option<SeqNumber>,
@@ -129,7 +132,7 @@ impl Endpoint {
         (route, port, target_port): (Route, u16, u16),
         manners: Manners,
         iss: SeqNumber,
-        (ts_offset, mtu): (u32, usize),
+        (ts_offset, mss_max): (u32, usize),
         now: Instant,
     ) -> Self {
         Self {
@@ -138,7 +141,7 @@ impl Endpoint {
             target_port,
             manners,
             ts_offset,
-            mtu,
+            mss_max,
             iss,
             irs: None,
             peer_mss: usize::from(tcp::DEFAULT_MSS),
@@ -223,7 +226,7 @@ impl Endpoint {
     pub(super) fn belief(&self) -> Option<Belief> {
         let irs = self.irs.filter(|_| self.end.is_none())?;
         Some(Belief {
-            client: (self.route.src, self.port).into(),
+            client: SocketAddr::new(self.route.src.to_ip_addr(), self.port),
             snd_una: self.seq(self.una),
             snd_max: self.seq(self.max),
             rcv_nxt: self.rcv_nxt(irs),
@@ -466,8 +469,8 @@ impl Endpoint {
         let segment_max = (self.peer_mss - options.min(self.peer_mss - 1)).max(1);
         // One byte at a time is slow: only at first.
         let segment_max =
-            if self.max < ODD_BYTES { self.manners.segment_max } else { self.mtu }.min(segment_max);
-        let segment_max = segment_max.min(self.mtu - 40 - options);
+            if self.max < ODD_BYTES { self.manners.segment_max } else { self.mss_max }.min(segment_max);
+        let segment_max = segment_max.min(self.mss_max - options);
         loop {
             let end = self.out.len() as u64;
             let all = end + u64::from(self.fin_wanted);

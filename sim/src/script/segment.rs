@@ -150,8 +150,8 @@ pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u
     let route = Route {
         src_mac: addresses.peer_mac,
         dst_mac: addresses.subject_mac,
-        src: addresses.peer,
-        dst: addresses.subject,
+        src: addresses.peer.into(),
+        dst: addresses.subject.into(),
     };
     let mut frame = tcp_frame(&route, &header, &options, &payload);
     if segment.bad_checksum {
