@@ -20,7 +20,7 @@ pub(crate) const PEER_V6: Address = Address::v6(Ipv6Addr::new(0x2001, 2, 0, 0, 0
 pub(crate) const OUR_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub(crate) const PEER_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 /// From the peer to us.
-pub(crate) const ROUTE: Route = Route { src_mac: PEER_MAC, dst_mac: OUR_MAC, src: PEER_V4, dst: US_V4 };
+pub(crate) const ROUTE: Route = Route { src_mac: PEER_MAC, dst_mac: OUR_MAC, src: PEER, dst: US };
 
 /// What the peer has seen of the stack on one connection.
 #[derive(Clone, Copy, Debug)]
