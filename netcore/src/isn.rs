@@ -16,13 +16,16 @@ pub struct IsnGenerator {
 
 impl IsnGenerator {
     /// Draws the secret.
+    ///
+    /// RFC 9293 §3.4.1 MUST-9: a keyed hash, whose key nobody else ever has.
     pub fn new(rng: &mut impl Rng) -> Self {
         Self { keyed: SipHasher13::new_with_key(&rng.secret()) }
     }
 
     /// The first sequence number of a connection that begins at `now`.
     ///
-    /// RFC 6528 §3: ISN = M + F(tuple, secret), where M counts 4 µs steps.
+    /// RFC 9293 §3.4.1 MUST-8, SHLD-1: ISN = M + F(tuple, secret), where M counts 4 µs steps
+    /// (RFC 6528 §3).
     pub fn isn(&self, tuple: &FourTuple, now: Instant) -> SeqNumber {
         let clock = (now.micros() / 4) as u32;
         SeqNumber(clock.wrapping_add(self.hash(tuple) as u32))
@@ -61,6 +64,8 @@ mod tests {
         };
         let other = FourTuple { remote_port: 40_001, ..tuple };
         let at = Instant::from_micros;
+        // RFC 9293 §3.4.1 MUST-8, MUST-9, SHLD-1: a clock of 4 µs, other tuples and other secrets
+        // elsewhere.
         assert_eq!(isn.isn(&tuple, at(4_000)).distance_from(isn.isn(&tuple, at(0))), 1000);
         assert_ne!(isn.isn(&tuple, at(0)), isn.isn(&other, at(0)));
         let elsewhere = IsnGenerator::new(&mut SeededRng::new(2));

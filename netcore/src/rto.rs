@@ -13,6 +13,8 @@ pub const RTO_MIN: Duration = Duration::from_millis(200);
 pub const RTO_MAX: Duration = Duration::from_secs(60);
 
 /// SRTT and RTTVAR of one connection; eight bytes, pure.
+///
+/// RFC 9293 §3.8.1 MUST-18: the algorithm of RFC 6298 §2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RttEstimator {
     /// Smoothed round-trip time in µs; 0: nothing was measured yet.
@@ -67,7 +69,9 @@ impl RttEstimator {
         Duration::from_micros(rto.clamp(RTO_MIN.micros(), RTO_MAX.micros()))
     }
 
-    /// The timeout after `doublings` expiries in a row (RFC 6298 §5.5), at most [`RTO_MAX`].
+    /// The timeout after `doublings` expiries in a row, at most [`RTO_MAX`].
+    ///
+    /// RFC 9293 §3.8.2 MUST-19, §3.8.6.1 SHLD-30: exponential backoff (RFC 6298 §5.5).
     #[inline]
     pub fn backed_off(&self, doublings: u8) -> Duration {
         let rto = self.rto().times(1 << u64::from(doublings.min(16)));
@@ -85,6 +89,7 @@ mod tests {
 
     #[test]
     fn first_sample_then_smoothing() {
+        // RFC 9293 §3.8.1 MUST-18: RFC 6298 §2.1 to §2.3 with numbers.
         let mut rtt = RttEstimator::new();
         assert_eq!(rtt.rto(), RTO_INITIAL);
         rtt.sample(us(400_000));
@@ -97,6 +102,7 @@ mod tests {
 
     #[test]
     fn bounds_and_backoff() {
+        // RFC 9293 §3.8.2 MUST-19: RFC 6298 §2.4, §2.5, §5.5 with numbers.
         let mut rtt = RttEstimator::new();
         rtt.sample(us(50));
         assert_eq!(rtt.rto(), RTO_MIN);

@@ -152,6 +152,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) ack: SeqNumber,
     pub(crate) flags: Flags,
     pub(crate) window: u16,
+    /// Time to live.
+    pub(crate) ttl: u8,
     pub(crate) options: Options,
     pub(crate) data: &'a [u8],
 }
@@ -167,7 +169,14 @@ impl Outgoing<'_> {
         let tcp_len = tcp::HEADER_LEN + self.options.emitted_len() + self.data.len();
         let Some(out) = frame.append(tcp_at + tcp_len) else { return false };
         ethernet::Header { dst: self.to, src: self.from, ether_type: ip::ether_type(version) }.emit(out);
-        ip::emit(&src, &dst, ipv4::PROTOCOL_TCP, 0, tcp_len, &mut out[ethernet::HEADER_LEN..]);
+        ip::emit_with_ttl(
+            &src,
+            &dst,
+            ipv4::PROTOCOL_TCP,
+            (0, self.ttl),
+            tcp_len,
+            &mut out[ethernet::HEADER_LEN..],
+        );
         let header = tcp::Header {
             src_port: local_port,
             dst_port: remote_port,

@@ -80,6 +80,7 @@ impl<F: Frame> Firmware<F> {
             options.window_scale = kept.window_scale.map(|_| listen.window_scale);
         }
         let answer = Outgoing {
+            ttl: self.config.ttl,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,

@@ -412,6 +412,7 @@ impl<F: Frame> Firmware<F> {
     ) {
         self.counters.add(Event::ResetSent);
         let reset = Outgoing {
+            ttl: self.config.ttl,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,
@@ -481,6 +482,7 @@ fn outgoing(
         .has(FlowFlags::TIMESTAMPS)
         .then_some(Timestamps { value: timestamp, echo: flow.ts_recent });
     Outgoing {
+        ttl: config.ttl,
         from: config.mac,
         to: flow.remote_mac,
         tuple: flow.tuple,

@@ -320,6 +320,7 @@ impl<F: Frame> Firmware<F> {
     ) {
         let timestamps = entry.timestamps.then_some(Timestamps { value: self.ts_now, echo: entry.ts_recent });
         let ack = Outgoing {
+            ttl: self.config.ttl,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: entry.tuple,

@@ -28,6 +28,10 @@ pub enum Meaning {
 pub struct IcmpError {
     /// What it means.
     pub meaning: Meaning,
+    /// Type of the message.
+    pub kind: u8,
+    /// Code of the message.
+    pub code: u8,
     /// Sender of the segment.
     pub src: Address,
     /// Its receiver.
@@ -65,8 +69,10 @@ pub fn read_v4(message: &[u8]) -> Option<IcmpError> {
     let mtu = usize::from(be16(message, 6));
     let meaning = match (kind, code) {
         (3, 4) => Meaning::TooBig { mtu: (mtu != 0).then_some(mtu) },
+        // RFC 5461 §2: no such protocol, no such port.
         (3, 2 | 3) => Meaning::Hard,
         (3 | 11 | 12, _) => Meaning::Soft,
+        // RFC 9293 §3.9.2.2 MUST-55: source quench is nothing to us (RFC 6633 §3), nor are redirects.
         _ => return None,
     };
     let quoted = &message[icmp::HEADER_LEN..];
@@ -77,7 +83,7 @@ pub fn read_v4(message: &[u8]) -> Option<IcmpError> {
         return None;
     }
     let addr = |at: usize| Ipv4Addr::new(first[at], first[at + 1], first[at + 2], first[at + 3]).into();
-    about(meaning, (addr(12), addr(16)), usize::from(be16(first, 2)), quoted.get(header_len..)?)
+    about((meaning, kind, code), (addr(12), addr(16)), usize::from(be16(first, 2)), quoted.get(header_len..)?)
 }
 
 /// Reads a verified ICMPv6 message ([`icmpv6::parse`]); `None`: it is no error, or not about TCP.
@@ -98,13 +104,20 @@ pub fn read_v6(message: &[u8]) -> Option<IcmpError> {
     }
     let addr = |at: usize| Address::from(core::array::from_fn::<u8, 16, _>(|n| first[at + n]));
     let len = ipv6::HEADER_LEN + usize::from(be16(first, 4));
-    about(meaning, (addr(8), addr(24)), len, &quoted[ipv6::HEADER_LEN..])
+    about((meaning, kind, code), (addr(8), addr(24)), len, &quoted[ipv6::HEADER_LEN..])
 }
 
-fn about(meaning: Meaning, (src, dst): (Address, Address), len: usize, tcp: &[u8]) -> Option<IcmpError> {
+fn about(
+    (meaning, kind, code): (Meaning, u8, u8),
+    (src, dst): (Address, Address),
+    len: usize,
+    tcp: &[u8],
+) -> Option<IcmpError> {
     let tcp = tcp.first_chunk::<8>()?;
     Some(IcmpError {
         meaning,
+        kind,
+        code,
         src,
         dst,
         src_port: be16(tcp, 0),

@@ -244,10 +244,11 @@ pub fn ether_type(version: Version) -> crate::ethernet::EtherType {
     }
 }
 
-/// Writes the header of a packet that we send (no options, "don't fragment") to the front of `out`
-/// and returns its length; panics when `out` is shorter.
+/// Writes the header of a packet that we send (no options, "don't fragment", the usual time to
+/// live) to the front of `out` and returns its length; panics when `out` is shorter.
 ///
-/// `src`, `dst`: of the same version. `payload_len`: bytes behind the header.
+/// `src`, `dst`: of the same version. `tos`: traffic class of IPv6. `payload_len`: bytes behind the
+/// header.
 #[inline]
 pub fn emit(
     src: &Address,
@@ -257,12 +258,25 @@ pub fn emit(
     payload_len: usize,
     out: &mut [u8],
 ) -> usize {
+    emit_with_ttl(src, dst, protocol, (tos, ipv4::DEFAULT_TTL), payload_len, out)
+}
+
+/// [`emit`] with a time to live (hop limit of IPv6).
+#[inline]
+pub fn emit_with_ttl(
+    src: &Address,
+    dst: &Address,
+    protocol: u8,
+    (tos, ttl): (u8, u8),
+    payload_len: usize,
+    out: &mut [u8],
+) -> usize {
     if src.is_v4() {
         let header = ipv4::Header::outgoing(src.low_v4(), dst.low_v4(), protocol, payload_len);
-        ipv4::Header { tos, ..header }.emit(out);
+        ipv4::Header { tos, ttl, ..header }.emit(out);
         ipv4::HEADER_LEN
     } else {
-        ipv6::emit(src, dst, protocol, tos, ipv6::DEFAULT_HOP_LIMIT, payload_len, out);
+        ipv6::emit(src, dst, protocol, tos, ttl, payload_len, out);
         ipv6::HEADER_LEN
     }
 }
@@ -323,10 +337,13 @@ mod tests {
     fn headers_of_both_versions_round_trip() {
         for (src, dst) in [("198.18.0.1", "198.18.0.2"), ("2001:2::1", "2001:2::2")] {
             let mut bytes = [0; 60];
-            let len = emit(&a(src), &a(dst), 6, 2, 4, &mut bytes);
+            let len = emit_with_ttl(&a(src), &a(dst), 6, (2, 33), 4, &mut bytes);
             let header = Header::parse(&bytes[..len + 4]).unwrap();
             assert_eq!((header.src, header.dst, header.header_len), (a(src), a(dst), len));
-            assert_eq!((header.total_len, header.protocol, header.tos), (len + 4, 6, 2));
+            assert_eq!(
+                (header.total_len, header.protocol, header.tos, header.hop_limit),
+                (len + 4, 6, 2, 33)
+            );
             assert_eq!(len, header_len(a(src).version()));
         }
         assert_eq!(Header::parse(&[0x50; 60]), Err(Malformed::Version));

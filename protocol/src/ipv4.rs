@@ -51,6 +51,7 @@ impl Header {
         if b[0] >> 4 != 4 {
             return Err(Malformed::Version);
         }
+        // RFC 9293 §3.9.2 MUST-50: options are only counted, so that what follows is found.
         let header_len = usize::from(b[0] & 0xf) * 4;
         let total_len = usize::from(be16(b, 2));
         if header_len < HEADER_LEN || total_len < header_len {

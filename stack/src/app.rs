@@ -39,12 +39,37 @@ pub enum Next {
 pub enum EndReason {
     /// Both sides closed in order.
     Closed,
-    /// The peer sent a RST.
+    /// The peer sent a RST; of a connection that was being opened: or ICMP said that nobody is
+    /// there.
     Reset,
     /// The peer stopped answering.
     TimedOut,
     /// We sent a RST, or the application asked for one.
     Aborted,
+}
+
+/// An error that the network reports of what we sent (ICMP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkError {
+    /// Type of the message: RFC 792 for IPv4, RFC 4443 for IPv6.
+    pub kind: u8,
+    /// Code of the message.
+    pub code: u8,
+}
+
+/// What happens to a connection that goes on all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The same data was sent several times without an answer (R1 of RFC 9293 §3.8.3).
+    NoAnswer,
+    /// The network reports an error; it may pass.
+    Network(NetworkError),
+    /// The peer calls some of its data urgent: the last byte of it lies within the next `ahead`
+    /// bytes that the application gets. Comes again whenever that end moves on.
+    Urgent {
+        /// Bytes; more than none.
+        ahead: u32,
+    },
 }
 
 /// An application on top of a transport.
@@ -78,6 +103,12 @@ pub trait App {
     /// The peer has closed its sending side; no more input will come. Output may still be sent.
     /// Most applications answer [`Next::Close`].
     fn peer_closed(&mut self, session: &mut Self::Session, output: &mut Output) -> Next;
+
+    /// Something is wrong or remarkable, but nothing has ended. Only a driver that sees the
+    /// network calls this.
+    ///
+    /// RFC 9293 §3.9.1.8 SHLD-20: an application that does not want to know leaves this as it is.
+    fn reported(&mut self, _session: &mut Self::Session, _report: Report) {}
 
     /// The connection is gone.
     fn closed(&mut self, session: Self::Session, reason: EndReason);

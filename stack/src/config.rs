@@ -107,14 +107,16 @@ pub struct Config {
     pub nagle: bool,
     /// Frames that wait for the port.
     pub tx_queue_frames: usize,
-    /// How long a closed connection's name stays taken (RFC 9293 §3.4.2 says 2 MSL; 60 s, as
-    /// elsewhere in this trade, is an MSL of 30 s).
+    /// How long a closed connection's name stays taken.
+    ///
+    /// RFC 9293 §3.6.1 MUST-13: twice the MSL, which is 30 s here as elsewhere in this trade.
     pub time_wait: Duration,
     /// Connections in TIME_WAIT; the oldest gives way.
     pub time_wait_max: usize,
     /// How long an acknowledgment may wait for data to travel with (RFC 9293 §3.8.6.3: < 0.5 s).
     pub delayed_ack: Duration,
-    /// Retransmissions of the same data before the peer counts as gone (R2 of RFC 9293 §3.8.3).
+    /// Retransmissions of the same data before the peer counts as gone (R2 of RFC 9293 §3.8.3);
+    /// [`crate::Stack::set_retransmissions_max`] sets it for one connection.
     pub retransmissions_max: u8,
     /// How long sent data may stay unacknowledged, through retransmissions, before the peer
     /// counts as gone (the user timeout, R2 of RFC 9293 §3.8.3 as a time); `None`: only the
@@ -124,7 +126,8 @@ pub struct Config {
     pub syn_retransmissions_max: u8,
     /// How long to wait in FIN_WAIT_2 for a peer that does not close.
     pub fin_wait_2: Duration,
-    /// Probe a silent connection after this long. RFC 9293 §3.8.4 MUST-25: off by default.
+    /// Probe a silent connection after this long; [`crate::Stack::set_keepalive`] switches it for
+    /// one connection.
     pub keepalive: Option<Duration>,
     /// Unanswered keepalive probes before the peer counts as gone.
     pub keepalive_probes: u8,
@@ -132,6 +135,11 @@ pub struct Config {
     pub neighbours_max: usize,
     /// Challenge acknowledgments per second (RFC 5961 §7).
     pub challenge_acks_per_second: u32,
+    /// Time to live of the packets that we send.
+    pub ttl: u8,
+    /// Differentiated services field of the packets that we send (RFC 2474), its two lowest bits
+    /// being 0; [`crate::Stack::set_diffserv`] sets it for one connection.
+    pub diffserv: u8,
 }
 
 impl Config {
@@ -155,14 +163,20 @@ impl Config {
             time_wait: Duration::from_secs(60),
             time_wait_max: 65_536,
             delayed_ack: Duration::from_millis(40),
+            // RFC 9293 §3.8.3 SHLD-11: with the shortest timeout there is, more than 100 s.
             retransmissions_max: 15,
             user_timeout: None,
-            syn_retransmissions_max: 6,
+            // RFC 9293 §3.8.3 MUST-23: 1 + 2 + 4 + … + 60 s; the last is sent after 123 s and waits
+            // until 183 s, so that three minutes are covered.
+            syn_retransmissions_max: 7,
             fin_wait_2: Duration::from_secs(60),
+            // RFC 9293 §3.8.4 MUST-25: off unless asked for.
             keepalive: None,
             keepalive_probes: 9,
             neighbours_max: 1024,
             challenge_acks_per_second: 1000,
+            ttl: protocol::ipv4::DEFAULT_TTL,
+            diffserv: 0,
         }
     }
 
@@ -213,7 +227,9 @@ impl Config {
         self.gateways.iter().copied().find(|gateway| gateway.version() == addr.version())
     }
 
-    /// The MSS that we announce (RFC 9293 §3.7.1 MUST-16, MUST-67: MTU without IP and TCP headers).
+    /// The MSS that we announce.
+    ///
+    /// RFC 9293 §3.7.1 MUST-67: what our packets hold without IP and TCP headers.
     #[inline]
     pub(crate) fn mss(&self, version: Version) -> u16 {
         Self::mss_of(self.mtu, version)

@@ -1,4 +1,4 @@
-//! Explicit congestion notification (RFC 3168): routers mark packets where they would have
+//! Explicit congestion notification (RFC 9293 §3.8.2 SHLD-8; RFC 3168): routers mark packets where they would have
 //! dropped them, the receiver echoes the mark, the sender shrinks its window.
 //!
 //! ```text

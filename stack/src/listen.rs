@@ -61,6 +61,8 @@ impl Listeners {
         if port == 0 {
             return Err(ListenError::PortZero);
         }
+        // RFC 9293 §3.9.1.1 MUST-41, MUST-42: another listener is in the way, connections are not,
+        // whatever their state.
         if self.listens(port) {
             return Err(ListenError::InUse(port));
         }

@@ -21,6 +21,10 @@ use crate::time_wait::Kind;
 /// First and last local port of active opens (RFC 6056 §3.2: the dynamic range).
 const LOCAL_PORTS: core::ops::RangeInclusive<u16> = 49_152..=65_535;
 
+/// How far a connection that follows another in TIME_WAIT begins above it: more than the largest
+/// window without scaling, so that nothing old looks new.
+const ISS_STEP: u32 = 1 << 16;
+
 impl<F: Frame, A: App> Stack<F, A> {
     /// Opens a connection from a local port of the stack's choice; [`App::connected`] is called
     /// when it stands, and [`Stack::failed_opens`] tells when it never does.
@@ -51,7 +55,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         Err(ConnectError::NoPort(remote))
     }
 
-    /// Opens a connection from `local_port`.
+    /// Opens a connection from `local_port` of the address that suits `remote` best.
     ///
     /// # Errors
     /// [`ConnectError`], each with the value that was in the way.
@@ -62,13 +66,42 @@ impl<F: Frame, A: App> Stack<F, A> {
         now: Instant,
     ) -> Result<ConnectionId, ConnectError> {
         let remote = remote.into();
+        // RFC 9293 §3.9.1.1 MUST-44: IP chooses the address before the first SYN.
+        self.open(self.env.config.source_for(Address::from(remote.ip())), local_port, remote, now)
+    }
+
+    /// Opens a connection from this address and port of ours.
+    ///
+    /// # Errors
+    /// [`ConnectError`], each with the value that was in the way.
+    pub fn connect_between(
+        &mut self,
+        local: impl Into<SocketAddr>,
+        remote: impl Into<SocketAddr>,
+        now: Instant,
+    ) -> Result<ConnectionId, ConnectError> {
+        let (local, remote) = (local.into(), remote.into());
+        let addr = Address::from(local.ip());
+        // RFC 9293 §3.9.1.1 MUST-43: or the application names it.
+        let number = self.env.config.local(addr).filter(|_| local.is_ipv4() == remote.is_ipv4());
+        let Some(number) = number else { return Err(ConnectError::BadAddress(addr)) };
+        self.open(Some(number), local.port(), remote, now)
+    }
+
+    fn open(
+        &mut self,
+        local: Option<u16>,
+        local_port: u16,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Result<ConnectionId, ConnectError> {
         let addr = Address::from(remote.ip());
         let env = &mut self.env;
-        // RFC 9293 §3.9.2.3 MUST-46: no open towards a group.
+        // RFC 9293 §3.9.1.1 MUST-46: no open towards a group.
         if !env.config.is_unicast_source(addr) || remote.port() == 0 || local_port == 0 {
             return Err(ConnectError::BadAddress(addr));
         }
-        let (Some(local), Some(hop)) = (env.config.source_for(addr), env.config.next_hop(addr)) else {
+        let (Some(local), Some(hop)) = (local, env.config.next_hop(addr)) else {
             return Err(ConnectError::NoRoute(addr));
         };
         let key = Key::new(local, local_port, addr, remote.port());
@@ -153,7 +186,12 @@ impl<F: Frame, A: App> Stack<F, A> {
         let iss = if env.cookies.in_use(env.now) {
             env.cookies.iss(env.now, &tuple, before, segment)
         } else {
-            env.isn.isn(&tuple, env.now)
+            match (env.isn.isn(&tuple, env.now), remembered) {
+                // RFC 9293 §3.6.1 MAY-2: above all numbers of the connection before, which may have
+                // run ahead of the clock.
+                (iss, Some(entry)) if iss.before_eq(entry.snd_nxt) => entry.snd_nxt + ISS_STEP,
+                (iss, _) => iss,
+            }
         };
         let opening = Opening {
             key,

@@ -216,6 +216,14 @@ impl<F: Frame, A: App> Stack<F, A> {
         true
     }
 
+    /// Bytes up to the end of the peer's urgent data that the application has still to get; 0
+    /// when there are none.
+    ///
+    /// RFC 9293 §3.8.5 MUST-33: asked for at any time.
+    pub fn urgent_ahead(&mut self, id: ConnectionId) -> u32 {
+        self.connections.by_id(id).map_or(0, |connection| input::urgent_ahead(connection))
+    }
+
     /// Resets a connection. Returns whether it was there.
     pub fn abort(&mut self, app: &mut A, id: ConnectionId) -> bool {
         if self.connections.by_id(id).is_none() {
@@ -366,7 +374,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             if connection.tcb.state == State::Closed {
                 continue;
             }
-            let after = timers::fired(&mut self.env, connection);
+            let after = timers::fired(&mut self.env, connection, app);
             self.env.arm(slot, connection);
             self.follow(app, slot, after);
         }
@@ -391,13 +399,15 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// Sends what is due; false when frames or room ran out.
     fn flush(&mut self, app: &mut A, pool: &mut impl FramePool<Frame = F>) -> bool {
-        while let Some(control) = self.env.controls.pop_front() {
-            if channel::send::control(&mut self.env, &self.listeners, pool, &control).is_err() {
-                self.env.controls.push_front(control);
-                return false;
+        loop {
+            // First what has no connection (any more), and what ends below.
+            while let Some(control) = self.env.controls.pop_front() {
+                if channel::send::control(&mut self.env, &self.listeners, pool, &control).is_err() {
+                    self.env.controls.push_front(control);
+                    return false;
+                }
             }
-        }
-        while let Some(slot) = self.env.dirty.pop_front() {
+            let Some(slot) = self.env.dirty.pop_front() else { return true };
             let connection = self.connections.slot(slot);
             connection.tcb.flags.clear(Flags::DIRTY);
             match output::transmit(&mut self.env, slot, connection, pool) {
@@ -408,9 +418,12 @@ impl<F: Frame, A: App> Stack<F, A> {
                     return false;
                 }
                 Sent::HandedOver => self.end_without_telling(app, slot, EndReason::Closed),
+                Sent::Unread => {
+                    self.env.counters.connections_unread += 1;
+                    self.follow(app, slot, After::End(EndReason::Aborted));
+                }
             }
         }
-        true
     }
 
     /// For tests: nothing is left behind.
@@ -438,6 +451,7 @@ impl<F: Frame> Env<F> {
             self.counters.tcp_malformed += 1;
             return None;
         };
+        // RFC 9293 §3.1 MUST-3: by us, or by the device.
         let good = match verdict {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,

@@ -8,6 +8,7 @@ use netcore::rng::Rng;
 
 use crate::app::ConnectionId;
 use crate::env::Env;
+use crate::settings::Settings;
 use crate::state::State;
 use crate::tcb::{Connection, Key, Opening, Path, Tcb};
 
@@ -115,6 +116,7 @@ impl<S> Connections<S> {
         connection.tcb = Tcb::new(opening, connection.tcb.generation, &env.config);
         connection.snd_wnd_max = 0;
         connection.answered_ms = None;
+        connection.settings = Settings::new(&env.config);
         env.gauges.changed(State::Closed, opening.state);
         Some(slot)
     }

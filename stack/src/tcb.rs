@@ -34,6 +34,7 @@ use crate::reassembly::Reassembly;
 use crate::recovery::Recovery;
 use crate::recovery::congestion::Window;
 use crate::send_queue::SendQueue;
+use crate::settings::Settings;
 use crate::state::{Gauges, State};
 
 /// A connection's name: the four-tuple, with our address as its number in the configuration.
@@ -161,6 +162,8 @@ impl Flags {
     /// The congestion window was full within the last round trip.
     pub(crate) const CWND_LIMITED: u16 = 1 << 13;
     /// We opened this connection.
+    ///
+    /// RFC 9293 §3.5 MUST-11: known in SYN_RECEIVED too.
     pub(crate) const ACTIVE: u16 = 1 << 14;
     /// Window scaling was agreed on.
     pub(crate) const SCALE: u16 = 1 << 15;
@@ -194,6 +197,7 @@ pub(crate) struct Tcb {
     pub(crate) flags: Flags,
     pub(crate) snd_una: SeqNumber,
     pub(crate) snd_nxt: SeqNumber,
+    /// RFC 9293 §3.1 REC-1: 32 bits, like RCV.WND.
     pub(crate) snd_wnd: u32,
     pub(crate) snd_wl1: SeqNumber,
     pub(crate) snd_wl2: SeqNumber,
@@ -241,6 +245,10 @@ pub(crate) struct Full {
     pub(crate) duplicate: Option<(SeqNumber, SeqNumber)>,
     /// In-order bytes that the application does not want yet.
     pub(crate) held: Vec<u8>,
+    /// RCV.UP, while it is ahead of RCV.NXT.
+    pub(crate) urgent: Option<SeqNumber>,
+    /// Input was thrown away after the application closed: the peer is told by RST.
+    pub(crate) unread: bool,
     /// What this connection's received bytes count for in the stack's account.
     pub(crate) charged: usize,
 }
@@ -270,6 +278,7 @@ pub(crate) struct Connection<S> {
     pub(crate) ts_recent_s: u32,
     /// When an empty segment that does not fit was last answered, in milliseconds.
     pub(crate) answered_ms: Option<NonZeroU32>,
+    pub(crate) settings: Settings,
 }
 
 /// Everything that is known of a connection when its TCB is made.
@@ -322,7 +331,9 @@ impl Tcb {
     /// Takes the peer's MSS (as the option gave it) and starts the congestion window from it.
     /// `path_mtu`: what is known of the way there, in bytes.
     ///
-    /// RFC 9293 §3.7.1 MUST-5, MUST-16; RFC 6691: options come out of the segment.
+    /// RFC 9293 §3.7.1 MUST-16: no more than the peer takes and than our packets and the path hold;
+    /// options come out of the segment (RFC 6691 §2). Less than 64 bytes counts as 64: it is an
+    /// attack.
     pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<usize>) {
         let version = self.key.version();
         let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
@@ -383,6 +394,7 @@ impl<S> Connection<S> {
             snd_wnd_max: 0,
             ts_recent_s: 0,
             answered_ms: None,
+            settings: Settings::new(config),
         }
     }
 
@@ -427,7 +439,11 @@ impl<S> Connection<S> {
     #[inline]
     pub(crate) fn settle(&mut self, account: &mut Held) {
         if let Some(full) = &self.full {
-            let over = full.reassembly.is_empty() && full.duplicate.is_none() && full.held.is_empty();
+            let over = full.reassembly.is_empty()
+                && full.duplicate.is_none()
+                && full.held.is_empty()
+                && !full.unread
+                && full.urgent.is_none_or(|urgent| urgent.before_eq(self.tcb.rcv_nxt));
             self.charge(account);
             if over && let Some(full) = self.full.take() {
                 account.changed(full.charged, 0);

@@ -205,7 +205,7 @@ impl TimeWait {
 impl Entry {
     /// Whether a SYN may open the connection anew: always, when it does not wait for anything.
     ///
-    /// Source: RFC 6191 §2, RFC 9293 §3.6.1 MAY-2.
+    /// RFC 9293 §3.6.1 MAY-2, SHLD-4: by the timestamps of RFC 6191 §2 or by its number.
     pub(crate) fn may_be_reused_by(&self, header: &Header, options: &Options) -> bool {
         if self.kind == Kind::Spent {
             return true;

@@ -3,6 +3,8 @@
 //! This program must build before DPDK is installed, so it links nothing of the workspace but
 //! the laboratory of `e2e`; everything else it starts as programs.
 
+mod check;
+
 mod bench;
 mod build;
 mod fuzz;
@@ -29,6 +31,8 @@ enum Task {
     Run(run::Options),
     /// Runs every test: format, lints, unit tests, simulator, whole-system tests
     Test(test::Options),
+    /// Checks citations of RFCs, the documents made from them, and leftovers
+    Check(check::Options),
     /// Measures: `lifecycle` host cycles per transaction, `goodput` what gets through a bad link
     Bench(bench::Options),
     /// Runs the deterministic simulator over many seeds
@@ -42,6 +46,7 @@ fn main() {
         Task::Setup => setup::ensure(),
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Check(options) => check::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Sim(options) => test::sim(&options),
         Task::Fuzz(options) => fuzz::run(&options),

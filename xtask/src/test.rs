@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{build, setup, step};
+use crate::{build, check, setup, step};
 
 /// Seeds of the simulator in every test run.
 const SEEDS: &str = "2000";
@@ -44,6 +44,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         build::run_cargo(&["fmt", "--all", "--check"])?;
         step("Lints")?;
         build::run_cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+        step("Citations, documents, leftovers")?;
+        check::run(&check::Options { write: false })?;
         step("protocol, netcore and nicfw without the standard library")?;
         no_std()?;
         step("Unit tests")?;

@@ -124,6 +124,7 @@ impl Header {
             seq: SeqNumber(be32(b, 4)),
             ack: SeqNumber(be32(b, 8)),
             flags: Flags(b[13]),
+            // RFC 9293 §3.1 MUST-1: a u16 has no sign.
             window: be16(b, 14),
             urgent: be16(b, 18),
             header_len,
@@ -155,7 +156,7 @@ impl Header {
     }
 }
 
-/// Computes the checksum over a whole segment and stores it.
+/// Computes the checksum over a whole segment and stores it (RFC 9293 §3.1 MUST-2).
 #[inline]
 pub fn fill_checksum(src: Address, dst: Address, segment: &mut [u8]) {
     segment[16..18].copy_from_slice(&[0, 0]);
@@ -231,6 +232,7 @@ mod tests {
 
     #[test]
     fn checksum_whole_partial_and_wrong() {
+        // RFC 9293 §3.1 MUST-2, MUST-3: what is computed is verified, and a changed bit is found.
         let (mut bytes, ..) = segment();
         assert!(verify_checksum(A, B, &bytes, false));
         assert!(!verify_checksum(A, A, &bytes, true));

@@ -37,8 +37,7 @@ pub const TIMESTAMPS_LEN: usize = 12;
 impl Options {
     /// Reads the options of a header: the bytes between its fixed 20 and its end.
     ///
-    /// Never fails: unknown kinds are skipped, and an option whose length does not fit ends the
-    /// list there (RFC 9293 §3.2 MUST-6, MUST-7).
+    /// Never fails. RFC 9293 §3.1 MUST-5: any segment's options are read by this.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Self {
         let mut options = Self::default();
@@ -55,6 +54,8 @@ impl Options {
 
     fn parse_slowly(&mut self, mut bytes: &[u8]) {
         while let [kind, rest @ ..] = bytes {
+            // RFC 9293 §3.1 MUST-4, §3.2 MUST-64: end of list and no-operation are single bytes,
+            // and what follows is read byte by byte wherever it stands.
             match kind {
                 0 => return,
                 1 => {
@@ -63,6 +64,8 @@ impl Options {
                 }
                 _ => {}
             }
+            // RFC 9293 §3.1 MUST-68, MUST-7: every other kind has a length; one that cannot be ends
+            // the list, and what was read before it counts.
             let Some(&len) = rest.first() else { return };
             let len = usize::from(len);
             if len < 2 || len > bytes.len() {
@@ -70,6 +73,7 @@ impl Options {
             }
             let body = &bytes[2..len];
             match (*kind, body.len()) {
+                // RFC 9293 §3.7.1 MUST-14: the peer's MSS.
                 (2, 2) => self.mss = Some(u16::from_be_bytes([body[0], body[1]])),
                 (3, 1) => self.window_scale = Some(body[0].min(WINDOW_SCALE_MAX)),
                 (4, 0) => self.sack_permitted = true,
@@ -80,6 +84,7 @@ impl Options {
                     self.sack_count = (body.len() / 8) as u8;
                 }
                 (8, 8) => self.timestamps = Some(Timestamps { value: be32(body, 0), echo: be32(body, 4) }),
+                // RFC 9293 §3.1 MUST-6: skipped by its length.
                 _ => {}
             }
             bytes = &bytes[len..];
@@ -115,6 +120,9 @@ impl Options {
 
     /// Writes the options to the front of `out` and returns [`Options::emitted_len`]; panics
     /// when `out` is shorter.
+    ///
+    /// RFC 9293 §3.1 MUST-69: the gaps hold no-operations, never an end of list, so that nothing
+    /// follows one.
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> usize {
         let mut at = 0;
@@ -174,13 +182,27 @@ mod tests {
             let mut bytes = [0; 40];
             let len = options.emit(&mut bytes);
             assert_eq!(len, options.emitted_len());
+            // RFC 9293 §3.1 MUST-69: whole words, without an end of list.
             assert_eq!(len % 4, 0);
+            assert!(is_without_end(&bytes[..len]));
             assert_eq!(Options::parse(&bytes[..len]), options);
         }
     }
 
+    fn is_without_end(mut bytes: &[u8]) -> bool {
+        while let [kind, rest @ ..] = bytes {
+            match kind {
+                0 => return false,
+                1 => bytes = rest,
+                _ => bytes = &bytes[usize::from(rest[0])..],
+            }
+        }
+        true
+    }
+
     #[test]
     fn broken_lists_end_quietly() {
+        // RFC 9293 §3.1 MUST-7, MUST-68: no length, and lengths that cannot be.
         let none = Options::default();
         assert_eq!(Options::parse(&[]), none);
         assert_eq!(Options::parse(&[2]), none, "kind without length");
@@ -188,7 +210,10 @@ mod tests {
         assert_eq!(Options::parse(&[2, 1, 0, 0]), none, "length 1");
         assert_eq!(Options::parse(&[2, 5, 5, 180]), none, "length past the end");
         assert_eq!(Options::parse(&[2, 3, 5, 1]), none, "MSS of three bytes is skipped");
+        // RFC 9293 §3.1 MUST-4, MUST-6, §3.2 MUST-64: end of list, no-operation, MSS; an unknown
+        // kind, and MSS behind it at an odd place.
         assert_eq!(Options::parse(&[0, 2, 4, 5, 180]), none, "nothing behind the end of the list");
+        assert_eq!(Options::parse(&[1, 2, 4, 5, 180, 0]).mss, Some(1460));
         assert_eq!(Options::parse(&[254, 3, 9, 2, 4, 5, 180]).mss, Some(1460), "unknown kinds are skipped");
         assert_eq!(Options::parse(&[3, 3, 99]).window_scale, Some(14));
         assert_eq!(Options::parse(&[5, 9, 0, 0, 0, 0, 0, 0, 0]).sack_count, 0);

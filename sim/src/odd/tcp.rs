@@ -44,7 +44,7 @@ pub(super) struct Manners {
     pub(super) segments_max: usize,
     /// Bytes kept for the application.
     pub(super) buffer: usize,
-    /// How long an acknowledgment may wait for company; at most 500 ms (RFC 9293 MUST-40).
+    /// How long an acknowledgment may wait for company; at most 500 ms (RFC 9293 §3.8.6.3 MUST-40).
     pub(super) ack_delay: Duration,
 }
 

@@ -79,7 +79,7 @@ pub(super) fn check<'a, F: Frame, S>(
     let acceptable = match (seg_len, wnd) {
         (0, 0) => header.seq == tcb.rcv_nxt,
         (0, _) => starts_inside || header.seq == tcb.rcv_right,
-        // A closed window still lets acknowledgments and resets in (MUST-66).
+        // RFC 9293 §3.4 MUST-66: a closed window lets acknowledgments, resets and urgent pointers in.
         (_, 0) => header.seq == tcb.rcv_nxt,
         (len, _) => starts_inside || (header.seq + (len - 1)).in_window(tcb.rcv_nxt, wnd),
     };

@@ -27,7 +27,7 @@ pub(super) fn check<F: Frame, A: App>(
     if connection.tcb.state == State::SynReceived {
         ends_handshake(env, slot, connection, app, segment)?;
     }
-    // RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, or a challenge.
+    // RFC 9293 §3.10.7.4 MAY-12, RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT, or a challenge.
     let tcb = &connection.tcb;
     if header.ack.after(tcb.snd_nxt) {
         env.counters.ack_of_unsent += 1;

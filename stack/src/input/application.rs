@@ -23,6 +23,7 @@ pub(crate) fn with_app<F: Frame, S>(
         return Err(After::End(EndReason::Aborted));
     }
     if connection.tcb.state.may_send() && !connection.tcb.flags.has(Flags::CLOSING) {
+        // RFC 9293 §3.9.1.2 MAY-16: what is written in one round is sent together.
         connection.queue.append(&mut env.output, &mut env.runs);
     } else {
         env.output.clear();
@@ -95,9 +96,12 @@ pub(super) fn peer_closed<F: Frame, A: App>(
 
 /// Our side is closed: FIN follows what is queued, further input is thrown away.
 pub(crate) fn close<S>(connection: &mut Connection<S>) {
+    // RFC 9293 §3.6.1 MAY-1: for the application both directions are closed.
     connection.tcb.flags.set(Flags::CLOSING);
     connection.tcb.flags.clear(Flags::WAITING);
     if let Some(full) = &mut connection.full {
+        // RFC 9293 §3.6.1 SHLD-3: input that nobody has read is lost, and the peer is told so.
+        full.unread |= !full.held.is_empty() || !full.reassembly.is_empty();
         full.held = alloc::vec::Vec::new();
     }
 }

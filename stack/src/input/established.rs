@@ -68,7 +68,7 @@ pub(crate) fn establish<F: Frame, A: App>(
     if connection.tcb.state != State::Established {
         connection.set_state(&mut env.gauges, State::Established);
     }
-    if let Some(keepalive) = env.config.keepalive {
+    if let Some(keepalive) = connection.settings.keepalive_idle(&env.config) {
         connection.tcb.idle_deadline = env.now + keepalive;
     }
     let active = connection.tcb.flags.has(Flags::ACTIVE);

@@ -51,6 +51,7 @@ fn take<F: Frame, A: App>(env: &mut Env<F>, connection: &mut Connection<A::Sessi
     match tcb.state {
         State::Established => {
             connection.set_state(&mut env.gauges, State::CloseWait);
+            // RFC 9293 §3.6 MUST-12: the application hears of an ordinary close.
             application::peer_closed(env, connection, app)
         }
         State::FinWait1 => {

@@ -13,13 +13,15 @@ mod predicted;
 mod reset;
 mod syn_sent;
 mod text;
+mod urgent;
 
 use netcore::Frame;
 use protocol::ethernet::Mac;
-use protocol::tcp::{Flags, Header, Options};
+use protocol::tcp::{Header, Options};
 
 pub(crate) use application::{close, resume};
 pub(crate) use established::{establish, take_syn};
+pub(crate) use urgent::ahead as urgent_ahead;
 
 use crate::app::{App, EndReason};
 use crate::ecn;
@@ -93,11 +95,12 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     segment: &Segment,
     payload: &[u8],
 ) -> Result<After, After> {
+    let urgent = urgent::pointer(&segment.header);
     let mut segment = *segment;
     let carries_data = !payload.is_empty();
     acceptable::repeated_syn(connection, &mut segment)?;
     // First, check sequence number.
-    let (mut segment, payload) = acceptable::check(env, connection, &segment, payload)?;
+    let (segment, payload) = acceptable::check(env, connection, &segment, payload)?;
     // Second, RST.
     reset::check(env, connection, &segment)?;
     // Third, security: none here. Fourth, SYN.
@@ -109,10 +112,8 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     // Fifth, ACK.
     ack::check(env, slot, connection, app, &segment, carries_data)?;
     // Sixth, URG.
-    if segment.header.flags.has(Flags::URG) {
-        // RFC 6093 §6: urgent data is in-band data.
-        env.counters.urgent_ignored += 1;
-        segment.header.urgent = 0;
+    if let Some(urgent) = urgent {
+        urgent::note(env, connection, app, urgent);
     }
     // Seventh, text.
     text::take(env, connection, app, &segment, payload)?;
@@ -131,7 +132,8 @@ fn note_peer<F, S>(env: &Env<F>, connection: &mut Connection<S>, segment: &Segme
         *mac = src_mac;
     }
     tcb.unanswered = 0;
-    if let Some(keepalive) = env.config.keepalive
+    // RFC 9293 §3.8.4 MUST-26: whatever comes starts the interval anew.
+    if let Some(keepalive) = connection.settings.keepalive_idle(&env.config)
         && matches!(tcb.state, State::Established | State::CloseWait)
     {
         tcb.idle_deadline = env.now + keepalive;

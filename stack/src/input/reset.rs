@@ -17,9 +17,11 @@ pub(super) fn check<F: Frame, S>(
     if !segment.header.flags.has(Flags::RST) {
         return Ok(());
     }
-    // RFC 5961 §3.2: exactly the next number, or else it may be a guess.
+    // RFC 5961 §3.2: exactly the next number, or else it may be a guess. RFC 9293 §3.5.3 SHLD-2:
+    // with or without data.
     if segment.header.seq == connection.tcb.rcv_nxt {
         env.counters.resets_received += 1;
+        // RFC 9293 §3.6 MUST-12: the application hears that it was no ordinary close.
         return Err(After::End(EndReason::Reset));
     }
     Err(challenge(env, connection))

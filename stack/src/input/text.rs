@@ -23,6 +23,10 @@ pub(super) fn take<F: Frame, A: App>(
     if connection.tcb.flags.has(Flags::FIN_SENT) {
         return Err(refuse(env, connection, segment));
     }
+    if connection.tcb.flags.has(Flags::CLOSING) && segment.header.seq == connection.tcb.rcv_nxt {
+        // RFC 9293 §3.6.1 SHLD-3: what was written goes out first, then a RST instead of the FIN.
+        connection.full().unread = true;
+    }
     if segment.header.seq != connection.tcb.rcv_nxt {
         keep(env, connection, segment, payload);
         return Ok(());
@@ -91,8 +95,10 @@ fn report_duplicate<F, S>(
     }
 }
 
-/// Data behind a gap: kept, and acknowledged at once so that the peer learns of the gap
-/// (RFC 5681 §4.2).
+/// Data behind a gap.
+///
+/// RFC 9293 §3.10.7.4 SHLD-31, MAY-13: kept, and acknowledged at once so that the peer learns of
+/// the gap (RFC 5681 §4.2).
 fn keep<F: Frame, S>(env: &mut Env<F>, connection: &mut Connection<S>, segment: &Segment, payload: &[u8]) {
     report_duplicate(env, connection, segment, payload);
     if env.held.room() < payload.len() + PIECE_OVERHEAD {

@@ -94,7 +94,7 @@ fn echo<F: Frame>(env: &mut Env<F>, mut frame: F, ip: &ip::Header, src_mac: Mac)
         Version::V6 => NEXT_ICMP,
     };
     let message_at = ethernet::HEADER_LEN + ip::header_len(version);
-    ip::emit(&us, &them, protocol, 0, len, &mut out[ethernet::HEADER_LEN..]);
+    ip::emit_with_ttl(&us, &them, protocol, (0, env.config.ttl), len, &mut out[ethernet::HEADER_LEN..]);
     match version {
         Version::V4 => icmp::make_echo_reply(&mut out[message_at..]),
         Version::V6 => icmpv6::make_echo_reply(us, them, &mut out[message_at..]),
@@ -131,7 +131,7 @@ pub(super) fn complain<F: Frame>(
         Version::V4 => PROTOCOL_ICMP,
         Version::V6 => NEXT_ICMP,
     };
-    ip::emit(&us, &them, protocol, 0, len, &mut out[ethernet::HEADER_LEN..]);
+    ip::emit_with_ttl(&us, &them, protocol, (0, env.config.ttl), len, &mut out[ethernet::HEADER_LEN..]);
     icmp_error::emit(complaint, us, them, &packet[..quoted_len], &mut out[message_at..]);
     match env.tx.push(frame) {
         Ok(()) => env.counters.icmp_errors_sent += 1,

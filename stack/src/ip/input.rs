@@ -11,12 +11,13 @@ use protocol::ipv6::{self, NEXT_ICMP};
 use protocol::tcp;
 
 use super::{arp, icmp};
-use crate::app::{App, EndReason};
+use crate::app::{App, EndReason, NetworkError, Report};
 use crate::input::After;
 use crate::recovery;
 use crate::round::Stack;
 use crate::state::State;
 use crate::tcb::{Flags, Key, Path};
+use crate::timers;
 
 /// Protocol number of UDP, of which we say that nobody listens.
 const PROTOCOL_UDP: u8 = 17;
@@ -59,11 +60,12 @@ impl<F: Frame, A: App> Stack<F, A> {
             let verdict = icmp::arrived_v6(env, frame, &ip, link.src, fragmented);
             return self.follow_icmp(app, verdict);
         }
+        // RFC 9293 §3.9.2.3 MUST-57: what is for a group is not for us.
         let Some(local) = local.filter(|_| !link.dst.is_multicast()) else {
             env.counters.ip_other_destination += 1;
             return;
         };
-        // RFC 1122 §3.2.1.3, RFC 9293 §3.9.2.3 MUST-57, MUST-63: never answer a group.
+        // RFC 9293 §3.9.2.3 MUST-63: never answer who cannot be one host (RFC 1122 §3.2.1.3).
         if !env.config.is_unicast_source(ip.src) || link.src.is_multicast() {
             env.counters.ip_bad_source += 1;
             return;
@@ -143,6 +145,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             icmp::Verdict::Nothing => {}
             icmp::Verdict::NeighbourFound => self.neighbour_found(),
             icmp::Verdict::Error(error) => {
+                // RFC 9293 §3.9.2.2 MUST-54: the connection that the quoted packet belongs to.
                 let local = self.env.config.local(error.src);
                 let key = local.map(|local| Key::new(local, error.src_port, error.dst, error.dst_port));
                 match key.and_then(|key| self.connections.find(key)) {
@@ -155,7 +158,8 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// News of a segment of this connection (RFC 9293 §3.9.2.2, RFC 5927).
     pub(crate) fn icmp_error(&mut self, app: &mut A, slot: u32, error: &IcmpError) {
-        let tcb = &self.connections.slot(slot).tcb;
+        let connection = self.connections.slot(slot);
+        let tcb = &connection.tcb;
         // RFC 5927 §4.1: believed only when it quotes what is in flight.
         if !error.seq.in_window(tcb.snd_una, tcb.flight()) {
             self.env.counters.icmp_ignored += 1;
@@ -166,14 +170,23 @@ impl<F: Frame, A: App> Stack<F, A> {
                 let mtu = mtu.unwrap_or_else(|| icmp_error::plateau_below(error.packet_len));
                 self.lower_mtu(slot, mtu);
             }
-            // RFC 9293 §3.9.2.2 SHLD-26 would abort; RFC 5927 §5.2: not in a state that a blind
-            // attacker could end so. Who is still being asked for may be given up.
+            // RFC 9293 §3.9.2.2 SHLD-26: an open is given up. RFC 5927 §5.2: nothing else, which a
+            // blind attacker could end so.
             Meaning::Hard if tcb.state == State::SynSent => {
                 self.env.counters.icmp_hard += 1;
                 self.follow(app, slot, After::End(EndReason::Reset));
             }
-            // RFC 9293 §3.9.2.2 MUST-56: a soft error aborts nothing.
-            Meaning::Hard | Meaning::Soft => self.env.counters.icmp_soft += 1,
+            // RFC 9293 §3.9.2.2 MUST-56, SHLD-25: a soft error aborts nothing; the application hears
+            // of it, and timers decide.
+            Meaning::Hard | Meaning::Soft => {
+                self.env.counters.icmp_soft += 1;
+                if let Some(session) = &mut connection.session {
+                    app.reported(
+                        session,
+                        Report::Network(NetworkError { kind: error.kind, code: error.code }),
+                    );
+                }
+            }
         }
     }
 
@@ -202,12 +215,17 @@ impl<F: Frame, A: App> Stack<F, A> {
         // Rare: an active open waits for its neighbour. The table's walk is not hot.
         for slot in 0..self.connections.slots() {
             let Some(connection) = self.connections.at(slot) else { continue };
-            if connection.tcb.path != Path::Unresolved {
+            let doubts = timers::doubts_route(connection);
+            if connection.tcb.path != Path::Unresolved && !doubts {
                 continue;
             }
             let hop = self.env.config.next_hop(connection.tcb.key.remote_addr());
             if let Some(mac) = hop.and_then(|hop| self.env.neighbours.find(hop, self.env.now)) {
                 connection.tcb.path = Path::Wire(mac);
+                if doubts {
+                    // Its timer goes on; only the way is another.
+                    continue;
+                }
                 connection.tcb.unanswered = 0;
                 connection.tcb.idle_deadline = Instant::FAR_FUTURE;
                 self.env.mark(slot, connection);

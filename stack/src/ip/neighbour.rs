@@ -75,6 +75,13 @@ impl Neighbours {
         self.known.get(&addr).filter(|(_, until)| *until > now).map(|(mac, _)| *mac)
     }
 
+    /// Forgets an address that does not seem to answer any more (RFC 1122 §3.3.1.4).
+    pub(crate) fn forget(&mut self, addr: Address) {
+        if self.known.remove(&addr).is_some() {
+            self.oldest_first.retain(|known| *known != addr);
+        }
+    }
+
     /// Notes a question.
     fn asking(&mut self, addr: Address, now: Instant) {
         self.asked.retain(|&(asked, until)| until > now && asked != addr);

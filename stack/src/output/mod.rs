@@ -4,7 +4,7 @@
 pub(crate) mod segment;
 mod window;
 
-use netcore::{Frame, FramePool, Instant};
+use netcore::{Duration, Frame, FramePool, Instant};
 use protocol::tcp;
 
 use crate::env::Env;
@@ -22,6 +22,8 @@ pub(crate) enum Sent {
     Blocked,
     /// The firmware has taken the connection over with its last data and FIN.
     HandedOver,
+    /// Everything is acknowledged, but input was thrown away: the peer has to be reset.
+    Unread,
 }
 
 /// No frame or no room.
@@ -43,6 +45,9 @@ pub(crate) fn transmit<F: Frame, S>(
         | State::CloseWait
         | State::Closing
         | State::LastAck => {
+            if is_unread(connection) {
+                return Sent::Unread;
+            }
             if may_hand_over(connection) {
                 return match segment::hand_over(env, slot, connection, pool) {
                     Ok(()) => Sent::HandedOver,
@@ -108,6 +113,8 @@ fn resend<F: Frame, S>(
 ) -> Result<(), Blocked> {
     if connection.tcb.flags.has(Flags::RESEND) {
         if connection.tcb.flight() > 0 {
+            // RFC 9293 §3.8.6 SHLD-16, MAY-7: the first segment again, also where a shrunken window
+            // covers only a part of it.
             let most = if connection.tcb.snd_wnd == 0 { 1 } else { connection.tcb.flight() };
             let start = connection.tcb.snd_una;
             resend_one(env, slot, connection, pool, start, most)?;
@@ -206,16 +213,18 @@ fn new_data<F: Frame, S>(
             return Ok(());
         }
         let probe = connection.tcb.flags.has(Flags::PROBE);
-        let len = match window::allows(&env.config, connection, unsent, probe) {
+        let len = match window::allows(connection, unsent, probe) {
             window::Allowed::Send(len) => len,
             window::Allowed::CongestionLimited => {
                 recovery::limited(connection, &env.config);
                 return Ok(());
             }
+            // The acknowledgment of what is in flight lets it out.
             window::Allowed::Small => return Ok(()),
             window::Allowed::WindowLimited => {
                 let tcb = &mut connection.tcb;
-                // RFC 9293 §3.8.6.1 MUST-36, SHLD-29: probe, first after the timeout.
+                // RFC 9293 §3.8.6.1 MUST-36, SHLD-29: probe, first after the timeout. RFC 9293
+                // §3.9.1.2 MUST-60: so nothing small waits for ever either.
                 if tcb.flight() == 0 && tcb.rtx_deadline == Instant::FAR_FUTURE {
                     tcb.timer = Timer::Retransmission;
                     tcb.rtx_deadline = env.now + tcb.rto();
@@ -223,9 +232,7 @@ fn new_data<F: Frame, S>(
                 return Ok(());
             }
         };
-        let fin = len == unsent
-            && connection.tcb.flags.has(Flags::CLOSING)
-            && !matches!(connection.tcb.path, Path::Flow(_));
+        let fin = len == unsent && connection.tcb.flags.has(Flags::CLOSING) && may_send_fin(connection);
         let offset = connection.tcb.flight() as usize;
         segment::data(env, slot, connection, pool, Data { seq: None, offset, len, fin })?;
         if probe {
@@ -271,9 +278,7 @@ fn finish<F: Frame, S>(
     connection: &mut Connection<S>,
     pool: &mut impl FramePool<Frame = F>,
 ) -> Result<(), Blocked> {
-    let due = connection.tcb.state.may_send()
-        && connection.unsent() == 0
-        && !matches!(connection.tcb.path, Path::Flow(_));
+    let due = connection.tcb.state.may_send() && connection.unsent() == 0 && may_send_fin(connection);
     if !due {
         return Ok(());
     }
@@ -283,7 +288,15 @@ fn finish<F: Frame, S>(
     Ok(())
 }
 
-/// An acknowledgment of its own, now or later (RFC 9293 §3.8.6.3 MUST-58, MUST-59, SHLD-18).
+/// An acknowledgment may wait no longer than this.
+///
+/// RFC 9293 §3.8.6.3 MUST-40: less than half a second, whatever is configured.
+const DELAYED_ACK_MAX: Duration = Duration::from_millis(499);
+
+/// An acknowledgment of its own, now or later.
+///
+/// RFC 9293 §3.10.7.4 MUST-58, MUST-59: once per round, after all that arrived in it, and not at
+/// all when something that was sent carried it.
 fn acknowledge<F: Frame, S>(
     env: &mut Env<F>,
     slot: u32,
@@ -292,14 +305,32 @@ fn acknowledge<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let tcb = &mut connection.tcb;
     let waiting = tcb.rcv_nxt.distance_from(tcb.rcv_acked);
+    // RFC 9293 §3.8.6.3 SHLD-19: two full segments do not wait.
     let second_segment = waiting >= 2 * u32::from(tcb.mss.min(env.config.mss(tcb.key.version())));
     if tcb.flags.has(Flags::ACK_NOW) || second_segment || window::should_update(env, connection) {
         return segment::data(env, slot, connection, pool, Data::NONE);
     }
     if waiting > 0 && connection.tcb.ack_deadline == Instant::FAR_FUTURE {
-        connection.tcb.ack_deadline = env.now + env.config.delayed_ack;
+        // RFC 9293 §3.8.6.3 SHLD-18: data to travel with may come.
+        connection.tcb.ack_deadline = env.now + env.config.delayed_ack.min(DELAYED_ACK_MAX);
     }
     Ok(())
+}
+
+/// Whether our FIN is a segment of this stack: not when the firmware sends it, nor when a RST
+/// takes its place.
+fn may_send_fin<S>(connection: &Connection<S>) -> bool {
+    !matches!(connection.tcb.path, Path::Flow(_)) && connection.full.as_ref().is_none_or(|full| !full.unread)
+}
+
+/// RFC 9293 §3.6.1 SHLD-3: the application closed without reading everything, and the peer has
+/// all that was written.
+#[inline]
+fn is_unread<S>(connection: &Connection<S>) -> bool {
+    connection.full.as_ref().is_some_and(|full| full.unread)
+        && connection.tcb.flags.has(Flags::CLOSING)
+        && connection.tcb.flight() == 0
+        && connection.unsent() == 0
 }
 
 /// Whether the rest of the connection fits into one CLOSE: our side is closed, nothing is in
@@ -309,6 +340,7 @@ fn may_hand_over<S>(connection: &Connection<S>) -> bool {
     let left = connection.queue.len();
     matches!(tcb.path, Path::Flow(_))
         && tcb.flags.has(Flags::CLOSING)
+        && connection.full.as_ref().is_none_or(|full| !full.unread)
         && tcb.flight() == 0
         && left <= usize::from(tcb.mss)
         && left <= tcb.snd_wnd as usize

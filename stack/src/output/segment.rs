@@ -41,6 +41,7 @@ pub(super) fn data<F: Frame, S>(
 ) -> Result<(), Blocked> {
     let seq = data.seq.unwrap_or(connection.tcb.snd_nxt);
     let mut flags = tcp::Flags::ACK;
+    // RFC 9293 §3.9.1.2 MUST-61: nothing more is queued.
     if data.len > 0 && data.offset + data.len == connection.queue.len() {
         flags = flags | tcp::Flags::PSH;
     }
@@ -78,7 +79,7 @@ pub(super) fn syn<F: Frame, S>(
     let answers = tcb.state == State::SynReceived;
     let timestamps = !answers || tcb.flags.has(Flags::TIMESTAMPS);
     let options = Options {
-        // RFC 9293 §3.7.1 SHLD-5: always say the MSS.
+        // RFC 9293 §3.7.1 MUST-14, SHLD-5, MAY-3: always, whatever its value.
         mss: Some(env.config.mss(tcb.key.version())),
         // RFC 7323 §1.3: a SYN-ACK has what the SYN had.
         window_scale: (!answers || tcb.flags.has(Flags::SCALE)).then(|| env.config.window_scale()),
@@ -101,7 +102,9 @@ pub(super) fn syn<F: Frame, S>(
     Ok(())
 }
 
-/// Sends a segment from before the window, which a living peer answers (RFC 9293 §3.8.4).
+/// Sends a segment from before the window, which a living peer answers.
+///
+/// RFC 9293 §3.8.4 MAY-5, SHLD-12: without data.
 #[cold]
 pub(super) fn keepalive<F: Frame, S>(
     env: &mut Env<F>,
@@ -171,7 +174,8 @@ pub(crate) fn bare<F: Frame>(
     let total = ip::header_len(version) + tcp_len;
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
     let out = frame.append(total).ok_or(Blocked)?;
-    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, 0, tcp_len, out);
+    let service = (env.config.diffserv & !0b11, env.config.ttl);
+    let ip_len = ip::emit_with_ttl(&local, &remote, PROTOCOL_TCP, service, tcp_len, out);
     let out = &mut out[ip_len..];
     Header {
         src_port: bare.key.local_port(),
@@ -207,6 +211,7 @@ pub(crate) fn message<F: Frame>(
     Ok(())
 }
 
+/// RFC 9293 §3.2 MUST-65: no MSS here; these go into everything but SYNs.
 #[inline]
 fn usual_options<S>(now: Instant, connection: &Connection<S>) -> Options {
     let tcb = &connection.tcb;
@@ -249,12 +254,14 @@ fn packet<F: Frame, S>(
     }
     let tcp_len = tcp::HEADER_LEN + options.emitted_len();
     let key = connection.tcb.key;
+    // RFC 9293 §3.9.1.1 MUST-45: the local address that the connection began with.
     let (local, remote) = (env.config.address(key.local()), key.remote_addr());
     let total = ip::header_len(remote.version()) + tcp_len + len;
     let mut frame = env.frame(pool, total).ok_or(Blocked)?;
     let out = frame.append(total).ok_or(Blocked)?;
-    let tos = ecn_field(&connection.tcb, seq, len);
-    let ip_len = ip::emit(&local, &remote, PROTOCOL_TCP, tos, tcp_len + len, out);
+    // RFC 9293 §3.9.2 MUST-49, §3.9.1.9 SHLD-22: as the configuration and the application say.
+    let service = (connection.settings.diffserv | ecn_field(&connection.tcb, seq, len), env.config.ttl);
+    let ip_len = ip::emit_with_ttl(&local, &remote, PROTOCOL_TCP, service, tcp_len + len, out);
     let out = &mut out[ip_len..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);
@@ -272,6 +279,7 @@ fn packet<F: Frame, S>(
     if len > 0 {
         connection.queue.read(offset, &mut out[tcp_len..]);
     }
+    // RFC 9293 §3.1 MUST-2: by us, or by the firmware.
     if matches!(connection.tcb.path, Path::Wire(_)) {
         fill_checksum(local, remote, out);
     }

@@ -1,12 +1,10 @@
 //! Flow control: how much may be sent, and how much the peer is told it may send (RFC 9293
 //! §3.8.6).
 
-use protocol::ip::Version;
-
 use crate::config::Config;
 use crate::env::Env;
 use crate::recovery;
-use crate::tcb::{Connection, Flags};
+use crate::tcb::{Connection, Flags, Tcb};
 
 /// What the windows say of new data.
 pub(super) enum Allowed {
@@ -22,13 +20,15 @@ pub(super) enum Allowed {
 
 /// `unsent`: more than none. `probe`: send something even if the window is closed.
 #[inline]
-pub(super) fn allows<S>(config: &Config, connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
+pub(super) fn allows<S>(connection: &Connection<S>, unsent: usize, probe: bool) -> Allowed {
     let tcb = &connection.tcb;
     let mss = usize::from(tcb.mss);
+    // RFC 9293 §3.8.6 MUST-34, SHLD-15: a window that shrank below what is in flight leaves nothing.
     let usable = tcb.snd_wnd.saturating_sub(tcb.flight()) as usize;
+    // RFC 9293 §3.9.1.2 SHLD-27, SHLD-28: full segments, wherever writes began and ended.
     let wanted = unsent.min(mss);
     if probe {
-        // RFC 9293 §3.8.6.1 MUST-36: at least one octet.
+        // RFC 9293 §3.8.6.1 MUST-36, §3.8.6 MUST-35: at least one octet, closed or shrunk to nothing.
         return Allowed::Send(wanted.min(usable.max(1)));
     }
     // RFC 9293 §3.8.6.2.1 MUST-38: no small segments only because the window is small.
@@ -39,8 +39,8 @@ pub(super) fn allows<S>(config: &Config, connection: &Connection<S>, unsent: usi
     if len == 0 {
         return Allowed::WindowLimited;
     }
-    // RFC 9293 §3.7.4 SHLD-7, MUST-17: Nagle's algorithm where it is wanted; a FIN ends the wait.
-    if config.nagle && len < mss && tcb.flight() > 0 && !tcb.flags.has(Flags::CLOSING) {
+    // RFC 9293 §3.7.4 SHLD-7: Nagle's algorithm where it is wanted; a FIN ends the wait.
+    if connection.settings.nagle && len < mss && tcb.flight() > 0 && !tcb.flags.has(Flags::CLOSING) {
         return Allowed::Small;
     }
     if recovery::pipe(connection) as usize + len > tcb.window.cwnd as usize {
@@ -55,13 +55,25 @@ pub(super) fn announce<F, S>(env: &Env<F>, connection: &mut Connection<S>) -> u1
     let config = &env.config;
     let free = free(env, connection);
     let tcb = &mut connection.tcb;
-    let most = window_max(config, tcb.rcv_scale);
     let right = tcb.rcv_nxt + free;
-    // RFC 9293 §3.8.6.2.2 MUST-39: a small step is not worth telling; MUST-34 (SHLD-14): never
-    // step back.
-    let step = right.distance_from(tcb.rcv_right);
-    if right.after(tcb.rcv_right) && (free == most || step >= worthwhile(config, tcb.key.version())) {
+    // RFC 9293 §3.8.6 SHLD-14: the edge never moves back. RFC 9293 §3.8.6.2.2 MUST-39: nor forward
+    // by a step that is not worth telling.
+    if right.after(tcb.rcv_right) && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb) {
         tcb.rcv_right = right;
+    }
+    field(tcb, free)
+}
+
+/// The window as its field says it. The field counts in units of 2^scale, and cutting a part of a
+/// unit off would take back what was announced: it is rounded up as long as there is room.
+///
+/// RFC 7323 §2.4: window retraction.
+#[inline]
+fn field(tcb: &mut Tcb, free: u32) -> u16 {
+    let unit = (1 << tcb.rcv_scale) - 1;
+    let rounded = (tcb.rcv_wnd() + unit) & !unit;
+    if rounded <= free {
+        tcb.rcv_right = tcb.rcv_nxt + rounded;
     }
     (tcb.rcv_wnd() >> tcb.rcv_scale).min(0xffff) as u16
 }
@@ -77,7 +89,7 @@ pub(super) fn should_update<F, S>(env: &Env<F>, connection: &Connection<S>) -> b
     let known = tcb.rcv_wnd();
     right.after(tcb.rcv_right)
         && known < window_max(config, 0) / 2
-        && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb.key.version())
+        && right.distance_from(tcb.rcv_right) >= worthwhile(config, tcb)
         && tcb.state.may_receive()
 }
 
@@ -85,6 +97,7 @@ pub(super) fn should_update<F, S>(env: &Env<F>, connection: &Connection<S>) -> b
 /// two segments always, since those that come in order need no memory.
 #[inline]
 fn free<F, S>(env: &Env<F>, connection: &Connection<S>) -> u32 {
+    // RFC 9293 §3.8.6.1 MAY-8: an application that waits for ever closes the window for ever.
     let held = connection.full.as_ref().map_or(0, |full| full.held.len() as u32);
     let room = env.held.room().max(2 * usize::from(env.config.mss(connection.tcb.key.version())));
     let most = window_max(&env.config, connection.tcb.rcv_scale).saturating_sub(held);
@@ -97,6 +110,8 @@ fn window_max(config: &Config, rcv_scale: u8) -> u32 {
     config.receive_window.min(0xffff << rcv_scale)
 }
 
-fn worthwhile(config: &Config, version: Version) -> u32 {
-    u32::from(config.mss(version)).min(config.receive_window / 2)
+/// RFC 9293 §3.8.6.2.2: min(Fr * RCV.BUFF, Eff.snd.MSS), where Fr is a half.
+#[inline]
+fn worthwhile(config: &Config, tcb: &Tcb) -> u32 {
+    u32::from(tcb.mss).min(config.receive_window / 2).max(1)
 }

@@ -1,4 +1,4 @@
-//! CUBIC (RFC 9438): the window follows a cubic function of the time since the last loss, flat
+//! CUBIC (RFC 9293 §3.8.2 MAY-18; RFC 9438): the window follows a cubic function of the time since the last loss, flat
 //! around the window at which it happened, and never grows slower than Reno's would.
 //!
 //! Bytes and milliseconds in integers: the window grows by whole segments per second, so a

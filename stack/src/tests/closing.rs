@@ -13,6 +13,7 @@ fn the_peer_closes_first() {
     h.expect(&["FA 1+0 2"]);
     assert_eq!(h.stack.gauges().in_state(State::LastAck), 1);
     h.inject(&seg(A, 2, 2, b""));
+    // RFC 9293 §3.6 MUST-12: closed, not reset (see `resets_end_every_state`).
     assert_eq!(h.app.ended, [EndReason::Closed]);
     assert_eq!(h.stack.gauges().in_state(State::TimeWait), 0);
     h.assert_empty();
@@ -41,7 +42,8 @@ fn we_close_first() {
     h.expect(&["A 5+0 8"]);
     assert_eq!(h.app.ended, [EndReason::Closed]);
     assert_eq!(h.stack.gauges().in_state(State::TimeWait), 1);
-    // The FIN again: acknowledged again, and the wait starts anew.
+    // RFC 9293 §3.6.1 MUST-13: a minute. The FIN again is acknowledged again, and the wait starts
+    // anew.
     h.pass(Duration::from_secs(40));
     h.inject(&seg(F | A, 7, 5, b""));
     h.expect(&["A 5+0 8"]);
@@ -138,7 +140,8 @@ fn data_after_our_close_is_reset() {
             h.inject(&seg(A, 7, 2, b""));
             assert_eq!(h.stack.gauges().in_state(State::FinWait2), 1);
         }
-        // What came before, once more, is no new data.
+        // RFC 9293 §3.6.1 MAY-1: the close is for both directions. What came before, once more, is
+        // no new data.
         h.inject(&seg(A, 1, 1 + u32::from(acked), b"!close"));
         h.take();
         h.inject(&seg(A, 7, 1 + u32::from(acked), b"late"));
@@ -168,7 +171,7 @@ fn abort_resets() {
 
 #[test]
 fn resets_end_every_state() {
-    // After the peer's FIN, after ours, after both.
+    // RFC 9293 §3.6 MUST-12: after the peer's FIN, after ours, after both.
     let mut close_wait = Harness::open(config());
     close_wait.app.keep_half_open = true;
     close_wait.inject(&seg(F | A, 1, 1, b""));
@@ -201,13 +204,15 @@ fn in_time_wait(options: Options) -> Harness {
 
 #[test]
 fn time_wait_is_left_early_for_a_newer_syn_only() {
-    // RFC 6191, by sequence number.
+    // RFC 9293 §3.6.1 MAY-2, SHLD-4: RFC 6191 §2, by sequence number.
     let mut h = in_time_wait(Options::default());
     h.inject(&seg(S, 5, 0, b""));
     h.expect(&["A 2+0 8"]);
     h.inject(&seg(S, 9, 0, b""));
     let answer = h.take();
     assert_eq!((answer[0].flags, answer[0].ack), (S | A, 10));
+    // RFC 9293 §3.6.1 MAY-2: above the last number that was used, though the clock stood still.
+    assert!((3..1 << 20).contains(&answer[0].seq), "{}", answer[0].seq);
     assert_eq!(h.stack.counters().time_wait_reused, 1);
     assert_eq!(h.stack.gauges().in_state(State::TimeWait), 0);
 

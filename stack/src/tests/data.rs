@@ -7,7 +7,7 @@ use netcore::{Duration, Instant};
 use protocol::tcp::{Options, SeqNumber, Timestamps};
 
 use super::harness::*;
-use crate::{Config, EndReason, Next, State};
+use crate::{Config, EndReason, Next};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -228,6 +228,7 @@ fn no_silly_segments() {
 #[test]
 fn gaps_are_filled_and_told() {
     let mut h = Harness::open_with(config(), with_sack());
+    // RFC 9293 §3.10.7.4 SHLD-31, MAY-13: kept, and acknowledged.
     h.inject(&seg(A, 5, 1, b"5678"));
     let told = h.take();
     assert_eq!(told[0].line(), "A 1+0 1");
@@ -340,7 +341,7 @@ fn forged_segments_are_challenged() {
     // A RST outside of it.
     h.inject(&seg(R, 0, 0, b""));
     h.expect(&[]);
-    // RFC 5961 §5: an acknowledgment of what was never sent, or long ago.
+    // RFC 9293 §3.10.7.4 MAY-12, RFC 5961 §5: an acknowledgment of what was never sent, or long ago.
     h.now += ms(500);
     h.inject(&seg(A, 1, 2, b"forged"));
     h.expect(&["A 1+0 1"]);
@@ -369,6 +370,7 @@ fn challenges_are_limited() {
 
 #[test]
 fn a_waiting_application_closes_the_window_and_gets_everything_later() {
+    // RFC 9293 §3.8.6.1 MAY-8: for as long as it waits.
     let mut h = Harness::open(Config { receive_window: 4000, ..config() });
     h.inject(&seg(A, 1, 1, b"!wait"));
     for n in 0..4 {
@@ -416,6 +418,7 @@ fn keepalive_finds_the_dead_and_leaves_the_living() {
     let keepalive = Some(Duration::from_secs(60));
     let mut h = Harness::open(Config { keepalive, keepalive_probes: 2, ..config() });
     h.pass(Duration::from_secs(61));
+    // RFC 9293 §3.8.4 MAY-5: a probe.
     h.expect(&["A 0+0 1"]);
     h.inject(&seg(A, 1, 1, b""));
     h.pass(Duration::from_secs(59));
@@ -423,15 +426,6 @@ fn keepalive_finds_the_dead_and_leaves_the_living() {
     h.pass(Duration::from_secs(300));
     h.expect(&["A 0+0 1", "A 0+0 1", "RA 1+0 1"]);
     assert_eq!(h.app.ended, [EndReason::TimedOut]);
-}
-
-#[test]
-fn urgent_data_is_ordinary_data() {
-    let mut h = Harness::open(config());
-    h.inject(&seg(A | protocol::tcp::Flags::URG, 1, 1, b"urgent"));
-    assert_eq!(h.app.seen, b"urgent");
-    assert_eq!(h.stack.counters().urgent_ignored, 1);
-    assert_eq!(h.stack.gauges().in_state(State::Established), 1);
 }
 
 #[test]

@@ -70,8 +70,8 @@ fn syn_ack_is_sent_again_and_given_up() {
     h.expect(&["SA 0+0 1"]);
     h.pass(Duration::from_secs(400));
     let last = h.lines();
-    assert_eq!(last.len(), 6, "five more SYN-ACKs and the reset: {last:?}");
-    assert_eq!(last[5], "RA 1+0 1");
+    assert_eq!(last.len(), 7, "six more SYN-ACKs and the reset: {last:?}");
+    assert_eq!(last[6], "RA 1+0 1");
     assert_eq!(h.stack.counters().syn_received_reset, 1);
     h.assert_empty();
 }
@@ -171,7 +171,8 @@ fn data_with_the_last_ack_of_the_handshake() {
     h.expect(&["PA 1+2 6"]);
 }
 
-fn active(h: &mut Harness) {
+/// Sends a SYN to a neighbour that answers ARP; returns its frame.
+pub(super) fn active(h: &mut Harness) -> alloc::vec::Vec<u8> {
     let remote = SocketAddrV4::new(PEER, 7000);
     h.peer_port = 7000;
     h.our_port = 50_000;
@@ -198,10 +199,12 @@ fn active(h: &mut Harness) {
     .emit(&mut reply[14..]);
     h.put_frame(&reply);
     h.poll();
-    let syn = h.take();
-    assert_eq!(syn.len(), 1);
-    assert_eq!(syn[0].flags, S);
-    h.iss = syn[0].seq;
+    let frames = h.take_frames();
+    assert_eq!(frames.len(), 1);
+    let syn = h.decode(&frames[0][14..], true);
+    assert_eq!(syn.flags, S);
+    h.iss = syn.seq;
+    frames[0].clone()
 }
 
 #[test]
@@ -239,8 +242,11 @@ fn active_open_refused_and_unanswered() {
 
     let mut h = Harness::new(config());
     active(&mut h);
-    h.pass(Duration::from_secs(300));
-    assert_eq!(h.lines(), ["S 0+0 0"; 6]);
+    // RFC 9293 §3.8.3 MUST-22, MUST-23: a SYN is sent again for three minutes, then it is over.
+    h.pass(Duration::from_secs(180));
+    assert_eq!(h.lines(), ["S 0+0 0"; 7]);
+    assert_eq!(h.stack.gauges().in_state(State::SynSent), 1);
+    h.pass(Duration::from_secs(4));
     assert_eq!(h.stack.failed_opens().next().unwrap().1, EndReason::TimedOut);
     h.assert_empty();
 

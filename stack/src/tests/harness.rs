@@ -13,7 +13,7 @@ use protocol::ethernet::{self, Mac};
 use protocol::ip::{self, Address, Version};
 use protocol::tcp::{Flags, Header, Options, SeqNumber, fill_checksum, verify_checksum};
 
-use crate::{AcceptPolicy, App, Config, ConnectionId, EndReason, Next, Output, Stack};
+use crate::{AcceptPolicy, App, Config, ConnectionId, EndReason, Next, Output, Report, Stack};
 
 pub(crate) const US: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -50,6 +50,7 @@ pub(crate) struct TestApp {
     /// What a resumed connection writes, and answers.
     pub(crate) resumed: Option<(Vec<u8>, Next)>,
     pub(crate) sessions: usize,
+    pub(crate) reports: Vec<Report>,
     /// What waited for the peer when input came last.
     pub(crate) waiting: usize,
 }
@@ -98,6 +99,10 @@ impl App for TestApp {
         if self.keep_half_open { Next::Continue } else { Next::Close }
     }
 
+    fn reported(&mut self, _: &mut u32, report: Report) {
+        self.reports.push(report);
+    }
+
     fn closed(&mut self, _: u32, reason: EndReason) {
         self.sessions -= 1;
         self.ended.push(reason);
@@ -117,6 +122,7 @@ pub(crate) struct Seg {
     pub(crate) ack: u32,
     pub(crate) window: u16,
     pub(crate) options: Options,
+    pub(crate) urgent: u16,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -133,7 +139,7 @@ impl core::fmt::Debug for Seg {
 
 /// A segment from the peer.
 pub(crate) fn seg(flags: Flags, seq: u32, ack: u32, payload: &[u8]) -> Seg {
-    Seg { flags, seq, ack, window: 60_000, options: Options::default(), payload: payload.to_vec() }
+    Seg { flags, seq, ack, window: 60_000, options: Options::default(), urgent: 0, payload: payload.to_vec() }
 }
 
 impl Seg {
@@ -142,6 +148,10 @@ impl Seg {
     }
     pub(crate) fn options(self, options: Options) -> Self {
         Self { options, ..self }
+    }
+    /// With URG set and this urgent pointer.
+    pub(crate) fn urgent(self, urgent: u16) -> Self {
+        Self { flags: self.flags | Flags::URG, urgent, ..self }
     }
     /// Flags, numbers and payload length in one line, for comparison.
     pub(crate) fn line(&self) -> String {
@@ -234,7 +244,7 @@ impl Harness {
             ack: SeqNumber(if seg.flags.has(A) { self.iss.wrapping_add(seg.ack) } else { 0 }),
             flags: seg.flags,
             window: seg.window,
-            urgent: 0,
+            urgent: seg.urgent,
             header_len: 0,
         };
         let mut options = seg.options;
@@ -309,10 +319,13 @@ impl Harness {
         queue.iter().map(|frame| frame.bytes().to_vec()).collect()
     }
 
-    /// What the stack has sent; every checksum is right.
+    /// The TCP segments that the stack has sent.
+    ///
+    /// RFC 9293 §3.1 MUST-2: every checksum is right.
     pub(crate) fn take(&mut self) -> Vec<Seg> {
         let frames = self.take_frames();
-        frames.iter().map(|frame| self.decode(&frame[14..], true)).collect()
+        let is_ip = |frame: &&Vec<u8>| frame[12..14] != [8, 6];
+        frames.iter().filter(is_ip).map(|frame| self.decode(&frame[14..], true)).collect()
     }
 
     pub(crate) fn decode(&self, packet: &[u8], checksum: bool) -> Seg {
@@ -332,6 +345,7 @@ impl Harness {
             ack: if header.flags.has(A) { header.ack.0.wrapping_sub(self.irs) } else { 0 },
             window: header.window,
             options,
+            urgent: header.urgent,
             payload: bytes[header.header_len..].to_vec(),
         }
     }

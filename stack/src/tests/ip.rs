@@ -42,7 +42,7 @@ fn arp_is_answered_for_our_address_only() {
     assert_eq!(h.stack.counters().arp_malformed, 1);
 }
 
-fn icmp(message: &[u8], src: core::net::Ipv4Addr) -> Vec<u8> {
+pub(super) fn icmp(message: &[u8], src: core::net::Ipv4Addr) -> Vec<u8> {
     let mut message = message.to_vec();
     message[2..4].fill(0);
     let checksum = Sum::new().add(&message).finish();

@@ -91,6 +91,7 @@ impl Side {
     }
 }
 
+// RFC 9293 §3.9.1.8 SHLD-20: this application wants no reports, and so writes nothing about them.
 impl App for Side {
     type Session = ();
 
