@@ -141,8 +141,8 @@ fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, 
     };
     let mut stack = Stack::new(config, &mut rng);
     stack.listen(PORT, AcceptPolicy::Deferred).map_err(|error| error.to_string())?;
-    let network = Network { addr: CLIENT, prefix_len: 24 };
-    let mut clients = ClientConfig::new(CLIENT_MAC.0, network, SocketAddrV4::new(SERVER, PORT));
+    let network = Network { addr: CLIENT.into(), prefix_len: 24 };
+    let mut clients = ClientConfig::new(CLIENT_MAC.0, network, SocketAddrV4::new(SERVER, PORT).into());
     clients.connections = load.connections;
     let workload = WorkloadConfig {
         keys: load.keys,

@@ -1,12 +1,13 @@
 //! The command line of `mayfly-loadgen`.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 use dpdk::Device;
 use netcore::Duration;
+use protocol::ip::Address;
 
 use crate::client::{ClientConfig, Network};
 use crate::run::{Limit, Plan};
@@ -16,19 +17,22 @@ use crate::workload::{ClosesFirst, Distribution, WorkloadConfig};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mayfly-loadgen", version, max_term_width = 100)]
 pub struct Arguments {
-    /// The server
+    /// The server, e.g. 198.18.0.2:6379 or [2001:2::2]:6379
     #[arg(long, value_name = "IP:PORT")]
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// Device: xdp:IFACE, packet:IFACE, tap:NAME, vhost:SOCKET, virtio:SOCKET, pci:ADDR, dpdk:VDEV-ARGS, or
     /// kernel (ordinary sockets)
     #[arg(long, default_value = "kernel")]
     pub net: Device,
-    /// Own address and prefix length, e.g. 198.18.0.3/24; needed with a device, must not be the kernel's
+    /// Own address and prefix length, e.g. 198.18.0.3/24 or 2001:2::3/64; needed with a device, must not be the kernel's
     #[arg(long, value_name = "IP/PREFIX")]
     pub address: Option<Network>,
     /// Where to send what is not in the own network
     #[arg(long, value_name = "IP")]
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
+    /// VLAN that the device is in
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(netcore::vlan::ID_MAX)))]
+    pub vlan: Option<u16>,
     /// Number of own addresses, from --address upwards
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub source_addresses: u16,
@@ -199,25 +203,7 @@ impl Arguments {
                 self.net
             ));
         };
-        let target = *self.target.ip();
-        if u32::from(address.addr).checked_add(u32::from(self.source_addresses) - 1).is_none() {
-            return Err(format!("there are no {} addresses from {} on", self.source_addresses, address.addr));
-        }
-        let mut config = ClientConfig::new([0; 6], address, self.target);
-        let ours = u32::from(target).wrapping_sub(u32::from(address.addr)) < u32::from(self.source_addresses);
-        if ours {
-            return Err(format!(
-                "{target} is both --target and an own address (--address, --source-addresses)"
-            ));
-        }
-        if !address.contains(target) && self.gateway.is_none() {
-            return Err(format!("{target} is not in the network {address}: which --gateway leads there?"));
-        }
-        if let Some(gateway) = self.gateway
-            && !address.contains(gateway)
-        {
-            return Err(format!("the gateway {gateway} is not in the network {address}"));
-        }
+        self.check_addresses(address)?;
         let PortRange(first, last) = self.source_ports;
         let ends = (usize::from(last - first) + 1) * usize::from(self.source_addresses);
         if self.connections > (ends / PORTS_SPARE).max(1) {
@@ -228,14 +214,43 @@ impl Arguments {
                 self.connections * PORTS_SPARE
             ));
         }
+        let mut config = ClientConfig::new([0; 6], address, self.target);
         config.source_addresses = self.source_addresses;
-        config.gateway = self.gateway;
+        config.gateway = self.gateway.map(Address::from);
         config.connections = self.connections;
         config.ports = (first, last);
         config.timestamps = !self.no_timestamps;
         config.separate_ack = self.separate_ack;
         config.timeout = self.timeout.0;
         Ok(config)
+    }
+
+    /// Whether the addresses go together.
+    fn check_addresses(&self, address: Network) -> Result<(), String> {
+        let target = Address::from(self.target.ip());
+        if target.version() != address.addr.version() {
+            return Err(format!("--target {target} and --address {address} are of two versions of IP"));
+        }
+        let Some(last) = address.address_after(self.source_addresses - 1) else {
+            return Err(format!("there are no {} addresses from {} on", self.source_addresses, address.addr));
+        };
+        if (address.addr..=last).contains(&target) {
+            return Err(format!(
+                "{target} is both --target and an own address (--address, --source-addresses)"
+            ));
+        }
+        let gateway = self.gateway.map(Address::from);
+        if !address.contains(target) && gateway.is_none() {
+            return Err(format!("{target} is not in the network {address}: which --gateway leads there?"));
+        }
+        // A router of IPv6 may be known by its link-local address.
+        let by_link = |gateway: &Address| gateway.is_link_local_v6() && !address.addr.is_v4();
+        if let Some(gateway) = gateway.filter(|gateway| !by_link(gateway))
+            && !address.contains(gateway)
+        {
+            return Err(format!("the gateway {gateway} is not in the network {address}"));
+        }
+        Ok(())
     }
 
     /// The course of the run.
@@ -278,7 +293,28 @@ mod tests {
         assert_eq!(arguments.plan().map(|plan| plan.limit), Ok(Limit::Requests(5)));
         assert_eq!(arguments.workload().map(|workload| workload.requests_per_connection), Ok(None));
         let config = arguments.clients().expect("complete");
-        assert_eq!(config.next_hop(), Ipv4Addr::new(198, 18, 0, 2));
+        assert_eq!(config.next_hop().to_string(), "198.18.0.2");
+    }
+
+    #[test]
+    fn ipv6_and_a_vlan() {
+        let device = "mayfly-loadgen --target [2001:2::2]:6379 --net packet:veth-b --vlan 5 --address";
+        let arguments = parsed(&format!("{device} 2001:2::3/64"));
+        assert_eq!(arguments.vlan, Some(5));
+        assert_eq!(arguments.clients().expect("complete").next_hop().to_string(), "2001:2::2");
+        let arguments = parsed(&format!("{device} 2001:2:0:1::3/64 --gateway fe80::1"));
+        assert_eq!(arguments.clients().expect("complete").next_hop().to_string(), "fe80::1");
+        let refused = |rest: &str| parsed(&format!("{device} {rest}")).clients().expect_err(rest);
+        assert!(refused("198.18.0.3/24").contains("two versions"));
+        assert!(refused("2001:2:0:1::3/64").contains("--gateway"));
+        assert!(refused("2001:2::1/64 --source-addresses 2").contains("both"));
+        let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/64 --source-addresses 2";
+        assert!(refused(last).contains("no 2 addresses"));
+        for wrong in ["2001:2::3/129", "198.18.0.3/33", "::ffff:198.18.0.3/96", "2001:2::3"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+        let wrong = format!("{device} 2001:2::3/64 --vlan 4095");
+        assert!(Arguments::try_parse_from(wrong.split(' ')).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! edge-triggered; a short read means that everything was read.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -66,7 +66,7 @@ impl KernelClients {
     /// # Errors
     /// The system's, when it gives no epoll instance.
     pub fn new(
-        target: SocketAddrV4,
+        target: SocketAddr,
         connections: usize,
         timeout: Duration,
         workload: WorkloadConfig,
@@ -83,7 +83,7 @@ impl KernelClients {
             poll: Poll::new()?,
             events: Events::with_capacity(connections.clamp(16, 1024)),
             events_wait: false,
-            target: target.into(),
+            target,
             timeout,
             workload: Workload::new(workload),
             clients: (0..connections).map(|_| client()).collect(),

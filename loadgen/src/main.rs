@@ -39,8 +39,10 @@ fn drive(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let mut observe = |status: &loadgen::run::Status<'_>| progress.observe(status);
     let kernel = arguments.net == Device::Kernel;
     let outcome = if kernel {
-        if arguments.address.is_some() || arguments.gateway.is_some() {
-            return Err("--address and --gateway belong to a device; --net kernel has the kernel's".into());
+        if arguments.address.is_some() || arguments.gateway.is_some() || arguments.vlan.is_some() {
+            return Err(
+                "--address, --gateway and --vlan belong to a device; --net kernel has the kernel's".into()
+            );
         }
         let mut clients = KernelClients::new(
             arguments.target,
@@ -50,7 +52,8 @@ fn drive(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         )?;
         run(&mut clients, &plan, &Clock::start(), &stop, &mut observe)?
     } else {
-        run_dpdk(&arguments.net, arguments.clients()?, workload.clone(), &plan, &stop, &mut observe)?
+        let clients = arguments.clients()?;
+        run_dpdk(&arguments.net, arguments.vlan, clients, workload.clone(), &plan, &stop, &mut observe)?
     };
     progress.finish();
     let scenario = Scenario {

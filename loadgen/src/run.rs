@@ -1,11 +1,12 @@
 //! Takes an engine through a run: load, warm up, measure, drain.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dpdk::{Clock, Device, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, tsc};
+use dpdk::{Clock, Device, Eal, EalConfig, Mbuf, OpenConfig, tsc};
+use netcore::vlan::VlanPort;
 use netcore::{Duration, FramePool, Instant, Port};
+use protocol::ip::{Address, Version};
 
 use crate::client::{ClientConfig, Clients};
 use crate::kernel::KernelClients;
@@ -43,7 +44,7 @@ pub trait Engine {
     /// True when no connection is left.
     fn idle(&self) -> bool;
     /// The address that is asked for its hardware address and has not answered yet.
-    fn unresolved(&self) -> Option<Ipv4Addr>;
+    fn unresolved(&self) -> Option<Address>;
 }
 
 /// What ends the measuring.
@@ -120,8 +121,8 @@ impl Outcome {
 /// Why a run could not take place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunError {
-    /// Nobody answered the ARP requests for this address.
-    NoNextHop(Ipv4Addr),
+    /// Nobody answered who asked for the hardware address of this address.
+    NoNextHop(Address),
     /// Loading met an error; the first one in words.
     Load(String),
     /// The transport failed.
@@ -133,8 +134,12 @@ impl fmt::Display for RunError {
         match self {
             Self::NoNextHop(addr) => write!(
                 f,
-                "nobody answers for {addr} on this network (ARP): is the server up, is the interface the right \
-                 one, and does it need --gateway?"
+                "nobody answers for {addr} on this network ({}): is the server up, is the interface the right \
+                 one, and does it need --gateway or --vlan?",
+                match addr.version() {
+                    Version::V4 => "ARP",
+                    Version::V6 => "neighbour discovery",
+                }
             ),
             Self::Load(first) => write!(f, "loading the keys failed: {first}"),
             Self::Transport(text) => f.write_str(text),
@@ -317,7 +322,7 @@ pub struct OnPort<P: Port, L> {
     /// Where empty frames come from.
     pub pool: L,
     /// Whom they ask first.
-    pub next_hop: Ipv4Addr,
+    pub next_hop: Address,
 }
 
 impl<P: Port, L: FramePool<Frame = P::Frame>> Engine for OnPort<P, L> {
@@ -349,7 +354,7 @@ impl<P: Port, L: FramePool<Frame = P::Frame>> Engine for OnPort<P, L> {
     fn idle(&self) -> bool {
         self.clients.idle()
     }
-    fn unresolved(&self) -> Option<Ipv4Addr> {
+    fn unresolved(&self) -> Option<Address> {
         (!self.clients.resolved()).then_some(self.next_hop)
     }
 }
@@ -382,20 +387,24 @@ impl Engine for KernelClients {
     fn idle(&self) -> bool {
         Self::idle(self)
     }
-    fn unresolved(&self) -> Option<Ipv4Addr> {
+    fn unresolved(&self) -> Option<Address> {
         None
     }
 }
 
+/// Frames that may wait in front of the device when they carry a tag.
+const TAGGED_FRAMES: usize = 256;
+
 /// Opens `device`, puts clients on it and runs `plan` in the calling thread.
 ///
 /// `clients`: address, MTU and checksum rules are taken from the device, the epoch from the
-/// system's clock.
+/// system's clock. `vlan`: the VLAN that they are in, 1..=4094.
 ///
 /// # Errors
 /// DPDK's, or see [`RunError`].
 pub fn run_dpdk(
     device: &Device,
+    vlan: Option<u16>,
     clients: ClientConfig,
     workload: WorkloadConfig,
     plan: &Plan,
@@ -411,7 +420,13 @@ pub fn run_dpdk(
     config.epoch_us = since_1970.as_micros() as u64;
     let next_hop = config.next_hop();
     let pool = port.pool();
-    let mut engine: OnPort<DevicePort, Mempool> =
-        OnPort { clients: Clients::<Mbuf>::new(config, workload), port, pool, next_hop };
-    Ok(run(&mut engine, plan, &clock, stop, observe)?)
+    let clients = Clients::<Mbuf>::new(config, workload);
+    // Without a VLAN nothing stands between the clients and the device.
+    Ok(match vlan {
+        None => run(&mut OnPort { clients, port, pool, next_hop }, plan, &clock, stop, observe)?,
+        Some(vlan) => {
+            let port = VlanPort::new(port, Some(vlan), TAGGED_FRAMES);
+            run(&mut OnPort { clients, port, pool, next_hop }, plan, &clock, stop, observe)?
+        }
+    })
 }

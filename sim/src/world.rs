@@ -594,7 +594,7 @@ fn odd_addresses(scenario: &Scenario) -> (Address, Address) {
 
 fn client_config(scenario: &Scenario) -> ClientConfig {
     let network = "198.18.0.1/16".parse().expect("a constant network");
-    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, SocketAddrV4::new(SERVER, PORT));
+    let mut config = ClientConfig::new(CLIENTS_MAC.0, network, SocketAddrV4::new(SERVER, PORT).into());
     config.connections = scenario.clients;
     config.ports = (10_000, 10_000 + scenario.client_ports);
     config.mtu = scenario.client_mtu.min(MTU);

@@ -1,28 +1,35 @@
 //! Who the clients are and whom they ask.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use netcore::{Capabilities, Duration};
 use protocol::ethernet::Mac;
+use protocol::ip::{self, Address, Version};
+use protocol::tcp;
 
 use super::connection::Settings;
 
-/// An address and the length of its network's prefix: `198.18.0.1/24`.
+/// An address and the length of its network's prefix: `198.18.0.1/24`, `2001:2::1/64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     /// The address.
-    pub addr: Ipv4Addr,
-    /// Bits of the prefix, 0..=32.
+    pub addr: Address,
+    /// Bits of the prefix, 0..=32 or 0..=128.
     pub prefix_len: u8,
 }
 
 impl Network {
     /// True when `addr` is in the same network.
-    pub fn contains(&self, addr: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
-        (u32::from(addr) ^ u32::from(self.addr)) & mask == 0
+    pub fn contains(&self, addr: Address) -> bool {
+        self.addr.shares_prefix(&addr, self.prefix_len)
+    }
+
+    /// The address `steps` behind [`Self::addr`]; `None` when the version has none.
+    pub fn address_after(&self, steps: u16) -> Option<Address> {
+        let after = Address::from(number(&self.addr).checked_add(steps.into())?.to_be_bytes());
+        (after.version() == self.addr.version()).then_some(after)
     }
 }
 
@@ -32,13 +39,23 @@ impl fmt::Display for Network {
     }
 }
 
+/// An address as a number, which grows from one address to the next.
+#[inline]
+pub(super) fn number(addr: &Address) -> u128 {
+    u128::from_be_bytes(*addr.octets())
+}
+
 /// The text is not an address with a prefix length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseNetworkError(String);
 
 impl fmt::Display for ParseNetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' is not an IPv4 address with a prefix length, like 198.18.0.1/24", self.0)
+        write!(
+            f,
+            "'{}' is not an IP address with a prefix length, like 198.18.0.1/24 or 2001:2::1/64",
+            self.0
+        )
     }
 }
 
@@ -48,11 +65,18 @@ impl FromStr for Network {
     type Err = ParseNetworkError;
     fn from_str(text: &str) -> Result<Self, ParseNetworkError> {
         let parsed = text.split_once('/').and_then(|(addr, prefix_len)| {
-            Some(Self { addr: addr.parse().ok()?, prefix_len: prefix_len.parse().ok()? })
+            let (addr, prefix_len): (IpAddr, u8) = (addr.parse().ok()?, prefix_len.parse().ok()?);
+            let bits = if addr.is_ipv4() { 32 } else { 128 };
+            // An IPv4-mapped address would be taken as the IPv4 address in it.
+            let right = prefix_len <= bits && Address::from(addr).is_v4() == addr.is_ipv4();
+            right.then(|| Self { addr: addr.into(), prefix_len })
         });
-        parsed.filter(|network| network.prefix_len <= 32).ok_or_else(|| ParseNetworkError(text.to_owned()))
+        parsed.ok_or_else(|| ParseNetworkError(text.to_owned()))
     }
 }
+
+/// What a peer takes that offers no MSS: IPv6's least MTU without the headers.
+const DEFAULT_MSS_V6: u16 = 1220;
 
 /// Who the clients are and whom they ask.
 #[derive(Clone, Debug)]
@@ -64,16 +88,16 @@ pub struct ClientConfig {
     /// How many source addresses, from `address` upwards; at least 1.
     pub source_addresses: u16,
     /// Where to send what is not in the network.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<Address>,
     /// Hardware address of target or gateway, if it is known: then nobody asks for it.
     pub next_hop_mac: Option<Mac>,
-    /// The server.
-    pub target: SocketAddrV4,
+    /// The server; of the same version of IP as `address`.
+    pub target: SocketAddr,
     /// Connections at a time; each one that ends is followed by another.
     pub connections: usize,
     /// Source ports, first and last.
     pub ports: (u16, u16),
-    /// Largest IP packet in bytes, at least 576.
+    /// Largest IP packet in bytes, at least 576, with IPv6 1280.
     pub mtu: usize,
     /// Take checksums that cover only the pseudo-header as right
     /// ([`Capabilities::rx_partial_checksum`]).
@@ -95,7 +119,7 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// The clients of a Linux host with an MTU of 1500: one connection, all options offered.
-    pub fn new(mac: [u8; 6], address: Network, target: SocketAddrV4) -> Self {
+    pub fn new(mac: [u8; 6], address: Network, target: SocketAddr) -> Self {
         Self {
             mac: Mac(mac),
             address,
@@ -125,11 +149,16 @@ impl ClientConfig {
         self
     }
 
+    /// The server's address.
+    pub fn target_addr(&self) -> Address {
+        self.target.ip().into()
+    }
+
     /// The address that frames go to: the target's, or the gateway's.
-    pub fn next_hop(&self) -> Ipv4Addr {
+    pub fn next_hop(&self) -> Address {
         match self.gateway {
-            Some(gateway) if !self.address.contains(*self.target.ip()) => gateway,
-            _ => *self.target.ip(),
+            Some(gateway) if !self.address.contains(self.target_addr()) => gateway,
+            _ => self.target_addr(),
         }
     }
 
@@ -143,12 +172,27 @@ impl ClientConfig {
             "1..={ends} connections, not {}",
             self.connections
         );
-        assert!((576..=65_535).contains(&self.mtu), "an MTU of 576..=65535, not {}", self.mtu);
+        let version = self.target_addr().version();
+        assert!(self.address.addr.version() == version, "{} and {}", self.address.addr, self.target);
+        assert!(self.address.address_after(self.source_addresses - 1).is_some(), "too many source addresses");
+        // RFC 791 §3.2, RFC 8200 §5.
+        let least = match version {
+            Version::V4 => 576,
+            Version::V6 => 1280,
+        };
+        assert!((least..=65_535).contains(&self.mtu), "an MTU of {least}..=65535, not {}", self.mtu);
     }
 
     pub(super) fn settings(&self) -> Settings {
+        let version = self.target_addr().version();
         Settings {
             mtu: self.mtu,
+            headers_len: ip::header_len(version) + tcp::HEADER_LEN,
+            // RFC 9293 §3.7.1 MUST-15
+            default_mss: match version {
+                Version::V4 => tcp::DEFAULT_MSS,
+                Version::V6 => DEFAULT_MSS_V6,
+            },
             timestamps: self.timestamps,
             sack_permitted: self.sack_permitted,
             window_scale: self.window_scale,

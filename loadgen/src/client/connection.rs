@@ -12,7 +12,8 @@
 mod output;
 
 use netcore::{Duration, Frame, FramePool, Instant};
-use protocol::tcp::{self, Flags, SeqNumber, TIMESTAMPS_LEN};
+use protocol::ip::Address;
+use protocol::tcp::{Flags, SeqNumber, TIMESTAMPS_LEN};
 
 use super::ports::Local;
 use super::rto::Rto;
@@ -57,6 +58,10 @@ pub(super) struct Context<'a, F, L> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub(super) mtu: usize,
+    /// Bytes of the IP and TCP headers without options.
+    pub(super) headers_len: usize,
+    /// What a peer takes that offers no MSS.
+    pub(super) default_mss: u16,
     pub(super) timestamps: bool,
     pub(super) sack_permitted: bool,
     pub(super) window_scale: bool,
@@ -140,7 +145,7 @@ impl Connection {
             snd_wnd_shift: 0,
             dup_acks: 0,
             mss: 0,
-            local: Local { addr: std::net::Ipv4Addr::UNSPECIFIED, port: 0, entry: 0 },
+            local: Local { addr: Address::UNSPECIFIED_V4, port: 0, entry: 0 },
             out_start: zero,
             snd_una: zero,
             snd_nxt: zero,
@@ -264,9 +269,10 @@ impl Connection {
         self.state = State::Established;
         self.timestamps = cx.settings.timestamps && options.timestamps.is_some();
         self.ts_recent = options.timestamps.map_or(0, |timestamps| timestamps.value);
-        let headers = 40 + if self.timestamps { TIMESTAMPS_LEN } else { 0 };
-        let peer_mss = usize::from(options.mss.unwrap_or(tcp::DEFAULT_MSS)).max(64);
-        self.mss = (cx.settings.mtu.min(peer_mss + 40) - headers) as u32;
+        let Settings { mtu, headers_len, default_mss, .. } = *cx.settings;
+        let options_len = if self.timestamps { TIMESTAMPS_LEN } else { 0 };
+        let peer_mss = usize::from(options.mss.unwrap_or(default_mss)).max(64);
+        self.mss = ((mtu - headers_len).min(peer_mss) - options_len) as u32;
         self.scaled = cx.settings.window_scale && options.window_scale.is_some();
         self.snd_wnd_shift = if self.scaled { options.window_scale.unwrap_or(0) } else { 0 };
         self.snd_wnd = u32::from(seg.header.window);

@@ -24,6 +24,7 @@
 
 mod config;
 mod connection;
+mod neighbour;
 mod ports;
 mod rto;
 mod view;
@@ -32,6 +33,7 @@ mod wire;
 use netcore::port::BURST;
 use netcore::{Duration, Frame, FramePool, FrameQueue, Instant, Port};
 use protocol::ethernet::{EtherType, HEADER_LEN};
+use protocol::ip::Address;
 use protocol::tcp::{Flags, SeqNumber, Timestamps};
 
 pub use config::{ClientConfig, Network, ParseNetworkError};
@@ -73,7 +75,7 @@ pub struct Clients<F> {
     wire: Wire<F>,
     workload: Workload,
     settings: Settings,
-    local_addr: std::net::Ipv4Addr,
+    local_addr: Address,
     rx: FrameQueue<F>,
     connections: Vec<Connection>,
     free: Vec<u32>,
@@ -221,17 +223,14 @@ impl<F: Frame> Clients<F> {
 
     #[inline]
     fn frame<L: FramePool<Frame = F>>(&mut self, frame: &F, pool: &mut L, now: Instant) {
-        match self.wire.ether_type(frame.bytes()) {
-            Some(EtherType::Ipv4) => {}
-            Some(EtherType::Arp) => {
-                let ports = &self.ports;
-                return self.wire.received_arp(&frame.bytes()[HEADER_LEN..], |addr| ports.owns(addr), pool);
-            }
-            Some(EtherType::Ipv6 | EtherType::Channel | EtherType::Other(_)) => {
-                self.wire.counters.foreign += 1;
-                return;
-            }
-            None => return,
+        let bytes = frame.bytes();
+        let Some(ether_type) = self.wire.ether_type(bytes) else { return };
+        if ether_type != self.wire.segments_in() {
+            return self.other(ether_type, bytes, pool);
+        }
+        if ether_type == EtherType::Ipv6 && neighbour::is_icmpv6(bytes) {
+            let ports = &self.ports;
+            return self.wire.received_icmpv6(bytes, |addr| ports.owns(addr), pool);
         }
         let Some(seg) = self.wire.segment(frame) else { return };
         match self.ports.holder(seg.addr, seg.header.dst_port) {
@@ -239,6 +238,20 @@ impl<F: Frame> Clients<F> {
             Some(Holder::Ended) => self.at_rest(&seg, true, pool, now),
             Some(Holder::Nobody) => self.at_rest(&seg, false, pool, now),
             None => self.wire.counters.foreign += 1,
+        }
+    }
+
+    /// A frame with something else than IP of the version that the target speaks.
+    #[cold]
+    fn other<L: FramePool<Frame = F>>(&mut self, ether_type: EtherType, bytes: &[u8], pool: &mut L) {
+        match ether_type {
+            EtherType::Arp => {
+                let ports = &self.ports;
+                self.wire.received_arp(&bytes[HEADER_LEN..], |addr| ports.owns(addr), pool);
+            }
+            EtherType::Ipv4 | EtherType::Ipv6 | EtherType::Channel | EtherType::Other(_) => {
+                self.wire.counters.foreign += 1;
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 mod server;
 
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, HeapFrame, HeapPool};
 use protocol::ethernet::Mac;
+use protocol::icmpv6;
 
 use self::server::{Fault, Server};
 use super::*;
@@ -61,8 +62,14 @@ struct World {
 
 fn config() -> ClientConfig {
     let network = "198.18.0.1/24".parse().expect("an address");
-    let target = SocketAddrV4::new(server::ADDR, server::PORT);
+    let target = SocketAddr::from((server::ADDR, server::PORT));
     ClientConfig { connections: 4, epoch_us: 0xffff_ff00 * 1000, ..ClientConfig::new(MAC, network, target) }
+}
+
+fn config_v6() -> ClientConfig {
+    let network = "2001:2::1:0/64".parse().expect("an address");
+    let target = SocketAddr::from((server::ADDR_V6, server::PORT));
+    ClientConfig { address: network, target, ..config() }
 }
 
 fn short() -> WorkloadConfig {
@@ -71,11 +78,12 @@ fn short() -> WorkloadConfig {
 
 impl World {
     fn new(config: ClientConfig, workload: WorkloadConfig) -> Self {
+        let server = Server::new(config.target_addr());
         let mut clients = Clients::new(config, workload);
         clients.allow(0);
         Self {
             clients,
-            server: Server::new(),
+            server,
             port: TestPort::default(),
             pool: HeapPool::new(1514, usize::MAX),
             now: Instant::ZERO,
@@ -176,7 +184,13 @@ impl World {
 
 #[test]
 fn short_connections_closed_by_the_client() {
-    let mut world = World::new(config(), short());
+    for config in [config(), config_v6()] {
+        closed_by_the_client(config);
+    }
+}
+
+fn closed_by_the_client(config: ClientConfig) {
+    let mut world = World::new(config, short());
     world.complete(500);
     world.assert_clean(500);
     let results = world.results();
@@ -213,13 +227,15 @@ fn a_separate_handshake_ack_is_one_frame_more() {
 
 #[test]
 fn short_connections_closed_by_the_server_reuse_ports_in_time_wait() {
-    let config = ClientConfig { ports: (40_000, 40_009), source_addresses: 2, ..config() };
-    let workload = WorkloadConfig { closes: ClosesFirst::Server, password: Some("x".into()), ..short() };
-    let mut world = World::new(config, workload);
-    world.complete(500);
-    world.assert_clean(500);
-    assert!(world.server.reused > 400, "{}", world.server.reused);
-    assert!(world.server.time_wait.len() > 10);
+    for config in [config(), config_v6()] {
+        let config = ClientConfig { ports: (40_000, 40_009), source_addresses: 2, ..config };
+        let workload = WorkloadConfig { closes: ClosesFirst::Server, password: Some("x".into()), ..short() };
+        let mut world = World::new(config, workload);
+        world.complete(500);
+        world.assert_clean(500);
+        assert!(world.server.reused > 400, "{}", world.server.reused);
+        assert!(world.server.time_wait.len() > 10);
+    }
 }
 
 #[test]
@@ -245,9 +261,15 @@ fn several_requests_per_connection() {
 /// Requests and replies of many segments, a window that closes, small MSS, no options at all.
 #[test]
 fn large_values_both_ways() {
-    for (mss, options, window) in [(1460, true, 60_000), (536, false, 3000), (100, true, 700)] {
+    for (config, mss, options, window) in [
+        (config(), 1460, true, 60_000),
+        (config(), 536, false, 3000),
+        (config(), 100, true, 700),
+        (config_v6(), 1440, true, 60_000),
+        (config_v6(), 1220, false, 3000),
+    ] {
         let workload = WorkloadConfig { keys: 3, value_bytes: 40_000, get_percent: 50, ..short() };
-        let mut world = World::new(config(), workload);
+        let mut world = World::new(config, workload);
         world.server.mss = mss;
         world.server.options = options;
         world.server.window = window;
@@ -268,7 +290,8 @@ fn loss_doubling_and_reordering_are_survived() {
     ];
     for (at, workload) in workloads.into_iter().enumerate() {
         // Rare ports, so that they come again soon.
-        let config = ClientConfig { ports: (40_000, 40_015), timeout: Duration::from_secs(60), ..config() };
+        let version = if at % 2 == 0 { config() } else { config_v6() };
+        let config = ClientConfig { ports: (40_000, 40_015), timeout: Duration::from_secs(60), ..version };
         let mut world = World::new(config, workload);
         world.loss = 30_000;
         world.complete(400);
@@ -349,7 +372,7 @@ fn it_asks_for_the_gateway_and_answers_for_all_its_addresses() {
     let network = "198.18.5.1/24".parse().expect("an address");
     let config = ClientConfig {
         address: network,
-        gateway: Some(std::net::Ipv4Addr::new(198, 18, 5, 254)),
+        gateway: Some(Ipv4Addr::new(198, 18, 5, 254).into()),
         source_addresses: 3,
         ..config()
     };
@@ -362,15 +385,15 @@ fn it_asks_for_the_gateway_and_answers_for_all_its_addresses() {
     let _ = clients.poll(&mut port, &mut pool, Instant::from_micros(250_000));
     let asked = port.from_client.drain(..).next_back().expect("asked again");
     let asked = protocol::arp::Packet::parse(&asked.bytes()[14..]).expect("ARP");
-    assert_eq!(asked.target_addr, std::net::Ipv4Addr::new(198, 18, 5, 254));
+    assert_eq!(asked.target_addr, Ipv4Addr::new(198, 18, 5, 254));
 
     for (last, answered) in [(1, true), (3, true), (4, false)] {
         let request = protocol::arp::Packet {
             operation: protocol::arp::Operation::Request,
             sender_mac: Mac([2, 0, 0, 0, 0, 9]),
-            sender_addr: std::net::Ipv4Addr::new(198, 18, 5, 77),
+            sender_addr: Ipv4Addr::new(198, 18, 5, 77),
             target_mac: Mac::default(),
-            target_addr: std::net::Ipv4Addr::new(198, 18, 5, last),
+            target_addr: Ipv4Addr::new(198, 18, 5, last),
         };
         let mut bytes = [0xff; 42];
         let header = protocol::ethernet::Header {
@@ -387,9 +410,72 @@ fn it_asks_for_the_gateway_and_answers_for_all_its_addresses() {
     }
 }
 
+/// Asked by an address, for the detection of duplicates, from beyond the link, for somebody else.
+#[test]
+fn it_asks_for_an_ipv6_gateway_and_answers_for_all_its_addresses() {
+    let a = |text: &str| Address::from(text.parse::<std::net::Ipv6Addr>().expect(text));
+    let gateway = a("fe80::fe");
+    let network = "2001:2:0:5::ffff/64".parse().expect("an address");
+    let config =
+        ClientConfig { address: network, gateway: Some(gateway), source_addresses: 2, ..config_v6() };
+    let mut clients = Clients::<HeapFrame>::new(config, short());
+    let (mut port, mut pool) = (TestPort::default(), HeapPool::new(1514, usize::MAX));
+    let message = |frame: &HeapFrame| {
+        let ip = protocol::ipv6::parse(&frame.bytes()[14..]).expect("IPv6");
+        let message = icmpv6::parse(ip.src, ip.dst, &frame.bytes()[54..]).expect("ICMPv6");
+        (ip.dst, ip.hop_limit, message)
+    };
+    let _ = clients.poll(&mut port, &mut pool, Instant::ZERO);
+    let asked = port.from_client.pop_front().expect("asked");
+    assert_eq!(asked.bytes()[..6], [0x33, 0x33, 0xff, 0, 0, 0xfe]);
+    let target = icmpv6::Neighbour { target: gateway, mac: Some(Mac(MAC)), solicited: false };
+    let group = a("ff02::1:ff00:fe");
+    assert_eq!(message(&asked), (group, 255, icmpv6::Message::Solicitation(target)));
+
+    let them = Mac([2, 0, 0, 0, 0, 9]);
+    let mut arrives = |src: Address, target: &str, hop_limit: u8, from: usize| {
+        let target = a(target);
+        let group = protocol::ipv6::solicited_node(&target);
+        let mut bytes = [0; 54 + icmpv6::NEIGHBOUR_LEN];
+        let dst = protocol::ipv6::group_mac(&group);
+        protocol::ethernet::Header { dst, src: them, ether_type: EtherType::Ipv6 }.emit(&mut bytes);
+        protocol::ipv6::emit(&src, &group, 58, 0, hop_limit, icmpv6::NEIGHBOUR_LEN, &mut bytes[14..]);
+        if from == 0 {
+            icmpv6::emit_solicitation(src, group, &target, them, &mut bytes[54..]);
+        } else {
+            icmpv6::emit_advertisement(src, group, &target, them, true, &mut bytes[54..]);
+        }
+        port.to_client.push_back(HeapFrame::from_bytes(&bytes));
+        let _ = clients.poll(&mut port, &mut pool, Instant::from_micros(1));
+        let answer = port.from_client.pop_front().filter(|frame| neighbour::is_icmpv6(frame.bytes()));
+        let answer = answer.map(|frame| message(&frame));
+        (answer, clients.resolved())
+    };
+    let (neighbour, nobody, all) = (a("2001:2:0:5::77"), a("::"), a("ff02::1"));
+    let told = |to: Address, target: &str, solicited: bool| {
+        let neighbour = icmpv6::Neighbour { target: a(target), mac: Some(Mac(MAC)), solicited };
+        Some((to, 255, icmpv6::Message::Advertisement(neighbour)))
+    };
+    let (first, second, third) = ("2001:2:0:5::ffff", "2001:2:0:5::1:0", "2001:2:0:5::1:1");
+    assert_eq!(arrives(neighbour, first, 255, 0), (told(neighbour, first, true), false));
+    assert_eq!(arrives(neighbour, second, 255, 0), (told(neighbour, second, true), false));
+    assert_eq!(arrives(nobody, second, 255, 0), (told(all, second, false), false));
+    assert_eq!(arrives(neighbour, third, 255, 0), (None, false), "not ours");
+    assert_eq!(arrives(neighbour, first, 254, 0), (None, false), "from beyond the link");
+    assert_eq!(arrives(gateway, "fe80::fe", 254, 1), (None, false), "from beyond the link");
+    assert_eq!(arrives(neighbour, "fe80::fd", 255, 1), (None, false), "of somebody else");
+    assert!(arrives(gateway, "fe80::fe", 255, 1).1);
+}
+
 #[test]
 fn garbage_is_counted_and_changes_nothing() {
-    let mut world = World::new(config(), short());
+    garbage(config(), 10);
+    // No checksum over its header: fewer are found to be malformed, more to be foreign.
+    garbage(config_v6(), 0);
+}
+
+fn garbage(config: ClientConfig, malformed_min: u64) {
+    let mut world = World::new(config, short());
     world.load();
     world.clients.allow(u64::MAX);
     let mut rng = SeededRng::new(9);
@@ -411,7 +497,11 @@ fn garbage_is_counted_and_changes_nothing() {
     world.until(100_000, |world| world.clients.settled() && world.clients.idle());
     let results = world.results();
     assert_eq!(results.errors.total(), 0, "{:?}", results.first_error);
-    assert!(results.wire.bad_checksum > 100 && results.wire.malformed > 10 && results.wire.foreign > 10);
+    assert!(
+        results.wire.bad_checksum > 100
+            && results.wire.malformed > malformed_min
+            && results.wire.foreign > 10
+    );
 }
 
 #[test]
@@ -438,11 +528,7 @@ fn a_stray_segment_for_a_port_never_used_is_reset_and_a_late_fin_is_acknowledged
 
     let mut unused = fin.bytes().to_vec();
     unused[36..38].copy_from_slice(&65_000u16.to_be_bytes());
-    protocol::tcp::fill_checksum(
-        server::ADDR.into(),
-        std::net::Ipv4Addr::new(198, 18, 0, 1).into(),
-        &mut unused[34..],
-    );
+    protocol::tcp::fill_checksum(server::ADDR.into(), Ipv4Addr::new(198, 18, 0, 1).into(), &mut unused[34..]);
     world.port.to_client.push_back(HeapFrame::from_bytes(&unused));
     let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
     let answer = world.port.from_client.pop_front().expect("an answer");

@@ -29,7 +29,7 @@ impl<F: Frame> Clients<F> {
             .iter()
             .filter(|connection| !matches!(connection.state, State::Closed | State::SynSent));
         open.map(|connection| ConnectionView {
-            local: (connection.local.addr, connection.local.port).into(),
+            local: (connection.local.addr.to_ip_addr(), connection.local.port).into(),
             snd_una: connection.snd_una(),
             snd_max: connection.snd_max,
             rcv_nxt: connection.rcv_nxt(),

@@ -1,13 +1,12 @@
-//! Frames in and out: one header template, checksums in software, ARP.
+//! Frames in and out: one header template, checksums in software.
 //!
-//! Source: RFC 826, RFC 791, RFC 9293 §3.1.
+//! Source: RFC 791, RFC 8200, RFC 9293 §3.1.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-use netcore::{Duration, Frame, FramePool, FrameQueue, Instant, RxChecksum};
+use netcore::{Frame, FramePool, FrameQueue, Instant, RxChecksum};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::{self, Address, Version};
 use protocol::tcp::{self, Flags, Options, SeqNumber, TIMESTAMPS_LEN, Timestamps};
-use protocol::{arp, ipv4};
+use protocol::{ipv4, ipv6};
 
 use super::ClientConfig;
 use super::ports::Local;
@@ -15,11 +14,9 @@ use crate::results::WireCounters;
 
 /// Frames that may wait for the port.
 pub(super) const TX_QUEUE: usize = 1024;
-const IP_AT: usize = ethernet::HEADER_LEN;
-const TCP_AT: usize = IP_AT + ipv4::HEADER_LEN;
-const TEMPLATE_LEN: usize = TCP_AT + tcp::HEADER_LEN + TIMESTAMPS_LEN;
-/// How often an unanswered ARP request is sent again.
-const ARP_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const IP_AT: usize = ethernet::HEADER_LEN;
+/// The longest template: with IPv6 and timestamps.
+const TEMPLATE_LEN: usize = IP_AT + ipv6::HEADER_LEN + tcp::HEADER_LEN + TIMESTAMPS_LEN;
 
 /// What goes out and changes from segment to segment.
 pub(super) struct Outgoing<'a> {
@@ -34,35 +31,44 @@ pub(super) struct Outgoing<'a> {
 
 /// A segment from the target, checked.
 pub(super) struct Incoming<'a> {
-    pub(super) addr: Ipv4Addr,
+    pub(super) addr: Address,
     pub(super) header: tcp::Header,
     pub(super) options: Options,
     pub(super) payload: &'a [u8],
 }
 
 pub(super) struct Wire<F> {
-    mac: Mac,
-    pub(super) target: SocketAddrV4,
-    next_hop: Ipv4Addr,
+    pub(super) mac: Mac,
+    target: Address,
+    target_port: u16,
+    version: Version,
+    pub(super) next_hop: Address,
     next_hop_mac: Option<Mac>,
-    ask_at: Instant,
+    pub(super) ask_at: Instant,
     partial_checksums: bool,
-    /// Ethernet, IPv4 and TCP with timestamps, for the target.
+    /// Ethernet, IP and TCP with timestamps, for the target.
     template: [u8; TEMPLATE_LEN],
+    /// Where TCP begins in a frame.
+    tcp_at: usize,
     pub(super) tx: FrameQueue<F>,
     pub(super) counters: WireCounters,
 }
 
 impl<F: Frame> Wire<F> {
     pub(super) fn new(config: &ClientConfig) -> Self {
+        let target = config.target_addr();
+        let version = target.version();
         let mut wire = Self {
             mac: config.mac,
-            target: config.target,
+            target,
+            target_port: config.target.port(),
+            version,
             next_hop: config.next_hop(),
             next_hop_mac: None,
             ask_at: Instant::ZERO,
             partial_checksums: config.rx_partial_checksum,
             template: [0; TEMPLATE_LEN],
+            tcp_at: IP_AT + ip::header_len(version),
             tx: FrameQueue::with_capacity(TX_QUEUE),
             counters: WireCounters::default(),
         };
@@ -81,15 +87,22 @@ impl<F: Frame> Wire<F> {
         self.ask_at
     }
 
-    fn resolved(&mut self, mac: Mac) {
+    /// The EtherType that segments come with.
+    #[inline]
+    pub(super) fn segments_in(&self) -> EtherType {
+        ip::ether_type(self.version)
+    }
+
+    /// The next hop is there: frames can be made.
+    pub(super) fn resolved(&mut self, mac: Mac) {
         self.next_hop_mac = Some(mac);
-        let ethernet = ethernet::Header { dst: mac, src: self.mac, ether_type: EtherType::Ipv4 };
-        ethernet.emit(&mut self.template);
-        ipv4::Header::outgoing(Ipv4Addr::UNSPECIFIED, *self.target.ip(), ipv4::PROTOCOL_TCP, 0)
-            .emit(&mut self.template[IP_AT..]);
+        let (target, tcp_at) = (self.target, self.tcp_at);
+        ethernet::Header { dst: mac, src: self.mac, ether_type: self.segments_in() }.emit(&mut self.template);
+        // Its source and length are filled in for each frame.
+        ip::emit(&target, &target, ipv4::PROTOCOL_TCP, 0, 0, &mut self.template[IP_AT..]);
         let header = tcp::Header {
             src_port: 0,
-            dst_port: self.target.port(),
+            dst_port: self.target_port,
             seq: SeqNumber(0),
             ack: SeqNumber(0),
             flags: Flags::ACK,
@@ -98,60 +111,7 @@ impl<F: Frame> Wire<F> {
             header_len: 0,
         };
         let options = Options { timestamps: Some(Timestamps::default()), ..Options::default() };
-        header.emit(&options, &mut self.template[TCP_AT..]);
-    }
-
-    /// Asks for the next hop's hardware address when an answer is overdue.
-    pub(super) fn resolve<L: FramePool<Frame = F>>(&mut self, from: Ipv4Addr, pool: &mut L, now: Instant) {
-        if now >= self.ask_at {
-            self.ask_at = now + ARP_INTERVAL;
-            let request = arp::Packet {
-                operation: arp::Operation::Request,
-                sender_mac: self.mac,
-                sender_addr: from,
-                target_mac: Mac::default(),
-                target_addr: self.next_hop,
-            };
-            self.send_arp(&request, ethernet::BROADCAST, pool);
-        }
-    }
-
-    fn send_arp<L: FramePool<Frame = F>>(&mut self, packet: &arp::Packet, to: Mac, pool: &mut L) {
-        let header = ethernet::Header { dst: to, src: self.mac, ether_type: EtherType::Arp };
-        let len = ethernet::HEADER_LEN + arp::PACKET_LEN;
-        queue(&mut self.tx, &mut self.counters, pool, len, |bytes| {
-            header.emit(bytes);
-            packet.emit(&mut bytes[ethernet::HEADER_LEN..]);
-        });
-    }
-
-    /// Takes an ARP packet; `owned` tells which addresses are ours.
-    pub(super) fn received_arp<L: FramePool<Frame = F>>(
-        &mut self,
-        bytes: &[u8],
-        owned: impl Fn(Ipv4Addr) -> bool,
-        pool: &mut L,
-    ) {
-        let Ok(packet) = arp::Packet::parse(bytes) else {
-            self.counters.malformed += 1;
-            return;
-        };
-        if packet.sender_addr == self.next_hop
-            && owned(packet.target_addr)
-            && !packet.sender_mac.is_multicast()
-        {
-            self.resolved(packet.sender_mac);
-        }
-        if packet.operation == arp::Operation::Request && owned(packet.target_addr) {
-            let reply = arp::Packet {
-                operation: arp::Operation::Reply,
-                sender_mac: self.mac,
-                sender_addr: packet.target_addr,
-                target_mac: packet.sender_mac,
-                target_addr: packet.sender_addr,
-            };
-            self.send_arp(&reply, packet.sender_mac, pool);
-        }
+        header.emit(&options, &mut self.template[tcp_at..]);
     }
 
     /// Finds the payload type of a frame that is for us.
@@ -170,11 +130,11 @@ impl<F: Frame> Wire<F> {
         }
     }
 
-    /// Checks an IPv4 frame and finds the segment in it, if it comes from the target.
+    /// Checks a frame with an IP packet and finds the segment in it, if it comes from the target.
     #[inline]
     pub(super) fn segment<'a>(&mut self, frame: &'a F) -> Option<Incoming<'a>> {
         let packet = &frame.bytes()[IP_AT..];
-        let ip = match ipv4::Header::parse(packet) {
+        let ip = match ip::Header::parse(packet) {
             Ok(ip) if !ip.fragment => ip,
             Err(protocol::Malformed::Checksum) => {
                 self.counters.bad_checksum += 1;
@@ -185,7 +145,7 @@ impl<F: Frame> Wire<F> {
                 return None;
             }
         };
-        if ip.src != *self.target.ip() || ip.protocol != ipv4::PROTOCOL_TCP {
+        if ip.src != self.target || ip.protocol != ipv4::PROTOCOL_TCP {
             self.counters.foreign += 1;
             return None;
         }
@@ -194,16 +154,14 @@ impl<F: Frame> Wire<F> {
             self.counters.malformed += 1;
             return None;
         };
-        if header.src_port != self.target.port() {
+        if header.src_port != self.target_port {
             self.counters.foreign += 1;
             return None;
         }
         let good = match frame.rx_checksum() {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,
-            RxChecksum::Unknown => {
-                tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, self.partial_checksums)
-            }
+            RxChecksum::Unknown => tcp::verify_checksum(ip.src, ip.dst, segment, self.partial_checksums),
         };
         if !good {
             self.counters.bad_checksum += 1;
@@ -224,12 +182,12 @@ impl<F: Frame> Wire<F> {
     ) where
         L: FramePool<Frame = F>,
     {
-        let target = self.target;
+        let (target, tcp_at) = (self.target, self.tcp_at);
         let segment_len = tcp::HEADER_LEN + options.emitted_len();
         let template = &self.template;
         let header = tcp::Header {
             src_port: local.port,
-            dst_port: target.port(),
+            dst_port: self.target_port,
             seq,
             ack: SeqNumber(0),
             flags: Flags::SYN,
@@ -237,12 +195,11 @@ impl<F: Frame> Wire<F> {
             urgent: 0,
             header_len: 0,
         };
-        queue(&mut self.tx, &mut self.counters, pool, TCP_AT + segment_len, |bytes| {
+        queue(&mut self.tx, &mut self.counters, pool, tcp_at + segment_len, |bytes| {
             bytes[..IP_AT].copy_from_slice(&template[..IP_AT]);
-            ipv4::Header::outgoing(local.addr, *target.ip(), ipv4::PROTOCOL_TCP, segment_len)
-                .emit(&mut bytes[IP_AT..]);
-            header.emit(options, &mut bytes[TCP_AT..]);
-            tcp::fill_checksum(local.addr.into(), (*target.ip()).into(), &mut bytes[TCP_AT..]);
+            ip::emit(&local.addr, &target, ipv4::PROTOCOL_TCP, 0, segment_len, &mut bytes[IP_AT..]);
+            header.emit(options, &mut bytes[tcp_at..]);
+            tcp::fill_checksum(local.addr, target, &mut bytes[tcp_at..]);
         });
     }
 
@@ -253,19 +210,18 @@ impl<F: Frame> Wire<F> {
         L: FramePool<Frame = F>,
     {
         let options_len = if out.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
-        let headers = TCP_AT + tcp::HEADER_LEN + options_len;
+        let (target, tcp_at, version) = (self.target, self.tcp_at, self.version);
+        let headers = tcp_at + tcp::HEADER_LEN + options_len;
         let template = &self.template;
-        let target = *self.target.ip();
         queue(&mut self.tx, &mut self.counters, pool, headers + out.payload.len(), |bytes| {
-            let total_len = (bytes.len() - IP_AT) as u16;
+            let ip_len = (bytes.len() - IP_AT) as u16;
             let (head, payload) = bytes.split_at_mut(headers);
             head.copy_from_slice(&template[..headers]);
-            head[IP_AT + 2..IP_AT + 4].copy_from_slice(&total_len.to_be_bytes());
-            head[IP_AT + 12..IP_AT + 16].copy_from_slice(&out.local.addr.octets());
-            head[IP_AT + 10..IP_AT + 12].copy_from_slice(&[0, 0]);
-            let checksum = protocol::checksum::Sum::new().add(&head[IP_AT..TCP_AT]).finish();
-            head[IP_AT + 10..IP_AT + 12].copy_from_slice(&checksum.to_be_bytes());
-            let tcp = &mut head[TCP_AT..];
+            match version {
+                Version::V4 => finish_ipv4(&mut head[IP_AT..tcp_at], out.local.addr, ip_len),
+                Version::V6 => finish_ipv6(&mut head[IP_AT..tcp_at], out.local.addr, ip_len),
+            }
+            let tcp = &mut head[tcp_at..];
             tcp[0..2].copy_from_slice(&out.local.port.to_be_bytes());
             tcp[4..8].copy_from_slice(&out.seq.0.to_be_bytes());
             tcp[8..12].copy_from_slice(&out.ack.0.to_be_bytes());
@@ -277,14 +233,31 @@ impl<F: Frame> Wire<F> {
                 tcp[28..32].copy_from_slice(&timestamps.echo.to_be_bytes());
             }
             payload.copy_from_slice(out.payload);
-            tcp::fill_checksum(out.local.addr.into(), target.into(), &mut bytes[TCP_AT..]);
+            tcp::fill_checksum(out.local.addr, target, &mut bytes[tcp_at..]);
         })
     }
 }
 
+/// Puts length, source and checksum into a header from the template. `total_len`: of the packet.
+#[inline]
+fn finish_ipv4(header: &mut [u8], src: Address, total_len: u16) {
+    header[2..4].copy_from_slice(&total_len.to_be_bytes());
+    header[12..16].copy_from_slice(&src.octets()[12..]);
+    header[10..12].copy_from_slice(&[0, 0]);
+    let checksum = protocol::checksum::Sum::new().add(header).finish();
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Puts length and source into a header from the template. `total_len`: of the packet.
+#[inline]
+fn finish_ipv6(header: &mut [u8], src: Address, total_len: u16) {
+    header[4..6].copy_from_slice(&(total_len - ipv6::HEADER_LEN as u16).to_be_bytes());
+    header[8..24].copy_from_slice(src.octets());
+}
+
 /// Queues a frame of `len` bytes, filled by `write`; false when there is none or no room for it.
 #[inline]
-fn queue<F: Frame, L: FramePool<Frame = F>>(
+pub(super) fn queue<F: Frame, L: FramePool<Frame = F>>(
     tx: &mut FrameQueue<F>,
     counters: &mut WireCounters,
     pool: &mut L,

@@ -1,13 +1,16 @@
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
 use crate::workload::ClosesFirst;
 
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
 /// A real redis-server on a loopback port of its own, ended on drop.
 struct Redis {
     child: Child,
-    target: SocketAddrV4,
+    target: SocketAddr,
 }
 
 impl Drop for Redis {
@@ -17,18 +20,18 @@ impl Drop for Redis {
     }
 }
 
-fn free_target() -> SocketAddrV4 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().expect("bound").port())
+fn free_target(addr: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((addr, 0)).expect("loopback");
+    listener.local_addr().expect("bound")
 }
 
 /// `None` (and a message) when there is no redis-server on this machine.
-fn redis() -> Option<Redis> {
+fn redis(addr: IpAddr) -> Option<Redis> {
     for _ in 0..10 {
-        let target = free_target();
+        let target = free_target(addr);
         let port = target.port().to_string();
         let started = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--port", &port, "--bind", &addr.to_string(), "--save", "", "--appendonly", "no"])
             .args(["--dir", "/", "--daemonize", "no"])
             .stdout(Stdio::null())
             .spawn();
@@ -49,7 +52,7 @@ fn redis() -> Option<Redis> {
 }
 
 /// Runs `requests` to the end on the system's clock.
-fn complete(target: SocketAddrV4, connections: usize, workload: WorkloadConfig, requests: u64) -> Results {
+fn complete(target: SocketAddr, connections: usize, workload: WorkloadConfig, requests: u64) -> Results {
     let mut clients =
         KernelClients::new(target, connections, Duration::from_secs(20), workload).expect("epoll");
     let origin = std::time::Instant::now();
@@ -71,7 +74,13 @@ fn complete(target: SocketAddrV4, connections: usize, workload: WorkloadConfig, 
 
 #[test]
 fn a_real_redis_answers_everything_rightly() {
-    let Some(redis) = redis() else { return };
+    for addr in [V4, V6] {
+        let Some(redis) = redis(addr) else { return };
+        answers_rightly(redis.target);
+    }
+}
+
+fn answers_rightly(target: SocketAddr) {
     let base = WorkloadConfig { keys: 100, get_percent: 50, ..WorkloadConfig::default() };
     for (connections, workload) in [
         (10, base.clone()),
@@ -88,7 +97,7 @@ fn a_real_redis_answers_everything_rightly() {
         ),
         (3, WorkloadConfig { requests_per_connection: None, value_bytes: 0, seed: 3, ..base.clone() }),
     ] {
-        let results = complete(redis.target, connections, workload.clone(), 1000);
+        let results = complete(target, connections, workload.clone(), 1000);
         assert_eq!(results.errors.total(), 0, "{workload:?}: {:?}", results.first_error);
         assert_eq!(results.transactions, 1000, "{workload:?}");
         assert!(results.connections >= 1000 / workload.requests_per_connection.unwrap_or(1000));
@@ -97,7 +106,7 @@ fn a_real_redis_answers_everything_rightly() {
 
 #[test]
 fn a_key_that_was_not_loaded_and_a_wrong_seed_are_wrong_replies() {
-    let Some(redis) = redis() else { return };
+    let Some(redis) = redis(V4) else { return };
     let workload = WorkloadConfig { keys: 1, load: false, ..WorkloadConfig::default() };
     let results = complete(redis.target, 1, workload.clone(), 1);
     assert_eq!(results.errors.of(ErrorKind::WrongReply), 1);
@@ -113,8 +122,10 @@ fn a_key_that_was_not_loaded_and_a_wrong_seed_are_wrong_replies() {
 #[test]
 fn a_port_where_nobody_listens_refuses() {
     let workload = WorkloadConfig { load: false, ..WorkloadConfig::default() };
-    let results = complete(free_target(), 2, workload, 4);
-    assert_eq!((results.errors.of(ErrorKind::Refused), results.errors.total()), (4, 4));
+    for addr in [V4, V6] {
+        let results = complete(free_target(addr), 2, workload.clone(), 4);
+        assert_eq!((results.errors.of(ErrorKind::Refused), results.errors.total()), (4, 4), "{addr}");
+    }
 }
 
 #[test]
@@ -122,7 +133,7 @@ fn a_run_loads_warms_up_measures_exactly_and_drains() {
     use crate::run::{Limit, Plan, RunError, Stage, run};
     use std::sync::atomic::AtomicBool;
 
-    let Some(redis) = redis() else { return };
+    let Some(redis) = redis(V4) else { return };
     let clock = dpdk::Clock::start();
     let second = Duration::from_secs(1);
     let plan = Plan {

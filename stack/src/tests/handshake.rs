@@ -299,3 +299,19 @@ fn time_zero_is_fine() {
     h.inject(&seg(S, 0, 0, b""));
     assert_eq!(h.take().len(), 1);
 }
+
+#[test]
+fn a_syn_that_comes_again_says_where_the_peer_is() {
+    use protocol::ethernet::{Header, Mac};
+    const MOVED: Mac = Mac([2, 0, 0, 0, 0, 9]);
+    let mut h = Harness::new(config());
+    h.inject(&seg(S, 0, 0, b""));
+    h.take();
+    let mut again = h.encode(&seg(S, 0, 0, b""));
+    again[6..12].copy_from_slice(&MOVED.0);
+    h.put_frame(&again);
+    h.poll();
+    let sent = h.take_frames();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(Header::parse(&sent[0]).unwrap().dst, MOVED);
+}

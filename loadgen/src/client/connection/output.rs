@@ -166,7 +166,7 @@ impl Connection {
         let settings = cx.settings;
         let value = settings.timestamp(cx.now);
         let options = Options {
-            mss: Some((settings.mtu - 40) as u16),
+            mss: Some((settings.mtu - settings.headers_len) as u16),
             window_scale: settings.window_scale.then_some(WINDOW_SCALE),
             sack_permitted: settings.sack_permitted,
             timestamps: settings.timestamps.then_some(Timestamps { value, echo: 0 }),

@@ -4,15 +4,18 @@
 //! the client breaks a rule.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netcore::{Duration, HeapFrame, Instant};
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::icmpv6::{self, Message};
+use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
-use protocol::{arp, ipv4};
+use protocol::{arp, ipv4, ipv6};
 
 pub(super) const MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub(super) const ADDR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+pub(super) const ADDR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2);
 pub(super) const PORT: u16 = 6379;
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -58,9 +61,10 @@ impl Peer {
 }
 
 pub(super) struct Server {
-    peers: HashMap<(Ipv4Addr, u16), Peer>,
+    addr: Address,
+    peers: HashMap<Key, Peer>,
     /// Who closed first here: sequence number and timestamp that the next SYN has to exceed.
-    pub(super) time_wait: HashMap<(Ipv4Addr, u16), (SeqNumber, u32)>,
+    pub(super) time_wait: HashMap<Key, (SeqNumber, u32)>,
     store: HashMap<Vec<u8>, Vec<u8>>,
     pub(super) fault: Fault,
     pub(super) mss: u16,
@@ -77,14 +81,19 @@ pub(super) struct Server {
     now: Instant,
 }
 
+/// A client's address and port.
+type Key = (Address, u16);
+
 impl Server {
-    pub(super) fn new() -> Self {
+    /// `addr`: [`ADDR`] or [`ADDR_V6`].
+    pub(super) fn new(addr: Address) -> Self {
         Self {
+            addr,
             peers: HashMap::new(),
             time_wait: HashMap::new(),
             store: HashMap::new(),
             fault: Fault::None,
-            mss: 1460,
+            mss: if addr.is_v4() { 1460 } else { 1440 },
             options: true,
             window: 60_000,
             resets: 0,
@@ -108,7 +117,9 @@ impl Server {
         assert!(header.dst == MAC || header.dst.is_multicast());
         match header.ether_type {
             EtherType::Arp => self.arp(&frame[ethernet::HEADER_LEN..], header.src),
-            EtherType::Ipv4 => self.packet(&frame[ethernet::HEADER_LEN..], header.src),
+            kind if kind == ip::ether_type(self.addr.version()) => {
+                self.packet(&frame[ethernet::HEADER_LEN..], header.src);
+            }
             other => panic!("{other:?}"),
         }
         std::mem::take(&mut self.out)
@@ -134,11 +145,11 @@ impl Server {
 
     fn arp(&mut self, bytes: &[u8], src: Mac) {
         let packet = arp::Packet::parse(bytes).expect("an ARP packet");
-        if packet.operation == arp::Operation::Request && packet.target_addr == ADDR {
+        if packet.operation == arp::Operation::Request && self.addr == packet.target_addr.into() {
             let reply = arp::Packet {
                 operation: arp::Operation::Reply,
                 sender_mac: MAC,
-                sender_addr: ADDR,
+                sender_addr: packet.target_addr,
                 target_mac: src,
                 target_addr: packet.sender_addr,
             };
@@ -149,11 +160,29 @@ impl Server {
         }
     }
 
+    fn neighbour(&mut self, ip: &ip::Header, message: &[u8]) {
+        let Ok(Message::Solicitation(asked)) = icmpv6::parse(ip.src, ip.dst, message) else {
+            panic!("no solicitation: {message:x?}");
+        };
+        assert_eq!((ip.hop_limit, ip.dst), (icmpv6::NEIGHBOUR_HOP_LIMIT, ipv6::solicited_node(&self.addr)));
+        assert_eq!(asked.target, self.addr);
+        let dst = asked.mac.expect("who asks says where it is");
+        let mut bytes = vec![0; 54 + icmpv6::NEIGHBOUR_LEN];
+        ethernet::Header { dst, src: MAC, ether_type: EtherType::Ipv6 }.emit(&mut bytes);
+        let len = icmpv6::NEIGHBOUR_LEN;
+        ipv6::emit(&self.addr, &ip.src, ipv6::NEXT_ICMP, 0, 255, len, &mut bytes[14..]);
+        icmpv6::emit_advertisement(self.addr, ip.src, &self.addr, MAC, true, &mut bytes[54..]);
+        self.out.push(HeapFrame::from_bytes(&bytes));
+    }
+
     fn packet(&mut self, packet: &[u8], src: Mac) {
-        let ip = ipv4::Header::parse(packet).expect("a right IPv4 header");
-        assert_eq!((ip.dst, ip.protocol), (ADDR, ipv4::PROTOCOL_TCP));
+        let ip = ip::Header::parse(packet).expect("a right IP header");
         let segment = &packet[ip.header_len..ip.total_len];
-        assert!(tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, false), "a right TCP checksum");
+        if ip.protocol == ipv6::NEXT_ICMP {
+            return self.neighbour(&ip, segment);
+        }
+        assert_eq!((ip.dst, ip.protocol), (self.addr, ipv4::PROTOCOL_TCP));
+        assert!(tcp::verify_checksum(ip.src, ip.dst, segment, false), "a right TCP checksum");
         let header = tcp::Header::parse(segment).expect("a TCP header");
         assert_eq!(header.dst_port, PORT);
         let options = header.options(segment);
@@ -162,14 +191,7 @@ impl Server {
         self.segment(key, &header, &options, &segment[header.header_len..], src);
     }
 
-    fn segment(
-        &mut self,
-        key: (Ipv4Addr, u16),
-        header: &tcp::Header,
-        options: &Options,
-        payload: &[u8],
-        src: Mac,
-    ) {
+    fn segment(&mut self, key: Key, header: &tcp::Header, options: &Options, payload: &[u8], src: Mac) {
         if header.flags.has(Flags::RST) {
             self.resets += 1;
             self.peers.remove(&key);
@@ -215,7 +237,7 @@ impl Server {
         self.text(key, header, payload, src);
     }
 
-    fn syn(&mut self, key: (Ipv4Addr, u16), header: &tcp::Header, options: &Options, src: Mac) {
+    fn syn(&mut self, key: Key, header: &tcp::Header, options: &Options, src: Mac) {
         assert_eq!(header.flags, Flags::SYN);
         match self.fault {
             Fault::RefuseSyn => {
@@ -256,7 +278,7 @@ impl Server {
         self.transmit(key, src);
     }
 
-    fn text(&mut self, key: (Ipv4Addr, u16), header: &tcp::Header, payload: &[u8], src: Mac) {
+    fn text(&mut self, key: Key, header: &tcp::Header, payload: &[u8], src: Mac) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let fin = header.flags.has(Flags::FIN);
         let known = peer.rcv_nxt.distance_from(header.seq) as i32;
@@ -291,7 +313,7 @@ impl Server {
     }
 
     /// Answers the complete requests in the input.
-    fn serve(&mut self, key: (Ipv4Addr, u16)) -> Served {
+    fn serve(&mut self, key: Key) -> Served {
         loop {
             let Some(peer) = self.peers.get_mut(&key) else { return Served::Fine };
             let Some((arguments, used)) = request(&peer.input) else { return Served::Fine };
@@ -340,7 +362,7 @@ impl Server {
     }
 
     /// Sends everything from `snd_una` on, as far as the window goes.
-    fn transmit(&mut self, key: (Ipv4Addr, u16), dst: Mac) {
+    fn transmit(&mut self, key: Key, dst: Mac) {
         let retry_at = Some(self.now + RETRY);
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.retry_at = retry_at;
@@ -377,7 +399,7 @@ impl Server {
         }
     }
 
-    fn bare(&mut self, key: (Ipv4Addr, u16), dst: Mac, seq: SeqNumber, ack: SeqNumber, flags: Flags) {
+    fn bare(&mut self, key: Key, dst: Mac, seq: SeqNumber, ack: SeqNumber, flags: Flags) {
         let peer = self.peers.get(&key).filter(|peer| peer.timestamps);
         let timestamps =
             peer.map(|peer| Timestamps { value: self.now.millis() as u32 + 7, echo: peer.ts_recent });
@@ -388,7 +410,7 @@ impl Server {
     #[expect(clippy::too_many_arguments, reason = "the fields of a segment")]
     fn emit(
         &mut self,
-        key: (Ipv4Addr, u16),
+        key: Key,
         dst: Mac,
         seq: SeqNumber,
         ack: SeqNumber,
@@ -406,12 +428,15 @@ impl Server {
             urgent: 0,
             header_len: 0,
         };
-        let mut bytes = vec![0; 14 + 20 + 20 + options.emitted_len() + payload.len()];
-        ethernet::Header { dst, src: MAC, ether_type: EtherType::Ipv4 }.emit(&mut bytes);
-        ipv4::Header::outgoing(ADDR, key.0, ipv4::PROTOCOL_TCP, bytes.len() - 34).emit(&mut bytes[14..]);
-        let headers = header.emit(options, &mut bytes[34..]);
-        bytes[34 + headers..].copy_from_slice(payload);
-        tcp::fill_checksum(ADDR.into(), key.0.into(), &mut bytes[34..]);
+        let version = self.addr.version();
+        let tcp_at = 14 + ip::header_len(version);
+        let mut bytes = vec![0; tcp_at + 20 + options.emitted_len() + payload.len()];
+        ethernet::Header { dst, src: MAC, ether_type: ip::ether_type(version) }.emit(&mut bytes);
+        let segment_len = bytes.len() - tcp_at;
+        ip::emit(&self.addr, &key.0, ipv4::PROTOCOL_TCP, 0, segment_len, &mut bytes[14..]);
+        let headers = header.emit(options, &mut bytes[tcp_at..]);
+        bytes[tcp_at + headers..].copy_from_slice(payload);
+        tcp::fill_checksum(self.addr, key.0, &mut bytes[tcp_at..]);
         self.out.push(HeapFrame::from_bytes(&bytes));
     }
 }
