@@ -67,7 +67,7 @@ fn clients(input: &mut Input<'_>) -> Clients<SimFrame> {
         sack_permitted: input.flag(),
         window_scale: input.flag(),
         separate_ack: input.flag(),
-        ..ClientConfig::new(PEER_MAC.0, address, SocketAddrV4::new(US_V4, 6379))
+        ..ClientConfig::new(PEER_MAC.0, address, SocketAddrV4::new(US_V4, 6379).into())
     };
     let workload = WorkloadConfig {
         keys: 4,
