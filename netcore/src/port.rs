@@ -139,3 +139,39 @@ impl FramePool for HeapPool {
         Some(HeapFrame::with_capacity(self.frame_bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::SeededRng;
+
+    #[test]
+    fn a_frame_queue_behaves_like_a_bounded_deque() {
+        for seed in 0..50 {
+            let mut rng = SeededRng::new(seed);
+            let capacity = rng.below(9) as usize;
+            let mut queue = FrameQueue::with_capacity(capacity);
+            let mut model: VecDeque<u64> = VecDeque::new();
+            for n in 0..500 {
+                match rng.below(4) {
+                    0 | 1 => {
+                        let pushed = queue.push(n);
+                        assert_eq!(pushed, if model.len() < capacity { Ok(()) } else { Err(n) });
+                        model.extend(pushed.is_ok().then_some(n));
+                    }
+                    2 => assert_eq!(queue.pop(), model.pop_front()),
+                    _ => {
+                        let back = queue.unpop(n);
+                        assert_eq!(back, if model.len() < capacity { Ok(()) } else { Err(n) });
+                        if back.is_ok() {
+                            model.push_front(n);
+                        }
+                    }
+                }
+                assert!(queue.iter().eq(model.iter()) && queue.front() == model.front());
+                assert_eq!((queue.len(), queue.room()), (model.len(), capacity - model.len()));
+                assert_eq!((queue.is_empty(), queue.is_full()), (model.is_empty(), model.len() == capacity));
+            }
+        }
+    }
+}

@@ -61,8 +61,11 @@ impl<F: Frame> Port for RingPort<F> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use crate::frame::HeapFrame;
+    use crate::rng::SeededRng;
 
     #[test]
     fn what_does_not_fit_stays_with_the_caller() {
@@ -81,5 +84,42 @@ mod tests {
         assert_eq!(b.receive(&mut got, 8), 3);
         let order: alloc::vec::Vec<u8> = got.iter().map(|f| f.bytes()[0]).collect();
         assert_eq!(order, [0, 1, 2, 3, 4, 5]);
+    }
+
+    /// Sends the numbers `0..count` in bursts of changing size, and takes as many.
+    fn exchange(mut port: RingPort<HeapFrame>, count: u32, mut rng: SeededRng) {
+        let mut out = FrameQueue::with_capacity(7);
+        let mut got = FrameQueue::with_capacity(5);
+        let (mut next, mut expected) = (0, 0);
+        while next < count || !out.is_empty() || expected < count {
+            let burst = rng.below(8);
+            for _ in 0..burst {
+                if next < count && out.push(HeapFrame::from_bytes(&next.to_le_bytes())).is_ok() {
+                    next += 1;
+                }
+            }
+            let before = out.len();
+            assert_eq!(port.send(&mut out), before - out.len(), "what was not taken stays");
+            let received = port.receive(&mut got, rng.below(7) as usize);
+            assert!(received <= 5 && received == got.len());
+            while let Some(frame) = got.pop() {
+                assert_eq!(frame.bytes(), expected.to_le_bytes());
+                expected += 1;
+            }
+            if received == 0 && out.len() == before {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn two_threads_exchange_everything_in_order() {
+        let count = if cfg!(miri) { 200 } else { 5_000 };
+        let capabilities =
+            Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let (a, b) = pair::<HeapFrame>(16, capabilities);
+        let other = std::thread::spawn(move || exchange(a, count, SeededRng::new(1)));
+        exchange(b, count, SeededRng::new(2));
+        other.join().unwrap();
     }
 }

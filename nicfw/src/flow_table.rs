@@ -317,3 +317,73 @@ impl core::ops::IndexMut<u32> for FlowTable {
         &mut self.flows[slot as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::{BTreeMap, VecDeque};
+    use alloc::vec::Vec;
+
+    use netcore::rng::SeededRng;
+
+    use super::*;
+
+    /// The flows of a list from its head on, looked at from both ends.
+    fn listed(table: &FlowTable, list: &FlowList) -> Vec<u32> {
+        let walk = |first: u32, step: fn(&Flow) -> u32| {
+            core::iter::successors((first != NO_SLOT).then_some(first), move |&slot| {
+                Some(step(&table[slot])).filter(|&next| next != NO_SLOT)
+            })
+        };
+        let forward: Vec<u32> = walk(list.head, |flow| flow.next).collect();
+        let mut backward: Vec<u32> = walk(list.tail, |flow| flow.prev).collect();
+        backward.reverse();
+        assert_eq!(forward, backward);
+        assert_eq!(forward.len(), list.len as usize);
+        forward
+    }
+
+    #[test]
+    fn behaves_like_a_map_and_a_queue() {
+        const FLOWS: usize = 70;
+        for seed in 0..20 {
+            let mut rng = SeededRng::new(seed);
+            let mut table = FlowTable::new(FLOWS);
+            let mut list = FlowList::EMPTY;
+            let mut used: BTreeMap<u32, FlowId> = BTreeMap::new();
+            let mut ended: Vec<FlowId> = Vec::new();
+            let mut queue: VecDeque<u32> = VecDeque::new();
+            for _ in 0..2000 {
+                let chosen = used.keys().nth(rng.below(used.len() as u64) as usize).copied();
+                match (rng.below(5), chosen) {
+                    (0 | 1, _) => {
+                        let slot = table.allocate();
+                        assert_eq!(slot.is_none(), used.len() == FLOWS);
+                        let Some(slot) = slot else { continue };
+                        assert!(!used.contains_key(&slot));
+                        used.insert(slot, table.id(slot));
+                    }
+                    (2, Some(slot)) if !queue.contains(&slot) => {
+                        table.push(&mut list, slot, Listed::Waiting);
+                        queue.push_back(slot);
+                    }
+                    (3, Some(slot)) if queue.contains(&slot) => {
+                        table.unlink(&mut list, slot);
+                        queue.retain(|&other| other != slot);
+                    }
+                    (4, Some(slot)) if !queue.contains(&slot) => {
+                        table.release(slot);
+                        ended.extend(used.remove(&slot));
+                    }
+                    _ => {}
+                }
+                assert!(listed(&table, &list).iter().eq(queue.iter()), "seed {seed}");
+                assert!(
+                    used.iter().all(|(&slot, &id)| table.is_used(slot) && table.resolve(id) == Some(slot))
+                );
+                assert!(ended.iter().all(|&id| table.resolve(id).is_none()), "a stale name finds nobody");
+                assert_eq!(table.resolve(FlowId { slot: 0, generation: 0 }), None);
+                assert!(table.slots_used() as usize <= FLOWS);
+            }
+        }
+    }
+}

@@ -347,3 +347,75 @@ fn may_reuse(entry: &Entry, segment: &Segment, bytes: &[u8]) -> bool {
         _ => seq_is_beyond,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use netcore::rng::SeededRng;
+
+    use super::*;
+
+    const SPANS: [u64; 2] = [2000, 700];
+
+    /// What the table should hold, in the order of insertion: place, kind, deadline in ms.
+    type Model = Vec<(u32, Kind, u64)>;
+
+    fn oldest_of(model: &Model, kind: Kind) -> Option<(u32, u64)> {
+        model.iter().find(|(_, of, _)| *of == kind).map(|&(place, _, deadline)| (place, deadline))
+    }
+
+    fn check(table: &TimeWait, model: &Model, now_ms: u64) {
+        let now = Instant::from_micros(now_ms * 1000);
+        for kind in [Kind::TimeWait, Kind::Spent] {
+            let count = model.iter().filter(|(_, of, _)| *of == kind).count() as u64;
+            assert_eq!(table.counts[kind as usize], count);
+            let due = oldest_of(model, kind).filter(|(_, deadline)| *deadline <= now_ms);
+            assert_eq!(table.expired(kind, now), due.map(|(place, _)| place));
+        }
+        let oldest = oldest_of(model, Kind::Spent).or(oldest_of(model, Kind::TimeWait));
+        assert_eq!(table.oldest(), oldest.map(|(place, _)| place));
+        let next = model.iter().map(|(.., deadline)| (*deadline).max(now_ms) * 1000).min();
+        assert_eq!(table.next_deadline(now).map(Instant::micros), next);
+    }
+
+    #[test]
+    fn behaves_like_a_list_also_when_the_clock_wraps() {
+        for seed in 0..40 {
+            let mut rng = SeededRng::new(seed);
+            let [time_wait, spent] = SPANS.map(Duration::from_millis);
+            let mut table = TimeWait::new(8, time_wait, spent);
+            let mut model = Model::new();
+            // 2^32 ms come round after some steps.
+            let mut now_ms = (1 << 32) - rng.below(20_000);
+            for _ in 0..1000 {
+                let now = Instant::from_micros(now_ms * 1000);
+                let chosen = rng.below(model.len() as u64) as usize;
+                match rng.below(6) {
+                    0..3 => {
+                        let kind = if rng.chance(500_000) { Kind::TimeWait } else { Kind::Spent };
+                        let place = table.insert(Entry::of(&Flow::EMPTY, kind), now);
+                        assert_eq!(place.is_none(), model.len() == 8);
+                        model.extend(place.map(|place| (place, kind, now_ms + SPANS[kind as usize])));
+                    }
+                    3 if !model.is_empty() => {
+                        let (place, kind, _) = model.remove(chosen);
+                        match (kind, rng.chance(500_000)) {
+                            (Kind::TimeWait, true) => {
+                                table.become_spent(place, now);
+                                model.push((place, Kind::Spent, now_ms + SPANS[1]));
+                            }
+                            _ => {
+                                table.restart(place, now);
+                                model.push((place, kind, now_ms + SPANS[kind as usize]));
+                            }
+                        }
+                    }
+                    4 if !model.is_empty() => table.remove(model.remove(chosen).0),
+                    _ => now_ms += rng.below(500),
+                }
+                check(&table, &model, now_ms);
+            }
+        }
+    }
+}

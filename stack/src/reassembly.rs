@@ -212,6 +212,74 @@ mod tests {
         }
     }
 
+    /// A receiver as `input/text.rs` is one, on a stream of six bytes and a FIN.
+    #[derive(Default)]
+    struct Receiver {
+        reassembly: Reassembly,
+        rcv_nxt: u32,
+        got: Vec<u8>,
+        finished: bool,
+    }
+
+    impl Receiver {
+        fn arrives(&mut self, start: SeqNumber, (from, to, fin): (u32, u32, bool)) {
+            let bytes: Vec<u8> = (from..to).map(|at| b'a' + at as u8).collect();
+            if from > self.rcv_nxt {
+                assert!(self.reassembly.insert(start + from, &bytes));
+            } else if to > self.rcv_nxt {
+                self.got.extend_from_slice(&bytes[(self.rcv_nxt - from) as usize..]);
+                self.rcv_nxt = to;
+                if let Some(more) = self.reassembly.take(start + to) {
+                    self.rcv_nxt += more.len() as u32;
+                    self.got.extend(more);
+                }
+            }
+            if fin {
+                self.reassembly.set_fin(start + to);
+            }
+            self.finished |= self.reassembly.take_fin(start + self.rcv_nxt);
+        }
+    }
+
+    /// Lets `left` arrive in every order, behind what has arrived.
+    fn every_order(
+        start: SeqNumber,
+        left: &[(u32, u32, bool)],
+        before: &mut Vec<(u32, u32, bool)>,
+        count: &mut u32,
+    ) {
+        let mut receiver = Receiver::default();
+        let mut known = [false; 6];
+        for &segment in before.iter() {
+            receiver.arrives(start, segment);
+            (segment.0..segment.1).for_each(|at| known[at as usize] = true);
+            let contiguous = known.iter().take_while(|&&known| known).count();
+            assert_eq!(receiver.got, &b"abcdef"[..contiguous], "{before:?}");
+        }
+        let fin = before.iter().any(|segment| segment.2);
+        assert_eq!(receiver.finished, fin && receiver.rcv_nxt == 6, "{before:?}");
+        assert!(!receiver.finished || receiver.reassembly.is_empty());
+        *count += 1;
+        for (at, &next) in left.iter().enumerate() {
+            let mut rest = left.to_vec();
+            rest.remove(at);
+            before.push(next);
+            every_order(start, &rest, before, count);
+            before.pop();
+        }
+    }
+
+    #[test]
+    fn every_order_of_overlapping_segments_gives_the_stream() {
+        let segments =
+            [(0, 2, false), (1, 3, false), (2, 4, false), (3, 6, true), (4, 5, false), (0, 5, false)];
+        for start in [0, 1, 0x7fff_fffc, 0x8000_0000, u32::MAX - 5, u32::MAX - 2, u32::MAX] {
+            let mut count = 0;
+            every_order(SeqNumber(start), &segments, &mut Vec::new(), &mut count);
+            assert_eq!(count, 1957, "every order of every subset of six");
+        }
+    }
+
     #[test]
     fn blocks_are_told_newest_first_and_duplicates_are_found() {
         let s = |n: u32| SeqNumber(u32::MAX - 30) + n;

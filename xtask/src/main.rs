@@ -1,4 +1,4 @@
-//! What a person types: `cargo xtask run`, `test`, `bench`, `sim`, `setup`.
+//! What a person types: `cargo xtask run`, `test`, `bench`, `sim`, `fuzz`, `setup`.
 //!
 //! This program must build before DPDK is installed, so it links nothing of the workspace but
 //! the laboratory of `e2e`; everything else it starts as programs.
@@ -7,6 +7,7 @@ mod check;
 
 mod bench;
 mod build;
+mod fuzz;
 mod run;
 mod setup;
 mod table;
@@ -36,6 +37,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs the deterministic simulator over many seeds
     Sim(test::SimOptions),
+    /// Fuzzes parsers and engines, guided by coverage; docs/fuzzing.md tells more
+    Fuzz(fuzz::Options),
 }
 
 fn main() {
@@ -46,6 +49,7 @@ fn main() {
         Task::Check(options) => check::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Sim(options) => test::sim(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     if let Err(error) = outcome {
         eprintln!("error: {error:#}");

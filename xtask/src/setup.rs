@@ -52,12 +52,29 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// What only `cargo xtask fuzz` needs.
+const FUZZ_NEEDS: &[Need] =
+    &[Need { package: "g++", purpose: "compiles libFuzzer, which is C++", present: || on_path("c++") }];
+
 /// Makes sure that everything is there; installs what is not, with apt.
 ///
 /// # Errors
 /// Not a Debian-like system, no way to become root, or apt failed.
 pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    ensure_all(NEEDS)
+}
+
+/// As [`ensure`], with what fuzzing needs beside it.
+///
+/// # Errors
+/// As there.
+pub(crate) fn ensure_for_fuzzing() -> Result<()> {
+    ensure_all(NEEDS)?;
+    ensure_all(FUZZ_NEEDS)
+}
+
+fn ensure_all(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -76,7 +93,7 @@ pub(crate) fn ensure() -> Result<()> {
     let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
     install.extend(&packages);
     apt(&install)?;
-    let still: Vec<&str> = NEEDS.iter().filter(|need| !(need.present)()).map(|need| need.package).collect();
+    let still: Vec<&str> = needs.iter().filter(|need| !(need.present)()).map(|need| need.package).collect();
     if !still.is_empty() {
         bail!("apt installed {}, yet this does not work: {}", packages.join(" "), still.join(" "));
     }

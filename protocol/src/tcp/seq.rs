@@ -93,4 +93,28 @@ mod tests {
             assert!(a.in_window(a, 1) && !a.in_window(a, 0) && !(a - 1).in_window(a, 1000));
         }
     }
+
+    #[test]
+    fn order_is_that_of_the_signed_distance_at_every_corner() {
+        let corners = [0u32, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff].map(i64::from);
+        let near = || corners.iter().flat_map(|corner| (-3..=3).map(move |by| (corner + by) as u32));
+        for (a, b) in near().flat_map(|a| near().map(move |b| (SeqNumber(a), SeqNumber(b)))) {
+            // How far b is ahead of a, as the shorter way round says.
+            let ahead = (i64::from(b.0) - i64::from(a.0)).rem_euclid(1 << 32);
+            let ahead = if ahead >= 1 << 31 { ahead - (1 << 32) } else { ahead };
+            assert_eq!(b.distance_from(a), ahead as u32);
+            assert_eq!(a + ahead as u32, b);
+            assert_eq!(b - ahead as u32, a);
+            for len in [0, 1, 5, 1 << 16, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+                assert_eq!(b.in_window(a, len), (ahead as u32) < len);
+            }
+            if ahead == -(1 << 31) {
+                continue; // As far one way as the other: the RFC leaves the order open.
+            }
+            assert_eq!(a.before(b), ahead > 0, "{a:?} {b:?}");
+            assert_eq!(a.after(b), ahead < 0);
+            assert_eq!((a.before_eq(b), a.after_eq(b)), (ahead >= 0, ahead <= 0));
+            assert_eq!((a.later(b), a.earlier(b)), if ahead >= 0 { (b, a) } else { (a, b) });
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Reading settings from files and the command line.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use protocol::resp::inline::{self, WordSink};
 
@@ -49,11 +50,28 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or a line in it cannot be taken.
     pub fn load_file(&mut self, path: &Path) -> Result<(), LoadError> {
-        self.load(path, 0)
+        self.load_with(path, &mut |path| std::fs::read_to_string(path))
     }
 
-    fn load(&mut self, path: &Path, depth: usize) -> Result<(), LoadError> {
-        let text = std::fs::read_to_string(path).map_err(|error| LoadError {
+    /// As [`Self::load_file`], with files that `read` knows.
+    ///
+    /// # Errors
+    /// `read` fails, or a line cannot be taken.
+    pub fn load_with(
+        &mut self,
+        path: &Path,
+        read: &mut dyn FnMut(&Path) -> io::Result<String>,
+    ) -> Result<(), LoadError> {
+        self.load(path, read, 0)
+    }
+
+    fn load(
+        &mut self,
+        path: &Path,
+        read: &mut dyn FnMut(&Path) -> io::Result<String>,
+        depth: usize,
+    ) -> Result<(), LoadError> {
+        let text = read(path).map_err(|error| LoadError {
             place: path.display().to_string(),
             problem: format!("the configuration file cannot be read: {error}"),
         })?;
@@ -76,8 +94,7 @@ impl Config {
                 }
                 for value in values {
                     let folder = path.parent().unwrap_or(Path::new("."));
-                    let included: PathBuf = folder.join(value);
-                    self.load(&included, depth + 1)?;
+                    self.load(&folder.join(value), read, depth + 1)?;
                 }
             } else {
                 self.set_directive(name, values).map_err(fail)?;

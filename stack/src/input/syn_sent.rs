@@ -1,13 +1,13 @@
 //! A segment arrives in SYN_SENT (RFC 9293 §3.10.7.3).
 
-use netcore::Frame;
+use netcore::{Frame, Instant};
 use protocol::tcp::{Flags, Options, SeqNumber};
 
 use super::{After, Segment, established};
 use crate::app::{App, EndReason};
 use crate::env::{Bare, Env};
 use crate::state::State;
-use crate::tcb::{self, Connection};
+use crate::tcb::{self, Connection, Path};
 
 pub(super) fn arrives<F: Frame, A: App>(
     env: &mut Env<F>,
@@ -18,7 +18,9 @@ pub(super) fn arrives<F: Frame, A: App>(
 ) -> Result<After, After> {
     let header = &segment.header;
     let has_ack = header.flags.has(Flags::ACK);
-    let acks_syn = has_ack && header.ack == connection.tcb.snd_nxt;
+    // As long as the neighbour is being asked for, our SYN has not been sent.
+    let sent = connection.tcb.path != Path::Unresolved;
+    let acks_syn = has_ack && header.ack == connection.tcb.snd_nxt && sent;
     // First, ACK: it must be for our SYN.
     if has_ack && !acks_syn {
         env.counters.ack_of_unsent += 1;
@@ -63,6 +65,12 @@ pub(super) fn arrives<F: Frame, A: App>(
         return Ok(After::Output);
     }
     // RFC 9293 §3.5 MUST-10: simultaneous open.
+    if let (false, Some(mac)) = (sent, segment.src_mac) {
+        // The peer's SYN came before the answer to our ARP request: its frame tells the neighbour.
+        connection.tcb.path = Path::Wire(mac);
+        connection.tcb.unanswered = 0;
+        connection.tcb.idle_deadline = Instant::FAR_FUTURE;
+    }
     connection.set_state(&mut env.gauges, State::SynReceived);
     connection.tcb.flags.set(tcb::Flags::SYN_DUE);
     connection.set_snd_wnd(u32::from(header.window));

@@ -274,6 +274,25 @@ fn simultaneous_open() {
 }
 
 #[test]
+fn simultaneous_open_before_arp_answers_is_not_left_behind() {
+    let mut h = Harness::new(config());
+    (h.peer_port, h.our_port) = (7000, 50_000);
+    h.stack.connect_from(50_000, SocketAddrV4::new(PEER, 7000), h.now).unwrap();
+    h.poll();
+    assert_eq!(h.take_frames().len(), 1, "the neighbour is asked for");
+    // Our SYN has not been sent: nobody can have seen it.
+    h.inject(&seg(S | A, 0, 1, b""));
+    assert_eq!(h.take()[0].flags, R);
+    h.inject(&seg(S, 0, 0, b""));
+    let answer = h.take();
+    assert_eq!((answer.len(), answer[0].flags), (1, S | A));
+    // And when nobody goes on, it ends.
+    h.pass(Duration::from_secs(300));
+    assert!(h.take().iter().all(|segment| segment.flags.has(S) || segment.flags.has(R)));
+    h.assert_empty();
+}
+
+#[test]
 fn time_zero_is_fine() {
     let mut h = Harness::new(config());
     h.now = Instant::ZERO;

@@ -1,0 +1,5 @@
+//! RESP: requests however they are cut, typed lines, replies, numbers.
+
+pub mod inline;
+pub mod reply;
+pub mod request;
