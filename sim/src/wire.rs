@@ -304,6 +304,10 @@ fn corrupt(frame: &mut [u8], rng: &mut SeededRng) {
         // may pass for a packet that is right.
         at += 6;
     }
+    if at + 2 > frame.len() {
+        // A piece too short to have anything else.
+        return;
+    }
     let mask = 1 + rng.below(0xfffe) as u16;
     frame[at] ^= (mask >> 8) as u8;
     frame[at + 1] ^= mask as u8;

@@ -364,7 +364,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     fn run_timers(&mut self, app: &mut A) -> usize {
         let now = self.env.now;
         let mut fired = 0;
-        self.env.time_wait.expire(now);
+        self.env.time_wait.expire(now, self.env.cookies.in_use(now));
         self.env.fragments.expire(now);
         channel::send::repeat(&mut self.env, &mut self.listeners);
         while let Some(slot) = self.env.wheel.pop_due(now) {

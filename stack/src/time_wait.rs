@@ -7,7 +7,8 @@
 //!
 //! All of a kind wait equally long, so each kind is a queue; a retransmitted FIN that starts the
 //! wait anew only writes the later time into its entry, and the entry is queued again when its
-//! turn comes. 48 bytes per entry, and 12 for finding and ordering it.
+//! turn comes. Who has waited in TIME_WAIT while cookies are good is spent from then on. 48 bytes
+//! per entry, and 24 for finding and ordering it.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -53,7 +54,8 @@ pub(crate) struct TimeWait {
     entries: Vec<Entry>,
     free: Vec<u32>,
     by_key: HashTable<u32>,
-    oldest_first: [VecDeque<u32>; 2],
+    /// Entries, and when their turn comes.
+    oldest_first: [VecDeque<(u32, Instant)>; 2],
     counts: [usize; 2],
 }
 
@@ -118,7 +120,7 @@ impl TimeWait {
         };
         let (hash, entries) = (self.hash, &self.entries);
         self.by_key.insert_unique(hash.of(key), index, |&i| hash.of(entries[i as usize].key));
-        self.oldest_first[kind as usize].push_back(index);
+        self.oldest_first[kind as usize].push_back((index, entry.expires));
         self.counts[kind as usize] += 1;
         evict
     }
@@ -154,46 +156,48 @@ impl TimeWait {
         }
     }
 
-    /// Forgets those whose time is over.
+    /// Forgets those whose time is over. `cookies_good`: who has waited in TIME_WAIT is then spent,
+    /// since a cookie may have opened the connection.
     #[inline]
-    pub(crate) fn expire(&mut self, now: Instant) {
-        self.expire_kind(Kind::TimeWait, now);
-        self.expire_kind(Kind::Spent, now);
+    pub(crate) fn expire(&mut self, now: Instant, cookies_good: bool) {
+        self.expire_kind(Kind::TimeWait, now, cookies_good);
+        self.expire_kind(Kind::Spent, now, false);
     }
 
     #[inline]
-    fn expire_kind(&mut self, kind: Kind, now: Instant) {
-        let queue = kind as usize;
-        while let Some(&index) = self.oldest_first[queue].front() {
-            let entry = self.entries[index as usize];
-            if entry.kind == Kind::Forgotten {
-                self.oldest_first[queue].pop_front();
-                self.free.push(index);
+    fn expire_kind(&mut self, kind: Kind, now: Instant, becomes_spent: bool) {
+        while let Some(&(index, turn)) = self.oldest_first[kind as usize].front()
+            && turn <= now
+        {
+            self.oldest_first[kind as usize].pop_front();
+            let entry = &mut self.entries[index as usize];
+            if entry.kind != Kind::Forgotten && (entry.expires > now || becomes_spent) {
+                // Started anew, so not the oldest any more; or its time in TIME_WAIT is over.
+                if entry.expires <= now {
+                    entry.kind = Kind::Spent;
+                    entry.expires = now + self.lengths[Kind::Spent as usize];
+                    self.counts[kind as usize] -= 1;
+                    self.counts[Kind::Spent as usize] += 1;
+                }
+                self.oldest_first[entry.kind as usize].push_back((index, entry.expires));
                 continue;
             }
-            if entry.expires > now {
-                // Started anew: not the oldest any more.
-                match self.oldest_first[queue].get(1) {
-                    Some(&next) if self.entries[next as usize].expires < entry.expires => {
-                        self.oldest_first[queue].pop_front();
-                        self.oldest_first[queue].push_back(index);
-                        continue;
-                    }
-                    _ => return,
-                }
+            let (key, live) = (entry.key, entry.kind != Kind::Forgotten);
+            if live {
+                self.remove(key);
             }
-            self.drop_oldest(kind);
+            self.free.push(index);
         }
     }
 
     /// When [`Self::expire`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let oldest = self.oldest_first.iter().filter_map(VecDeque::front);
-        oldest.map(|&index| self.entries[index as usize].expires).min()
+        oldest.map(|&(_, turn)| turn).min()
     }
 
     fn drop_oldest(&mut self, kind: Kind) {
-        while let Some(index) = self.oldest_first[kind as usize].pop_front() {
+        while let Some((index, _)) = self.oldest_first[kind as usize].pop_front() {
             self.free.push(index);
             let entry = self.entries[index as usize];
             if entry.kind != Kind::Forgotten {
@@ -270,14 +274,14 @@ mod tests {
             add(&mut table, at(u64::from(n)), n);
         }
         table.restart(key(0), at(30));
-        table.expire(at(60));
+        table.expire(at(60), false);
         assert_eq!(len(&table), 50, "0 was started anew, 1 has a second left");
-        table.expire(at(61));
+        table.expire(at(61), false);
         assert_eq!(len(&table), 49);
         table.remove(key(10));
-        table.expire(at(90));
+        table.expire(at(90), false);
         assert!(table.find(key(30)).is_none() && table.find(key(31)).is_some());
-        table.expire(at(1000));
+        table.expire(at(1000), false);
         assert_eq!((len(&table), table.oldest_first[0].len()), (0, 0));
         assert!(table.next_deadline().is_none());
         assert_eq!(table.free.len(), table.entries.len());
@@ -305,10 +309,37 @@ mod tests {
         assert!(add(&mut table, at(3), 3));
         assert!(table.find(key(0)).is_some() && table.find(key(1)).is_none());
         assert_eq!(table.next_deadline(), Some(at(60)));
-        table.expire(at(65));
+        table.expire(at(65), false);
         assert_eq!(len(&table), 1);
         assert_eq!(table.find(key(2)).unwrap().kind, Kind::Spent);
-        table.expire(at(66));
+        table.expire(at(66), false);
         assert_eq!(len(&table), 0);
+    }
+
+    #[test]
+    fn who_starts_anew_holds_up_nobody() {
+        let mut table = table(10);
+        for n in 0..5 {
+            add(&mut table, at(0), n);
+        }
+        table.restart(key(0), at(50));
+        table.restart(key(1), at(50));
+        table.expire(at(60), false);
+        assert_eq!(len(&table), 2, "those behind the two have gone in time");
+        table.expire(at(110), false);
+        assert_eq!(len(&table), 0);
+    }
+
+    #[test]
+    fn after_time_wait_comes_spent_while_cookies_are_good() {
+        let mut table = table(10);
+        add(&mut table, at(0), 1);
+        table.expire(at(60), true);
+        assert_eq!(table.find(key(1)).unwrap().kind, Kind::Spent);
+        table.expire(at(123), true);
+        assert_eq!(len(&table), 1);
+        table.expire(at(124), true);
+        assert_eq!(len(&table), 0);
+        assert_eq!(table.free.len(), table.entries.len());
     }
 }
