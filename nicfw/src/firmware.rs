@@ -138,7 +138,9 @@ impl<F: Frame> Firmware<F> {
         let mut work = Work::default();
         self.time_is(now);
         work.wire_received = wire.receive(&mut self.received, self.config.burst);
-        self.warm_up();
+        if self.config.offload == Offload::Lifecycle {
+            self.warm_up();
+        }
         while let Some(frame) = self.received.pop() {
             self.wire_frame_now(frame, pool);
         }
@@ -223,7 +225,8 @@ impl<F: Frame> Firmware<F> {
         const AHEAD: usize = 64;
         let mut hashes = [0; AHEAD];
         let (mut count, mut seen) = (0, 0);
-        for tuple in self.received.iter().take(AHEAD).filter_map(|frame| peek_tuple(frame.bytes())) {
+        for frame in self.received.iter().take(AHEAD) {
+            let Some(tuple) = peek_tuple(frame.bytes()) else { continue };
             let hash = self.hasher.hash(&tuple);
             seen ^= self.index.touch(hash);
             hashes[count] = hash;

@@ -3,6 +3,9 @@
 use crate::ip::Address;
 
 /// A running one's-complement sum, kept wide and folded at the end.
+///
+/// Words are added as this machine reads them and the bytes change places once, at the end: the
+/// sum does not depend on the order of bytes (RFC 1071 §2 (B)).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -19,21 +22,35 @@ impl Sum {
         let mut sum = u128::from(self.0);
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
-            sum += u128::from(u64::from_be_bytes(*word));
+            sum += u128::from(u64::from_ne_bytes(*word));
         }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        sum += u128::from(u64::from_be_bytes(last));
+        // At most seven bytes, piece by piece: copying so few through memory costs more.
+        let (four, rest) = rest.as_chunks::<4>();
+        if let [four] = four {
+            sum += u128::from(u32::from_ne_bytes(*four));
+        }
+        sum += u128::from(match *rest {
+            [a, b, c] => u32::from(u16::from_ne_bytes([a, b])) + u32::from(u16::from_ne_bytes([c, 0])),
+            [a, b] => u32::from(u16::from_ne_bytes([a, b])),
+            [a] => u32::from(u16::from_ne_bytes([a, 0])),
+            _ => 0,
+        });
         // 2^64 is 1 modulo 2^16-1: fold the carries back in. Twice, since the first may carry.
         let folded = (sum as u64 as u128) + (sum >> 64);
         Self((folded as u64).wrapping_add((folded >> 64) as u64))
     }
 
+    /// Adds a number as it stands in network order.
+    #[inline]
+    fn add_number(self, number: u64) -> Self {
+        let (sum, carry) = self.0.overflowing_add(number.to_be());
+        Self(sum + u64::from(carry))
+    }
+
     /// Adds one 16-bit word.
     #[inline]
     pub fn add_word(self, word: u16) -> Self {
-        let (sum, carry) = self.0.overflowing_add(u64::from(word));
-        Self(sum + u64::from(carry))
+        self.add_number(u64::from(word))
     }
 
     /// The sum folded to 16 bits, not complemented.
@@ -44,7 +61,7 @@ impl Sum {
         sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
         sum = (sum & 0xffff) + (sum >> 16);
         sum = (sum & 0xffff) + (sum >> 16);
-        sum as u16
+        u16::from_be(sum as u16)
     }
 
     /// The checksum as it stands in a header: the complement of the folded sum.
@@ -60,14 +77,21 @@ impl Sum {
 /// 0xffff, and that is zero to this sum. `len_bytes`: header plus payload of the upper protocol.
 #[inline]
 pub fn pseudo_header(src: Address, dst: Address, protocol: u8, len_bytes: usize) -> Sum {
-    let halves = |words: [u64; 2]| words.iter().map(|word| (word >> 32) + (word & 0xffff_ffff)).sum::<u64>();
-    Sum(halves(src.words()) + halves(dst.words()) + u64::from(protocol) + len_bytes as u64)
+    // Four halves of 64 bits, then folded as in `Sum::add`: less than the four's carries remain.
+    let halves = |addr: Address| {
+        let [high, low] = addr.words();
+        u128::from(high.to_be()) + u128::from(low.to_be())
+    };
+    let sum = halves(src) + halves(dst);
+    let folded = (sum as u64 as u128) + (sum >> 64);
+    Sum((folded as u64).wrapping_add((folded >> 64) as u64))
+        .add_number(u64::from(protocol) + len_bytes as u64)
 }
 
 /// The new checksum after the 16-bit word `old` became `new` (RFC 1624 eqn. 3).
 #[inline]
 pub fn update_word(checksum: u16, old: u16, new: u16) -> u16 {
-    Sum(u64::from(!checksum) + u64::from(!old) + u64::from(new)).finish()
+    Sum::new().add_word(!checksum).add_word(!old).add_word(new).finish()
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ pub enum Version {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address([u8; 16]);
 
-/// The 96 bits in front of an IPv4 address.
-const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+/// The 96 bits in front of an IPv4 address, as a number.
+const MAPPED: u128 = 0xffff;
 
 impl Address {
     /// 0.0.0.0
@@ -30,8 +30,7 @@ impl Address {
     /// An IPv4 address.
     #[inline]
     pub const fn v4(addr: Ipv4Addr) -> Self {
-        let [a, b, c, d] = addr.octets();
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self((MAPPED << 32 | addr.to_bits() as u128).to_be_bytes())
     }
 
     /// An IPv6 address; an IPv4-mapped one becomes the IPv4 address that it stands for.
@@ -49,7 +48,7 @@ impl Address {
     /// True for an IPv4 address.
     #[inline]
     pub fn is_v4(&self) -> bool {
-        self.0[..12] == MAPPED
+        self.to_bits() >> 32 == MAPPED
     }
 
     /// The IPv4 address, if it is one.
@@ -61,7 +60,7 @@ impl Address {
     /// The last four bytes as an IPv4 address; meaningful when it is one.
     #[inline]
     pub fn low_v4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.0[12], self.0[13], self.0[14], self.0[15])
+        Ipv4Addr::from_bits(self.to_bits() as u32)
     }
 
     /// The 16 bytes in network order.
@@ -70,11 +69,17 @@ impl Address {
         &self.0
     }
 
+    /// The address as a number.
+    #[inline]
+    pub const fn to_bits(&self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
     /// The two halves as numbers, for hashes.
     #[inline]
-    pub fn words(&self) -> [u64; 2] {
-        let word = |at: usize| u64::from_be_bytes(core::array::from_fn(|n| self.0[at + n]));
-        [word(0), word(8)]
+    pub const fn words(&self) -> [u64; 2] {
+        let bits = self.to_bits();
+        [(bits >> 64) as u64, bits as u64]
     }
 
     /// As the standard library has it.
@@ -87,22 +92,23 @@ impl Address {
     }
 
     /// True for a group of hosts: multicast of either version, or 255.255.255.255.
+    #[inline]
     pub fn is_group(&self) -> bool {
-        match self.to_ip_addr() {
-            IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast(),
-            IpAddr::V6(addr) => addr.is_multicast(),
+        let [high, low] = self.words();
+        match self.version() {
+            Version::V4 => low as u32 >> 28 == 0xe || low as u32 == u32::MAX,
+            Version::V6 => high >> 56 == 0xff,
         }
     }
 
     /// True for what can never be one host on a network: groups, loopback, "unspecified", and in
     /// IPv4 all of 0/8 and 240/4 (RFC 1122 §3.2.1.3, RFC 4291 §2.5).
+    #[inline]
     pub fn is_never_a_host(&self) -> bool {
-        match self.to_ip_addr() {
-            IpAddr::V4(addr) => {
-                let first = addr.octets()[0];
-                first == 0 || first >= 224 || addr.is_loopback()
-            }
-            IpAddr::V6(addr) => addr.is_multicast() || addr.is_loopback() || addr.is_unspecified(),
+        let [high, low] = self.words();
+        match self.version() {
+            Version::V4 => matches!(low as u32 >> 24, 0 | 127 | 224..),
+            Version::V6 => high >> 56 == 0xff || high == 0 && low <= 1,
         }
     }
 
@@ -114,6 +120,7 @@ impl Address {
     /// True when the first `prefix_len` bits of both are the same. `prefix_len` counts in the
     /// version's own length (0..=32 or 0..=128); more counts as all. Addresses of different
     /// versions share nothing.
+    #[inline]
     pub fn shares_prefix(&self, other: &Self, prefix_len: u8) -> bool {
         if self.version() != other.version() {
             return false;
@@ -121,7 +128,7 @@ impl Address {
         let skipped = if self.is_v4() { 96 } else { 0 };
         let bits = (u32::from(prefix_len) + skipped).min(128);
         let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-        (u128::from_be_bytes(self.0) ^ u128::from_be_bytes(other.0)) & mask == 0
+        (self.to_bits() ^ other.to_bits()) & mask == 0
     }
 }
 

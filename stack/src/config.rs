@@ -39,10 +39,13 @@ impl Network {
 
     /// The broadcast address of an IPv4 network, and its old form with zeros (RFC 1122 §3.3.6).
     fn is_broadcast(&self, addr: Address) -> bool {
-        let (Some(addr_v4), true) = (addr.to_v4(), self.prefix_len < 31) else { return false };
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0);
-        let host = u32::from(addr_v4) & !mask;
-        self.contains(addr) && (host == 0 || host == !mask)
+        if self.prefix_len >= 31 || !self.contains(addr) {
+            return false;
+        }
+        let Some(addr_v4) = addr.to_v4() else { return false };
+        let hosts = u32::MAX >> self.prefix_len;
+        let host = addr_v4.to_bits() & hosts;
+        host == 0 || host == hosts
     }
 }
 

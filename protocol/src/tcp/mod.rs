@@ -17,7 +17,7 @@ use core::ops::BitOr;
 pub use options::{Options, TIMESTAMPS_LEN, Timestamps, WINDOW_SCALE_MAX};
 pub use seq::SeqNumber;
 
-use crate::checksum::pseudo_header;
+use crate::checksum::{Sum, pseudo_header};
 use crate::ip::Address;
 use crate::ipv4::PROTOCOL_TCP;
 use crate::{Malformed, be16, be32};
@@ -171,8 +171,12 @@ pub fn fill_checksum(src: Address, dst: Address, segment: &mut [u8]) {
 #[inline]
 pub fn verify_checksum(src: Address, dst: Address, segment: &[u8], allow_partial: bool) -> bool {
     let pseudo = pseudo_header(src, dst, PROTOCOL_TCP, segment.len());
-    pseudo.add(segment).fold() == 0xffff
-        || (allow_partial && segment.len() >= HEADER_LEN && be16(segment, 16) == pseudo.fold())
+    pseudo.add(segment).fold() == 0xffff || (allow_partial && is_partial(segment, pseudo))
+}
+
+#[cold]
+fn is_partial(segment: &[u8], pseudo: Sum) -> bool {
+    segment.len() >= HEADER_LEN && be16(segment, 16) == pseudo.fold()
 }
 
 #[cfg(test)]
