@@ -115,7 +115,7 @@ pub(crate) struct Flow {
     pub(crate) list: Listed,
     /// Life of the host that the flow belongs to, see `channel`.
     pub(crate) host_life: u8,
-    /// Listener while waiting.
+    /// The listener that it came to.
     pub(crate) listener: u16,
 
     pub(crate) snd_una: SeqNumber,
