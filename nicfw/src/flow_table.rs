@@ -256,6 +256,12 @@ impl FlowTable {
         self.fresh
     }
 
+    /// The flow in a slot that may not exist, used or not.
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> Option<&Flow> {
+        self.flows.get(slot as usize)
+    }
+
     /// The slot that `id` names now.
     #[inline]
     pub(crate) fn resolve(&self, id: FlowId) -> Option<u32> {

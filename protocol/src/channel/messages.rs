@@ -14,14 +14,15 @@ fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Malformed> {
     bytes.split_first_chunk::<N>().ok_or(Malformed::Truncated)
 }
 
+#[inline]
 fn address_at(b: &[u8], at: usize, family: u8) -> Result<Address, Malformed> {
-    let octets: [u8; 16] = core::array::from_fn(|n| b[at + n]);
+    let Some(octets) = b[at..].first_chunk::<16>() else { return Err(Malformed::Truncated) };
     match family {
-        FAMILY_IPV4 if octets[4..] == [0; 12] => {
+        FAMILY_IPV4 if u128::from_be_bytes(*octets) << 32 == 0 => {
             Ok(core::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into())
         }
         // An IPv4 address has one form only.
-        FAMILY_IPV6 if !Address::from(octets).is_v4() => Ok(octets.into()),
+        FAMILY_IPV6 if !Address::from(*octets).is_v4() => Ok((*octets).into()),
         _ => Err(Malformed::Value),
     }
 }
