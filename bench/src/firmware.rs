@@ -19,6 +19,7 @@ use nicfw::Firmware;
 use plotters::prelude::*;
 use protocol::channel::{
     self, AcceptPolicy, Close, Established, FlowId, Header, Hello, Kind, Listen, ListenStatus, MessageFlags,
+    Refusal,
 };
 use protocol::ethernet;
 use protocol::tcp::{Flags, Options as TcpOptions, SeqNumber, Timestamps};
@@ -281,6 +282,8 @@ impl World {
             status: ListenStatus::Unanswered,
             window: 60_000,
             backlog: 4 * BURST as u32,
+            connections_max: 0,
+            refusal: Refusal::Reset,
         };
         let mut body = [0; Listen::LEN];
         listen.emit(&mut body);
