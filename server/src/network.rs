@@ -10,6 +10,7 @@
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
 //! | `nic` | `embedded` or `inline` | `embedded` |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
+//! | `steer` | what chooses a connection's core: `rss`, `symmetric` or `key` | `rss` |
 //! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
@@ -17,7 +18,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use dpdk::Device;
-use nicfw::Offload;
+use nicfw::{Offload, Steer};
 use protocol::ip::Address;
 use stack::Refusal;
 
@@ -60,6 +61,8 @@ pub struct Network {
     pub time_wait_s: u64,
     /// `refuse`
     pub refuse: Refusal,
+    /// `steer`
+    pub steer: Steer,
 }
 
 impl Default for Network {
@@ -75,6 +78,7 @@ impl Default for Network {
             time_wait_s: 60,
             // As Redis does it.
             refuse: Refusal::Error,
+            steer: Steer::Rss,
         }
     }
 }
@@ -88,8 +92,8 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 9] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait", "refuse"];
+    pub const DIRECTIVES: [&'static str; 10] =
+        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait", "refuse", "steer"];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -126,6 +130,10 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "steer" => {
+                self.steer = Steer::from_str(value)
+                    .map_err(|_| format!("'{value}' is not 'rss', 'symmetric' or 'key'"))?;
+            }
             "refuse" => {
                 let named = REFUSALS.iter().find(|(word, _)| *word == value);
                 let (_, refusal) =
@@ -154,6 +162,7 @@ impl Network {
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
+            "steer" => self.steer.to_string(),
             "refuse" => {
                 let (word, _) = REFUSALS[self.refuse as usize];
                 word.to_owned()
@@ -176,6 +185,13 @@ impl Network {
                  (for example --address 198.18.0.2/24)",
                 self.device
             ));
+        }
+        if self.steer == Steer::Key && self.offload == Offload::None {
+            return Err(
+                "--steer key needs --offload lifecycle: at none nobody looks into requests before a core \
+                        has them"
+                    .into(),
+            );
         }
         for gateway in &self.gateways {
             // A router's link-local address is in the network of the one that we get by ourselves.
@@ -278,7 +294,8 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5", "silence"];
+        let values =
+            ["packet:eth0", addresses, gateways, "7", &core, "lifecycle", "inline", "5", "silence", "key"];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -312,6 +329,7 @@ mod tests {
             ("time-wait", "-1"),
             ("time-wait", "961"),
             ("refuse", "politely"),
+            ("steer", "north"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();
@@ -326,5 +344,9 @@ mod tests {
         assert!(network.check().unwrap_err().contains("fe80::1"), "there is no IPv6 address");
         network.set("address", "198.18.0.2/24,2001:2::2/64").unwrap();
         assert_eq!(network.check(), Ok(()));
+        network.set("steer", "key").unwrap();
+        assert_eq!(network.check(), Ok(()));
+        network.set("offload", "none").unwrap();
+        assert!(network.check().unwrap_err().contains("--steer key"));
     }
 }

@@ -184,6 +184,7 @@ pub fn run(
     firmware_config.offload = network.offload;
     firmware_config.mtu = capabilities.mtu;
     firmware_config.queues = core_count;
+    firmware_config.steer = network.steer;
     firmware_config.time_wait = Duration::from_secs(network.time_wait_s);
     firmware_config.rx_partial_checksum = capabilities.rx_partial_checksum;
     let pool = device.pool();
