@@ -10,6 +10,7 @@
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
 //! | `nic` | `embedded` or `inline` | `embedded` |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
+//! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use std::str::FromStr;
 use dpdk::Device;
 use nicfw::Offload;
 use protocol::ip::Address;
+use stack::Refusal;
 
 pub(crate) mod share;
 
@@ -58,6 +60,8 @@ pub struct Network {
     pub nic: Nic,
     /// `time-wait` in seconds.
     pub time_wait_s: u64,
+    /// `refuse`
+    pub refuse: Refusal,
 }
 
 impl Default for Network {
@@ -71,17 +75,23 @@ impl Default for Network {
             offload: Offload::Lifecycle,
             nic: Nic::Embedded,
             time_wait_s: 60,
+            // As Redis does it.
+            refuse: Refusal::Error,
         }
     }
 }
+
+/// The words for the refusals, in the order of their numbers.
+const REFUSALS: [(&str, Refusal); 3] =
+    [("reset", Refusal::Reset), ("silence", Refusal::Silence), ("error", Refusal::Error)];
 
 /// Longest TIME_WAIT that can be asked for, in seconds: four times RFC 9293's 2 MSL.
 const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 8] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait"];
+    pub const DIRECTIVES: [&'static str; 9] =
+        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait", "refuse"];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -118,6 +128,12 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "refuse" => {
+                let named = REFUSALS.iter().find(|(word, _)| *word == value);
+                let (_, refusal) =
+                    named.ok_or_else(|| format!("'{value}' is not 'error', 'reset' or 'silence'"))?;
+                self.refuse = *refusal;
+            }
             _ => panic!("'{name}' is no directive of the network"),
         }
         Ok(())
@@ -140,6 +156,10 @@ impl Network {
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
+            "refuse" => {
+                let (word, _) = REFUSALS[self.refuse as usize];
+                word.to_owned()
+            }
             _ => panic!("'{name}' is no directive of the network"),
         }
     }
@@ -269,7 +289,7 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5"];
+        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5", "silence"];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -302,6 +322,7 @@ mod tests {
             ("nic", "x"),
             ("time-wait", "-1"),
             ("time-wait", "961"),
+            ("refuse", "politely"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();
