@@ -2,7 +2,7 @@
 
 use protocol::checksum::{self, Sum};
 use protocol::ip::Version;
-use protocol::{ethernet, icmp, ipv4, ipv6};
+use protocol::{ethernet, icmp, icmp_error, ipv4, ipv6};
 
 use super::segment::{self, Addresses, Origin, Segment};
 use crate::packet::{Route, ip_frame, tcp_at};
@@ -53,8 +53,6 @@ impl IcmpKind {
     }
 }
 
-/// No link of IPv6 carries less (RFC 8200 §5).
-const MTU_MIN_V6: u32 = 1280;
 /// Bytes that a header of IPv6 is longer than one of IPv4. What scripts say of sizes of packets is
 /// meant for IPv4; over IPv6 segments are the same, and packets are so much longer.
 pub const LONGER_V6: usize = ipv6::HEADER_LEN - ipv4::HEADER_LEN;
@@ -68,7 +66,7 @@ impl IcmpKind {
             Self::PortUnreachable => (1, 4, 0),
             Self::Prohibited => (1, 1, 0),
             // RFC 8201 §4: no packet need be smaller than the least MTU of IPv6.
-            Self::TooBig(mtu) if mtu + LONGER_V6 as u32 >= MTU_MIN_V6 => (2, 0, mtu + LONGER_V6 as u32),
+            Self::TooBig(mtu) if mtu as usize + LONGER_V6 >= icmp_error::mtu_min(Version::V6) => (2, 0, mtu + LONGER_V6 as u32),
             Self::TimeExceeded => (3, 0, 0),
             Self::ParameterProblem => (4, 0, 0),
             // "Unrecognized next header", which is where that number stands.
