@@ -66,7 +66,9 @@ impl IcmpKind {
             Self::PortUnreachable => (1, 4, 0),
             Self::Prohibited => (1, 1, 0),
             // RFC 8201 §4: no packet need be smaller than the least MTU of IPv6.
-            Self::TooBig(mtu) if mtu as usize + LONGER_V6 >= icmp_error::mtu_min(Version::V6) => (2, 0, mtu + LONGER_V6 as u32),
+            Self::TooBig(mtu) if mtu as usize + LONGER_V6 >= icmp_error::mtu_min(Version::V6) => {
+                (2, 0, mtu + LONGER_V6 as u32)
+            }
             Self::TimeExceeded => (3, 0, 0),
             Self::ParameterProblem => (4, 0, 0),
             // "Unrecognized next header", which is where that number stands.
