@@ -36,6 +36,10 @@ impl core::fmt::Display for IndirectionError {
 
 impl core::error::Error for IndirectionError {}
 
+/// Bytes from what the host has acknowledged beyond which no segment is the peer's: behind, where
+/// nothing is worth the host's answer; ahead, unless the host's window is larger still.
+const FAR: u32 = 1 << 24;
+
 /// From a connection to the queue that it belongs to.
 #[derive(Debug)]
 pub(crate) struct Steering {
@@ -161,6 +165,9 @@ impl<F: Frame> Firmware<F> {
             return self.unusual(slot, segment, frame, pool);
         }
         let flow = &mut self.flows[slot];
+        if segment.tcp.seq.distance_from(flow.rcv_nxt - FAR) >= FAR + flow.rcv_wnd.max(FAR) {
+            return self.far_off(slot, frame, pool);
+        }
         flow.remote_mac = segment.src_mac;
         let data_end = segment.data_end();
         if segment.has(Flags::FIN) {
@@ -179,6 +186,14 @@ impl<F: Frame> Firmware<F> {
             flow.rcv_seen = end;
         }
         self.segment_to_host(slot, segment, frame);
+    }
+
+    /// A number that no segment of this peer can have: somebody guesses. What answers an honest peer
+    /// that is lost (RFC 9293 §3.10.7.4, first) is a challenge ACK, now and then.
+    #[cold]
+    fn far_off<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: F, pool: &mut P) {
+        self.counters.add(Event::Unacceptable);
+        self.challenge(slot, Some(frame), pool);
     }
 
     #[cold]

@@ -11,6 +11,8 @@
 //! | `nic` | `embedded` or `inline` | `embedded` |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
 //! | `steer` | what chooses a connection's core: `rss`, `symmetric` or `key` | `rss` |
+//! | `network-syn-rate` | SYN-ACKs per second for each source network (/24, /64); 0: no limit | 0 |
+//! | `network-connections` | connections of each source network at once; 0: no limit | 0 |
 //! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
@@ -65,6 +67,10 @@ pub struct Network {
     pub refuse: Refusal,
     /// `steer`
     pub steer: Steer,
+    /// `network-syn-rate`: SYN-ACKs per second; 0: no limit.
+    pub network_syn_rate: u32,
+    /// `network-connections`; 0: no limit.
+    pub network_connections: u32,
 }
 
 impl Default for Network {
@@ -81,6 +87,8 @@ impl Default for Network {
             // As Redis does it.
             refuse: Refusal::Error,
             steer: Steer::Rss,
+            network_syn_rate: 0,
+            network_connections: 0,
         }
     }
 }
@@ -94,8 +102,20 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 10] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait", "refuse", "steer"];
+    pub const DIRECTIVES: [&'static str; 12] = [
+        "net",
+        "address",
+        "gateway",
+        "vlan",
+        "cores",
+        "offload",
+        "nic",
+        "time-wait",
+        "refuse",
+        "steer",
+        "network-syn-rate",
+        "network-connections",
+    ];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -132,6 +152,8 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "network-syn-rate" => self.network_syn_rate = limit(value, "SYNs per second")?,
+            "network-connections" => self.network_connections = limit(value, "connections")?,
             "steer" => {
                 self.steer = Steer::from_str(value)
                     .map_err(|_| format!("'{value}' is not 'rss', 'symmetric' or 'key'"))?;
@@ -165,6 +187,8 @@ impl Network {
             "nic" => self.nic.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
             "steer" => self.steer.to_string(),
+            "network-syn-rate" => self.network_syn_rate.to_string(),
+            "network-connections" => self.network_connections.to_string(),
             "refuse" => {
                 let (word, _) = REFUSALS[self.refuse as usize];
                 word.to_owned()
@@ -190,12 +214,15 @@ impl Network {
                 self.device
             ));
         }
-        if self.steer == Steer::Key && self.offload == Offload::None {
-            return Err(
-                "--steer key needs --offload lifecycle: at none nobody looks into requests before a core \
-                        has them"
-                    .into(),
-            );
+        if self.offload == Offload::None {
+            let settings = [
+                (self.steer == Steer::Key, "--steer key"),
+                (self.network_syn_rate > 0, "--network-syn-rate"),
+                (self.network_connections > 0, "--network-connections"),
+            ];
+            if let Some((_, name)) = settings.into_iter().find(|(is_set, _)| *is_set) {
+                return Err(format!("{name} is the firmware's work and needs --offload lifecycle"));
+            }
         }
         for gateway in &self.gateways {
             if self.addresses.is_empty() {
@@ -217,6 +244,11 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// A number of something, 0 for no limit.
+fn limit(text: &str, of: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number of {of}, or 0 for no limit"))
 }
 
 /// Words between spaces or commas.
@@ -305,8 +337,20 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values =
-            ["packet:eth0", addresses, gateways, "7", &core, "lifecycle", "inline", "5", "silence", "key"];
+        let values = [
+            "packet:eth0",
+            addresses,
+            gateways,
+            "7",
+            &core,
+            "lifecycle",
+            "inline",
+            "5",
+            "silence",
+            "key",
+            "1000",
+            "50",
+        ];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -341,6 +385,8 @@ mod tests {
             ("time-wait", "961"),
             ("refuse", "politely"),
             ("steer", "north"),
+            ("network-syn-rate", "-1"),
+            ("network-connections", "many"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();

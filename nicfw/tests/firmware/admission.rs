@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::harness::*;
 use netcore::Duration;
+use netcore::rng::SeededRng;
 use nicfw::{Config, Event, State};
 use protocol::channel::{AcceptPolicy, ClosedReason, Header, Kind, Listen, Refusal};
 use protocol::ip::Address;
@@ -342,5 +343,30 @@ fn a_host_that_does_not_answer_is_told_of_no_more() {
         world.listen(Listen { refusal, ..listen_body() });
         world.wire_segments();
         world.connect(9);
+    }
+}
+
+/// In the name of a client that is there, by somebody who does not know its numbers.
+#[test]
+fn guessed_numbers_in_a_clients_name_cost_the_host_nothing() {
+    let mut world = World::new();
+    let mut conn = world.connect(1);
+    world.host_segment(&mut conn, PSH_ACK, b"reply", true);
+    world.wire_segments();
+    let mut rng = SeededRng::new(3);
+    let mut reached = 0;
+    for n in 0..10_000 {
+        let flags = [ACK, PSH_ACK, FIN_ACK][n % 3];
+        let (seq, ack) = (rng.next_u64() as u32, rng.next_u64() as u32);
+        world.client(&Seg::new(flags, seq, ack).port(1).data(&b"DEL x\r\n"[..n % 3]));
+        reached += world.host_messages().len();
+    }
+    assert!(reached < 150, "{reached} of 10000, where 78 are to be expected");
+    assert!(world.wire_segments().len() <= 1, "challenge ACKs are limited");
+    assert_eq!(world.count(Event::Unacceptable) as usize + reached, 10_000);
+    // What is near is the host's to judge: a keep-alive, old data, and what lies ahead of a gap.
+    for seq in [conn.ack - 1, conn.ack.wrapping_sub(1_000_000), conn.ack + 60_000, conn.ack] {
+        world.client(&Seg::new(ACK, seq, conn.seq).port(1));
+        assert!(matches!(&world.host_messages()[..], [Msg::Segment(..)]), "{seq}");
     }
 }

@@ -46,6 +46,8 @@ fn clap() -> Clap {
         .arg(directive("offload", "LEVEL", "What the firmware does: none or lifecycle [default: lifecycle]"))
         .arg(directive("nic", "PLACE", "Where the firmware runs: embedded (own thread) or inline (on the first core) [default: embedded]"))
         .arg(directive("steer", "HOW", "What chooses a connection's core: rss, symmetric or key (of the first request) [default: rss]"))
+        .arg(directive("network-syn-rate", "N", "SYN-ACKs per second for each source network, /24 or /64; 0: no limit [default: 0]"))
+        .arg(directive("network-connections", "N", "Connections of each source network; 0: no limit [default: 0]"))
         .arg(directive("refuse", "HOW", "What those hear whom the firmware turns away: error (of Redis), reset or silence [default: error]"))
         .arg(directive("time-wait", "SECONDS", "Length of TIME_WAIT [default: 60]"))
         .arg(Arg::new("print-config").long("print-config").action(ArgAction::SetTrue).help("Print the settings in force and end"))
