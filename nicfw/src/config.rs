@@ -103,6 +103,10 @@ pub struct Config {
     pub rx_partial_checksum: bool,
     /// Time to live (hop limit) of the packets that the firmware itself sends.
     pub ttl: u8,
+
+    // What can be seen from outside.
+    /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
+    pub history_max: usize,
 }
 
 impl Config {
@@ -133,6 +137,7 @@ impl Config {
             rx_partial_checksum: false,
             // RFC 9293 §3.9.2 MUST-49: can be configured.
             ttl: protocol::ipv4::DEFAULT_TTL,
+            history_max: 1024,
         }
     }
 }

@@ -19,6 +19,7 @@
 //! | `icmp` | news of the path to a flow's peer |
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
+//! | `history` | what happened last, for who asks |
 //!
 //! `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
 //! [`Firmware::poll`].
@@ -34,6 +35,7 @@ mod config;
 mod counters;
 mod firmware;
 mod flow_table;
+mod history;
 mod icmp;
 mod index;
 mod listen;
@@ -49,3 +51,4 @@ pub use config::{Config, Offload, UnknownOffload};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
+pub use history::{History, Record, Stage};
