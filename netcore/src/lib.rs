@@ -19,6 +19,7 @@ pub mod port;
 pub mod ring;
 pub mod rng;
 pub mod rto;
+pub mod tap;
 pub mod time;
 pub mod toeplitz;
 pub mod vlan;

@@ -52,3 +52,4 @@ pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
 pub use history::{History, Record, Stage};
+pub use view::FlowView;
