@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod cookie;
+pub mod decode;
 pub mod flow;
 pub mod fragments;
 pub mod frame;
