@@ -11,4 +11,5 @@ mod icmp;
 mod ipv6;
 mod poll;
 mod setup;
+mod steer;
 mod teardown;
