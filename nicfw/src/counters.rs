@@ -73,7 +73,7 @@ events! {
     SegmentToHost "segment_to_host" "Segments handed to the host."
     SegmentToWire "segment_to_wire" "Segments of the host sent."
     PassiveClose "passive_close" "Connections that the peer closed and the firmware finished."
-    ActiveClose "active_close" "Connections whose end the host handed over, and those refused with an error."
+    ActiveClose "active_close" "Connections whose end the host handed over."
     Aborted "aborted" "Connections that the host reset."
     ResetReceived "reset_received" "Connections ended by a valid RST."
     ResetIgnored "reset_ignored" "RSTs dropped: outside the window, or in TIME_WAIT."

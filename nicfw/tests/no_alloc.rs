@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FramePool, HeapFrame, Instant};
-use nicfw::{Config, Event, Firmware, Steer};
+use nicfw::{Config, Event, Firmware};
 use protocol::channel::{self, AcceptPolicy, Hello, Kind, Listen, ListenStatus, Refusal};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ip::{self, Address};
@@ -144,17 +144,7 @@ impl Bench {
 
 #[test]
 fn nothing_is_allocated_after_the_start() {
-    // With every limit, so that their tables are there.
-    let config = Config {
-        flows_max: 100,
-        time_wait_max: 300,
-        retained_max: 10,
-        network_syn_rate: 1_000_000,
-        network_syn_burst: 1_000_000,
-        network_flows_max: 1_000,
-        steer: Steer::Key,
-        ..Config::new(NIC)
-    };
+    let config = Config { flows_max: 100, time_wait_max: 300, retained_max: 10, ..Config::new(NIC) };
     let frames = (0..200).map(|_| HeapFrame::with_capacity(2048)).collect();
     let mut bench = Bench {
         nic: Firmware::new(config, &mut SeededRng::new(1)),
