@@ -20,7 +20,7 @@
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
 //!
-//! `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
+//! `budget`, `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
 //! [`Firmware::poll`].
 
 #![no_std]
@@ -29,6 +29,7 @@
 extern crate alloc;
 
 mod admission;
+mod budget;
 mod channel;
 mod config;
 mod counters;
@@ -45,7 +46,8 @@ mod teardown;
 mod time_wait;
 mod view;
 
-pub use config::{Config, Offload, UnknownOffload};
+pub use config::{Config, Offload, Steer, UnknownOffload, UnknownSteer};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
+pub use steer::{INDIRECTION, IndirectionError};
