@@ -103,6 +103,11 @@ pub struct Config {
     pub rx_partial_checksum: bool,
     /// Time to live (hop limit) of the packets that the firmware itself sends.
     pub ttl: u8,
+
+    // A host in another process.
+    /// Silence of a host after which it counts as gone; it says HELLO more often than that. `None`:
+    /// the host lives as long as the firmware.
+    pub host_silence: Option<Duration>,
 }
 
 impl Config {
@@ -133,6 +138,7 @@ impl Config {
             rx_partial_checksum: false,
             // RFC 9293 §3.9.2 MUST-49: can be configured.
             ttl: protocol::ipv4::DEFAULT_TTL,
+            host_silence: None,
         }
     }
 }

@@ -11,25 +11,20 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
+use ::dpdk::{Clock, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
-use netcore::rng::Rng;
-use netcore::vlan::VlanPort;
 use netcore::{Duration, Instant, Port};
-use nicfw::{Firmware, Offload};
+use nic::{NicCore, Pace, SystemRng};
+use nicfw::Offload;
 use protocol::ethernet::Mac;
-use rand::TryRngCore;
 use stack::{AcceptPolicy, Stack, State};
 
-use super::pace::Pace;
 use crate::network::{Network, Nic};
 use crate::{CoreApp, Engine};
 
 /// Frames that the ring between firmware and a core holds in each direction.
 const RING_FRAMES: usize = 2048;
-/// Frames that are tagged for the wire at once, where the device is in a VLAN.
-const WIRE_FRAMES: usize = 256;
 /// How often threads show their counters to INFO.
 const PUBLISH: Duration = Duration::from_millis(5);
 /// How often one core looks for expired keys.
@@ -65,36 +60,13 @@ impl From<::dpdk::Error> for Error {
     }
 }
 
-/// Randomness from the operating system.
-struct SystemRng;
-
-impl SystemRng {
-    fn bytes<const N: usize>() -> [u8; N] {
-        let mut bytes = [0; N];
-        // The engine's own secret came from here a moment ago: it does not fail now.
-        rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
-        bytes
-    }
-}
-
-impl Rng for SystemRng {
-    fn secret(&mut self) -> [u8; 16] {
-        Self::bytes()
-    }
-    fn wire_u32(&mut self) -> u32 {
-        u32::from_le_bytes(Self::bytes())
-    }
-}
-
 /// What the threads show to INFO.
 #[derive(Default)]
 struct Published {
     host_busy_cycles: Vec<AtomicU64>,
-    nic_busy_cycles: AtomicU64,
     /// Name and value of each counter, one list per core's stack.
     stacks: Vec<Mutex<Vec<(&'static str, u64)>>>,
-    firmware: Mutex<Vec<(&'static str, u64)>>,
-    device: Mutex<Vec<(&'static str, u64)>>,
+    nic: nic::Shown,
 }
 
 impl Published {
@@ -120,7 +92,7 @@ impl Published {
         line("host_cores", &self.stacks.len());
         line("tsc_hz", &::dpdk::tsc_hz());
         line("host_busy_cycles", &busy);
-        line("nic_busy_cycles", &self.nic_busy_cycles.load(Ordering::Relaxed));
+        line("nic_busy_cycles", &self.nic.busy_cycles.load(Ordering::Relaxed));
         let mut totals: Vec<(&'static str, u64)> = Vec::new();
         for stack in &self.stacks {
             for &(name, value) in lock(stack).iter() {
@@ -133,10 +105,10 @@ impl Published {
         for (name, value) in totals {
             line(&format!("stack_{name}"), &value);
         }
-        for &(name, value) in lock(&self.firmware).iter() {
+        for (name, value) in self.nic.firmware() {
             line(&format!("firmware_{name}"), &value);
         }
-        for &(name, value) in lock(&self.device).iter() {
+        for (name, value) in self.nic.device() {
             line(&format!("device_{name}"), &value);
         }
     }
@@ -179,22 +151,13 @@ pub fn run(
     let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
         (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
     let maxclients = engine.live.maxclients.load(Ordering::Relaxed);
-    let mut firmware_config = nicfw::Config::new(Mac(capabilities.mac));
+    let mut firmware_config = NicCore::<RingPort<Mbuf>>::config(&capabilities);
     firmware_config.flows_max = firmware_config.flows_max.max(connections_max(maxclients));
     firmware_config.offload = network.offload;
-    firmware_config.mtu = capabilities.mtu;
     firmware_config.queues = core_count;
     firmware_config.time_wait = Duration::from_secs(network.time_wait_s);
-    firmware_config.rx_partial_checksum = capabilities.rx_partial_checksum;
     let pool = device.pool();
-    let mut nic = Some(NicCore {
-        firmware: Firmware::new(firmware_config, &mut rng),
-        wire: VlanPort::new(device, network.vlan, WIRE_FRAMES),
-        hosts: nic_ends,
-        pool,
-        published: &published,
-        next_publish: Instant::ZERO,
-    });
+    let mut nic = Some(NicCore::new(firmware_config, device, network.vlan, nic_ends, &published.nic));
 
     let keepalive = engine.live.tcp_keepalive_s.load(Ordering::Relaxed);
     let mut hosts = Vec::new();
@@ -224,7 +187,7 @@ pub fn run(
             scope.spawn(move || host.run(eal, clock, stop, progress));
         }
         if let Some(nic) = nic {
-            scope.spawn(move || nic.run(eal, clock, progress));
+            scope.spawn(move || nic.run(eal, clock, || progress.hosts_left.load(Ordering::Acquire) == 0));
         }
         while progress.hosts_left.load(Ordering::Acquire) > 0 {
             if progress.hosts_ready.load(Ordering::Acquire) == core_count {
@@ -278,77 +241,6 @@ fn make_stack(
     Ok(stack)
 }
 
-/// The firmware and its ports: what a SmartNIC would be.
-struct NicCore<'a> {
-    firmware: Firmware<Mbuf>,
-    wire: VlanPort<DevicePort>,
-    hosts: Vec<RingPort<Mbuf>>,
-    pool: Mempool,
-    published: &'a Published,
-    next_publish: Instant,
-}
-
-impl NicCore<'_> {
-    /// One round; true when it did anything. Its cycles are counted as the NIC's.
-    #[inline]
-    fn round(&mut self, clock: &Clock) -> bool {
-        let begin = ::dpdk::tsc();
-        let now = clock.at(begin);
-        let worked = self.firmware.poll(&mut self.wire, &mut self.hosts, &mut self.pool, now).any();
-        if worked {
-            self.published.nic_busy_cycles.fetch_add(::dpdk::tsc() - begin, Ordering::Relaxed);
-        }
-        if now >= self.next_publish {
-            self.next_publish = now + PUBLISH;
-            self.publish();
-        }
-        worked
-    }
-
-    fn publish(&self) {
-        let mut shown = lock(&self.published.firmware);
-        shown.clear();
-        shown.extend(self.firmware.counters().iter().map(|(name, _, value)| (name, value)));
-        shown.push(("flows_now", self.firmware.counters().flows()));
-        drop(shown);
-        let stats = self.wire.inner().stats();
-        let mut shown = lock(&self.published.device);
-        shown.clear();
-        shown.extend([
-            ("rx_frames", stats.rx_frames),
-            ("rx_bytes", stats.rx_bytes),
-            ("rx_unusable", stats.rx_unusable),
-            ("rx_missed", stats.rx_missed),
-            ("rx_errors", stats.rx_errors),
-            ("rx_no_frame", stats.rx_no_frame),
-            ("tx_frames", stats.tx_frames),
-            ("tx_bytes", stats.tx_bytes),
-            ("tx_refused", stats.tx_refused),
-            ("tx_errors", stats.tx_errors),
-            ("rx_other_vlan", self.wire.dropped()),
-        ]);
-        shown.push(("mbufs_in_use", u64::from(self.pool.in_use())));
-    }
-
-    fn run(mut self, eal: &Eal, clock: Clock, progress: &Progress) {
-        let _lcore = ::dpdk::register_thread(eal);
-        let mut pace = Pace::start(clock.now());
-        let mut end = None;
-        loop {
-            let worked = self.round(&clock);
-            let now = clock.now();
-            pace.round(now, worked);
-            if progress.hosts_left.load(Ordering::Acquire) == 0 {
-                // What the hosts said last is on its way; give it one more moment.
-                let end = *end.get_or_insert(now + Duration::from_millis(20));
-                if now >= end {
-                    return;
-                }
-            }
-        }
-    }
-}
-
 /// One core of the host.
 struct HostCore<'a> {
     index: usize,
@@ -357,7 +249,7 @@ struct HostCore<'a> {
     app: CoreApp,
     ring: RingPort<Mbuf>,
     pool: Mempool,
-    nic: Option<NicCore<'a>>,
+    nic: Option<NicCore<'a, RingPort<Mbuf>>>,
     published: &'a Published,
     engine: &'a Engine,
     next_publish: Instant,

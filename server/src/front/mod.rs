@@ -6,7 +6,6 @@
 pub mod dpdk;
 pub mod kernel;
 mod memory;
-mod pace;
 
 pub use memory::memory_use;
 
