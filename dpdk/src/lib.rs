@@ -37,4 +37,4 @@ pub use error::Error;
 pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread, sleep_precisely};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
-pub use port::{DevicePort, PortStats, Pools};
+pub use port::{DevicePort, LinkWatch, Pools, PortStats};

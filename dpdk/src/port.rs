@@ -83,6 +83,28 @@ pub(crate) struct OpenDevice {
     pub(crate) packet_drops: Option<PacketDrops>,
 }
 
+impl OpenDevice {
+    fn is_link_up(&self) -> bool {
+        // SAFETY: a plain C struct, for which all zero bits are valid.
+        let mut link = unsafe { std::mem::zeroed::<sys::rte_eth_link>() };
+        // SAFETY: the port exists while `self` lives; the struct is writable.
+        let asked = unsafe { sys::rte_eth_link_get_nowait(self.id, &mut link) };
+        asked != 0 || link.link_status() == 1
+    }
+}
+
+/// Looks at the link of a device, from any thread.
+#[derive(Debug)]
+pub struct LinkWatch(Arc<OpenDevice>);
+
+impl LinkWatch {
+    /// True when the device has a link: for a card a cable, for a vhost-user socket (either side)
+    /// another process that is connected to it. A driver that knows nothing of links says true.
+    pub fn is_up(&self) -> bool {
+        self.0.is_link_up()
+    }
+}
+
 impl Drop for OpenDevice {
     fn drop(&mut self) {
         // SAFETY: the port exists until it is removed here, once; the strings are NUL-terminated.
@@ -124,14 +146,14 @@ impl DevicePort {
         &self.device.notes
     }
 
-    /// True when the device has a link: for a card a cable, for a vhost-user socket (either side)
-    /// another process that is connected to it. A driver that knows nothing of links says true.
+    /// True when the device has a link: see [`LinkWatch::is_up`].
     pub fn is_link_up(&self) -> bool {
-        // SAFETY: a plain C struct, for which all zero bits are valid.
-        let mut link = unsafe { std::mem::zeroed::<sys::rte_eth_link>() };
-        // SAFETY: the port exists while `self.device` lives; the struct is writable.
-        let asked = unsafe { sys::rte_eth_link_get_nowait(self.device.id, &mut link) };
-        asked != 0 || link.link_status() == 1
+        self.device.is_link_up()
+    }
+
+    /// For another thread to look at the link. The device is not closed before it is dropped.
+    pub fn watch(&self) -> LinkWatch {
+        LinkWatch(Arc::clone(&self.device))
     }
 
     /// The counters so far.

@@ -40,8 +40,8 @@ impl FromStr for Host {
             None => (text, 1),
             Some((name, number)) => {
                 let queues = number.parse().ok().filter(|queues| (1..=QUEUES_MAX).contains(queues));
-                let queues =
-                    queues.ok_or_else(|| format!("'{number}' is not a number of queues, 1 to {QUEUES_MAX}"))?;
+                let queues = queues
+                    .ok_or_else(|| format!("'{number}' is not a number of queues, 1 to {QUEUES_MAX}"))?;
                 // DPDK's own words stay as they are: its driver has to know the number too.
                 (if name.starts_with("dpdk:") { text } else { name }, queues)
             }
@@ -162,10 +162,7 @@ mod tests {
     #[test]
     fn dpdk_keeps_its_own_words() {
         let host: Host = "dpdk:net_vhost7,iface=/x,queues=2".parse().unwrap();
-        assert_eq!(
-            host,
-            Host { device: Device::Vdev("net_vhost7,iface=/x,queues=2".into()), queues: 2 }
-        );
+        assert_eq!(host, Host { device: Device::Vdev("net_vhost7,iface=/x,queues=2".into()), queues: 2 });
         let host: Host = "virtio:/run/m.sock".parse().unwrap();
         assert_eq!(host, Host { device: Device::Virtio("/run/m.sock".into()), queues: 1 });
     }

@@ -23,7 +23,9 @@ impl<F: Frame> Firmware<F> {
         let host = &mut self.channel.queues[queue];
         if up {
             // Whoever comes may have known an earlier life of ours.
-            return if core::mem::take(&mut host.deserted) { host.greet() };
+            return if core::mem::take(&mut host.deserted) {
+                host.greet()
+            };
         }
         while host.out.pop().is_some() {
             self.counters.add(Event::HostAbsentDropped);
@@ -89,9 +91,7 @@ impl<F: Frame> Firmware<F> {
         let good = match frame.rx_checksum() {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,
-            RxChecksum::Unknown => {
-                segment.checksum_is_good(frame.bytes(), self.config.rx_partial_checksum)
-            }
+            RxChecksum::Unknown => segment.checksum_is_good(frame.bytes(), self.config.rx_partial_checksum),
         };
         if !good {
             return self.counters.add(Event::BadChecksum);
@@ -105,7 +105,8 @@ impl<F: Frame> Firmware<F> {
         let (seq, ack, flags) = if segment.has(Flags::ACK) {
             (segment.tcp.ack, SeqNumber(0), Flags::RST)
         } else {
-            let end = segment.data_end() + u32::from(segment.has(Flags::SYN)) + u32::from(segment.has(Flags::FIN));
+            let end =
+                segment.data_end() + u32::from(segment.has(Flags::SYN)) + u32::from(segment.has(Flags::FIN));
             (SeqNumber(0), end, Flags::RST | Flags::ACK)
         };
         let reset = Outgoing {

@@ -8,7 +8,8 @@
 //! | `vlan` | number of the VLAN that the device is in | none |
 //! | `cores` | processors for the host's threads: `0,2-3` | one thread, not pinned |
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
-//! | `nic` | `embedded` or `inline` | `embedded` |
+//! | `nic` | `embedded`, `inline` or `external` | `embedded` |
+//! | `nic-timeout` | seconds that an external NIC may take to answer | 10 |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
 
 use std::fmt;
@@ -26,6 +27,8 @@ pub enum Nic {
     Embedded,
     /// On the server's first core.
     Inline,
+    /// In another process, or on a card: `mayfly-nic` at the other end of the device.
+    External,
 }
 
 impl fmt::Display for Nic {
@@ -33,6 +36,7 @@ impl fmt::Display for Nic {
         f.write_str(match self {
             Self::Embedded => "embedded",
             Self::Inline => "inline",
+            Self::External => "external",
         })
     }
 }
@@ -54,6 +58,8 @@ pub struct Network {
     pub offload: Offload,
     /// `nic`
     pub nic: Nic,
+    /// `nic-timeout` in seconds.
+    pub nic_timeout_s: u64,
     /// `time-wait` in seconds.
     pub time_wait_s: u64,
 }
@@ -68,18 +74,21 @@ impl Default for Network {
             cores: Vec::new(),
             offload: Offload::Lifecycle,
             nic: Nic::Embedded,
+            nic_timeout_s: 10,
             time_wait_s: 60,
         }
     }
 }
 
+/// Longest patience with an external NIC, in seconds.
+const NIC_TIMEOUT_MAX_S: u64 = 3600;
 /// Longest TIME_WAIT that can be asked for, in seconds: four times RFC 9293's 2 MSL.
 const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 8] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait"];
+    pub const DIRECTIVES: [&'static str; 9] =
+        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "nic-timeout", "time-wait"];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -107,8 +116,15 @@ impl Network {
                 self.nic = match value {
                     "embedded" => Nic::Embedded,
                     "inline" => Nic::Inline,
-                    _ => return Err(format!("'{value}' is neither 'embedded' nor 'inline'")),
+                    "external" => Nic::External,
+                    _ => return Err(format!("'{value}' is neither 'embedded', 'inline' nor 'external'")),
                 }
+            }
+            "nic-timeout" => {
+                let seconds = value.parse().ok().filter(|seconds| (1..=NIC_TIMEOUT_MAX_S).contains(seconds));
+                self.nic_timeout_s = seconds.ok_or_else(|| {
+                    format!("'{value}' is not a number of seconds from 1 to {NIC_TIMEOUT_MAX_S}")
+                })?;
             }
             "time-wait" => {
                 let seconds = value.parse().ok().filter(|&seconds| seconds <= TIME_WAIT_MAX_S);
@@ -137,6 +153,7 @@ impl Network {
             "cores" => self.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
+            "nic-timeout" => self.nic_timeout_s.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
             _ => panic!("'{name}' is no directive of the network"),
         }
@@ -147,6 +164,9 @@ impl Network {
     /// # Errors
     /// What is missing or impossible together.
     pub fn check(&self) -> Result<(), String> {
+        if self.nic == Nic::External {
+            self.check_external()?;
+        }
         if self.device == Device::Kernel {
             return Ok(());
         }
@@ -167,6 +187,23 @@ impl Network {
                 let networks = self.show("address");
                 return Err(format!("gateway {gateway} is in no network of the address {networks}"));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Network {
+    /// The device is the way to the NIC, and the wire is the NIC's.
+    fn check_external(&self) -> Result<(), String> {
+        if self.device == Device::Kernel {
+            return Err("--nic external needs the device that leads to the NIC: add --net virtio:SOCKET, \
+                 where SOCKET is that of mayfly-nic --host vhost:SOCKET"
+                .into());
+        }
+        if self.vlan.is_some() {
+            return Err(
+                "--vlan belongs to the wire, which with --nic external is mayfly-nic's: tell it there".into(),
+            );
         }
         Ok(())
     }
@@ -258,7 +295,7 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5"];
+        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "9", "5"];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -289,6 +326,8 @@ mod tests {
             ("cores", "1023"),
             ("offload", "all"),
             ("nic", "x"),
+            ("nic-timeout", "0"),
+            ("nic-timeout", "3601"),
             ("time-wait", "-1"),
             ("time-wait", "961"),
         ];
@@ -305,5 +344,11 @@ mod tests {
         assert!(network.check().unwrap_err().contains("fe80::1"), "there is no IPv6 address");
         network.set("address", "198.18.0.2/24,2001:2::2/64").unwrap();
         assert_eq!(network.check(), Ok(()));
+        network.set("nic", "external").unwrap();
+        assert_eq!(network.check(), Ok(()));
+        network.set("vlan", "7").unwrap();
+        assert!(network.check().unwrap_err().contains("--vlan"));
+        network.set("net", "kernel").unwrap();
+        assert!(network.check().unwrap_err().contains("virtio:SOCKET"));
     }
 }

@@ -305,12 +305,7 @@ impl Device {
     }
 
     /// Adds the device to DPDK, configures and starts it.
-    fn start(
-        &self,
-        mut plan: Plan,
-        config: &OpenConfig,
-        pools: Pools,
-    ) -> Result<Vec<DevicePort>, Error> {
+    fn start(&self, mut plan: Plan, config: &OpenConfig, pools: Pools) -> Result<Vec<DevicePort>, Error> {
         let string = |text: &str| CString::new(text).map_err(|nul| self.error("its name", nul.to_string()));
         let (bus, name, arguments) = (string(plan.bus)?, string(&plan.name)?, string(&plan.arguments)?);
         let mark = log_mark();

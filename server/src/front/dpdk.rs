@@ -5,21 +5,23 @@
 //! ```
 //!
 //! `--nic embedded`: the firmware has a thread of its own. `--nic inline`: the first host core
-//! polls it before its own stack. Everything else is the same.
+//! polls it before its own stack. `--nic external`: it runs elsewhere, and each core has a queue
+//! of the device that leads there (`external`). Everything else is the same.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::dpdk::{Clock, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
+use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
 use netcore::{Duration, Instant, Port};
 use nic::{NicCore, Pace, SystemRng};
 use nicfw::Offload;
 use protocol::ethernet::Mac;
-use stack::{AcceptPolicy, Stack, State};
+use stack::{AcceptPolicy, ChannelState, Stack, State};
 
+use super::external;
 use crate::network::{Network, Nic};
 use crate::{CoreApp, Engine};
 
@@ -114,7 +116,7 @@ impl Published {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -132,71 +134,139 @@ pub fn run(
 ) -> Result<()> {
     network.check().map_err(Error::Setting)?;
     let eal = Eal::init(&EalConfig::for_device(&network.device))?;
-    let device = network.device.open(eal, &OpenConfig::default())?;
-    for note in device.notes() {
+    let core_count = network.cores.len().max(1);
+    let external = network.nic == Nic::External;
+    let config = OpenConfig { queues: if external { core_count as u16 } else { 1 }, ..OpenConfig::default() };
+    let mut queues = network.device.open_queues(eal, &config)?;
+    for note in queues.iter().take(1).flat_map(DevicePort::notes) {
         tracing::info!("{note}");
     }
-    let clock = Clock::start();
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
-    let published = Arc::new(Published::new(network.cores.len().max(1)));
+    let published = Arc::new(Published::new(core_count));
     let shown = Arc::clone(&published);
     let settings = network.clone();
     engine.set_info_provider(Arc::new(move |out: &mut String| shown.write(&settings, out)));
+    let house = House {
+        engine,
+        network,
+        port,
+        stop,
+        eal,
+        clock: Clock::start(),
+        published: &published,
+        progress: Progress::new(core_count),
+        capabilities: queues[0].capabilities(),
+        pool: queues[0].pool(),
+    };
+    if !external {
+        let device = queues.swap_remove(0);
+        return house.serve_with_nic(device, ready);
+    }
+    let watch = queues[0].watch();
+    let config = OpenConfig { pools: Some(queues[0].pools()), ..config };
+    let (link, ports) = external::ports(queues);
+    let hosts = ports.into_iter().enumerate().map(|(index, port)| house.host(index, port, None));
+    let hosts = hosts.collect::<Result<Vec<_>>>()?;
+    let keeper = || {
+        external::keep(eal, &network.device, &config, &link, watch, || house.progress.is_over());
+    };
+    house.serve(hosts, Some(keeper), ready)
+}
 
-    let mut rng = SystemRng;
-    let capabilities = device.capabilities();
-    let channel = Capabilities { rx_checksum: true, ..capabilities };
-    let core_count = published.stacks.len();
-    let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
-        (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
-    let maxclients = engine.live.maxclients.load(Ordering::Relaxed);
-    let mut firmware_config = NicCore::<RingPort<Mbuf>>::config(&capabilities);
-    firmware_config.flows_max = firmware_config.flows_max.max(connections_max(maxclients));
-    firmware_config.offload = network.offload;
-    firmware_config.queues = core_count;
-    firmware_config.time_wait = Duration::from_secs(network.time_wait_s);
-    let pool = device.pool();
-    let mut nic = Some(NicCore::new(firmware_config, device, network.vlan, nic_ends, &published.nic));
+/// What all threads of the front need.
+struct House<'a> {
+    engine: &'a Arc<Engine>,
+    network: &'a Network,
+    port: u16,
+    stop: &'a AtomicBool,
+    eal: &'a Eal,
+    clock: Clock,
+    published: &'a Published,
+    progress: Progress,
+    /// The device's.
+    capabilities: Capabilities,
+    pool: Mempool,
+}
 
-    let keepalive = engine.live.tcp_keepalive_s.load(Ordering::Relaxed);
-    let mut hosts = Vec::new();
-    for (index, end) in host_ends.into_iter().enumerate() {
-        let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
-        let stack = make_stack(network, (port, keepalive, maxclients), capabilities, &mut rng)?;
-        let app = CoreApp::new(Arc::clone(engine), index);
-        hosts.push(HostCore {
+impl House<'_> {
+    /// The firmware in this process.
+    fn serve_with_nic(&self, device: DevicePort, ready: impl FnOnce() + Send) -> Result<()> {
+        let network = self.network;
+        let channel = Capabilities { rx_checksum: true, ..self.capabilities };
+        let core_count = self.published.stacks.len();
+        let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
+            (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
+        let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
+        let mut config = NicCore::<RingPort<Mbuf>>::config(&self.capabilities);
+        config.flows_max = config.flows_max.max(connections_max(maxclients));
+        config.offload = network.offload;
+        config.queues = core_count;
+        config.time_wait = Duration::from_secs(network.time_wait_s);
+        let mut nic = Some(NicCore::new(config, device, network.vlan, nic_ends, &self.published.nic));
+        let mut hosts = Vec::new();
+        for (index, end) in host_ends.into_iter().enumerate() {
+            let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
+            hosts.push(self.host(index, end, inline)?);
+        }
+        // The firmware outlives the host cores: it carries their goodbyes to the wire.
+        let firmware = nic.map(|nic| || nic.run(self.eal, self.clock, || self.progress.is_over()));
+        self.serve(hosts, firmware, ready)
+    }
+
+    fn host<'b, P: HostEnd>(
+        &'b self,
+        index: usize,
+        port: P,
+        nic: Option<NicCore<'b, RingPort<Mbuf>>>,
+    ) -> Result<HostCore<'b, P>> {
+        let live = &self.engine.live;
+        let keepalive = live.tcp_keepalive_s.load(Ordering::Relaxed);
+        let maxclients = live.maxclients.load(Ordering::Relaxed);
+        let listen = (self.port, keepalive, maxclients);
+        Ok(HostCore {
             index,
-            cpu: network.cores.get(index).copied(),
-            stack,
-            app,
-            ring: end,
-            pool,
-            nic: inline,
-            published: &published,
-            engine,
+            cpu: self.network.cores.get(index).copied(),
+            stack: make_stack(self.network, listen, self.capabilities, &mut SystemRng)?,
+            app: CoreApp::new(Arc::clone(self.engine), index),
+            port,
+            pool: self.pool,
+            nic,
+            published: self.published,
+            engine: self.engine,
+            channel: ChannelState::Unused,
             next_publish: Instant::ZERO,
             next_expire: Instant::ZERO,
-        });
+        })
     }
-    // The firmware outlives the host cores: it carries their goodbyes to the wire.
-    let progress = Progress { hosts_ready: AtomicUsize::new(0), hosts_left: AtomicUsize::new(hosts.len()) };
-    std::thread::scope(|scope| {
-        let progress = &progress;
-        for host in hosts {
-            scope.spawn(move || host.run(eal, clock, stop, progress));
-        }
-        if let Some(nic) = nic {
-            scope.spawn(move || nic.run(eal, clock, || progress.hosts_left.load(Ordering::Acquire) == 0));
-        }
-        while progress.hosts_left.load(Ordering::Acquire) > 0 {
-            if progress.hosts_ready.load(Ordering::Acquire) == core_count {
-                return ready();
+
+    /// Runs the cores, and `beside` them what ends by itself when they have ended.
+    fn serve<P: HostEnd + Send>(
+        &self,
+        hosts: Vec<HostCore<'_, P>>,
+        beside: Option<impl FnOnce() + Send>,
+        ready: impl FnOnce() + Send,
+    ) -> Result<()> {
+        std::thread::scope(|scope| {
+            let progress = &self.progress;
+            for host in hosts {
+                scope.spawn(move || host.run(self.eal, self.clock, self.stop, progress));
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            if let Some(beside) = beside {
+                scope.spawn(beside);
+            }
+            while !progress.is_over() {
+                if progress.hosts_ready.load(Ordering::Acquire) == self.published.stacks.len() {
+                    return ready();
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        match lock(&self.progress.trouble).take() {
+            None => Ok(()),
+            Some(trouble) => Err(Error::Setting(trouble)),
         }
-    });
-    Ok(())
+    }
 }
 
 /// How far the host's threads are.
@@ -205,6 +275,35 @@ struct Progress {
     hosts_ready: AtomicUsize,
     /// Those that still run.
     hosts_left: AtomicUsize,
+    /// Why they cannot go on.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Progress {
+    fn new(cores: usize) -> Self {
+        Self {
+            hosts_ready: AtomicUsize::new(0),
+            hosts_left: AtomicUsize::new(cores),
+            trouble: Mutex::default(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.hosts_left.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A core's port towards the firmware.
+pub(super) trait HostEnd: Port<Frame = Mbuf> {
+    /// True once after the other end was lost.
+    fn take_loss(&mut self) -> bool;
+}
+
+/// Both ends are in this process.
+impl HostEnd for RingPort<Mbuf> {
+    fn take_loss(&mut self) -> bool {
+        false
+    }
 }
 
 /// Connections that one stack has room for: all clients may be on one core, and beside them there
@@ -233,6 +332,7 @@ fn make_stack(
         Offload::Lifecycle => stack::Offload::Lifecycle,
     };
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
+    config.nic_silence = (network.nic == Nic::External).then(|| Duration::from_secs(network.nic_timeout_s));
     config.connections_max = connections_max(maxclients);
     let mut stack = Stack::new(config, rng);
     stack
@@ -242,21 +342,23 @@ fn make_stack(
 }
 
 /// One core of the host.
-struct HostCore<'a> {
+struct HostCore<'a, P> {
     index: usize,
     cpu: Option<usize>,
     stack: Stack<Mbuf, CoreApp>,
     app: CoreApp,
-    ring: RingPort<Mbuf>,
+    port: P,
     pool: Mempool,
     nic: Option<NicCore<'a, RingPort<Mbuf>>>,
     published: &'a Published,
     engine: &'a Engine,
+    /// How the channel stood when it was looked at last.
+    channel: ChannelState,
     next_publish: Instant,
     next_expire: Instant,
 }
 
-impl HostCore<'_> {
+impl<P: HostEnd> HostCore<'_, P> {
     fn run(mut self, eal: &Eal, clock: Clock, stop: &AtomicBool, progress: &Progress) {
         if let Some(cpu) = self.cpu
             && let Err(error) = ::dpdk::pin_to_cpu(cpu)
@@ -271,6 +373,19 @@ impl HostCore<'_> {
             let worked = self.round(&clock);
             let now = clock.now();
             pace.round(now, worked);
+            if self.port.take_loss() {
+                self.stack.nic_is_gone(&mut self.app);
+            }
+            if self.stack.channel_state() != self.channel
+                && let Some(trouble) = self.channel_changed()
+            {
+                if ready {
+                    tracing::error!("{trouble}");
+                } else {
+                    lock(&progress.trouble).get_or_insert(trouble);
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
             if !ready && self.stack.is_ready() {
                 ready = true;
                 progress.hosts_ready.fetch_add(1, Ordering::Release);
@@ -292,13 +407,33 @@ impl HostCore<'_> {
         }
     }
 
+    /// Looks at how the channel stands; what is wrong with it, if anything is.
+    #[cold]
+    fn channel_changed(&mut self) -> Option<String> {
+        self.channel = self.stack.channel_state();
+        match self.channel {
+            ChannelState::Unused | ChannelState::Waiting | ChannelState::Up => None,
+            ChannelState::WrongVersion { version_min, version_max } => Some(format!(
+                "the NIC speaks versions {version_min} to {version_max} of the channel, this server only {}: \
+                 use programs of one release",
+                protocol::channel::VERSION
+            )),
+            ChannelState::WrongLevel { lifecycle } => {
+                let (its, ours) = if lifecycle { ("lifecycle", "none") } else { ("none", "lifecycle") };
+                Some(format!(
+                    "the NIC works at --offload {its}, this server at --offload {ours}: tell both the same"
+                ))
+            }
+        }
+    }
+
     /// One round: the firmware first when it lives here, then the stack.
     #[inline]
     fn round(&mut self, clock: &Clock) -> bool {
         let nic_worked = self.nic.as_mut().is_some_and(|nic| nic.round(clock));
         let begin = ::dpdk::tsc();
         let now = clock.at(begin);
-        let worked = self.stack.poll(&mut self.ring, &mut self.pool, &mut self.app, now).any();
+        let worked = self.stack.poll(&mut self.port, &mut self.pool, &mut self.app, now).any();
         if worked {
             self.published.host_busy_cycles[self.index].fetch_add(::dpdk::tsc() - begin, Ordering::Relaxed);
         }

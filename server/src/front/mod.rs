@@ -4,6 +4,7 @@
 //! system.
 
 pub mod dpdk;
+mod external;
 pub mod kernel;
 mod memory;
 
