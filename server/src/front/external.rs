@@ -145,17 +145,15 @@ fn open_again(
     config: &OpenConfig,
     is_over: &impl Fn() -> bool,
 ) -> Option<Vec<DevicePort>> {
-    let mut said = String::new();
+    let mut said = false;
     while !is_over() {
         match device.open_queues(eal, config) {
             Ok(ports) => return Some(ports),
-            Err(error) => {
-                let error = error.to_string();
-                if error != said {
-                    tracing::info!("{error}");
-                    said = error;
-                }
+            Err(error) if !said => {
+                tracing::info!("{error}; trying again until it is there");
+                said = true;
             }
+            Err(_) => {}
         }
         std::thread::sleep(TRY_AGAIN);
     }
