@@ -498,7 +498,7 @@ impl<F: Frame> Firmware<F> {
             let mut budget = SWEEP_PER_ROUND;
             while let Some(listener) = self.listeners.get(place).filter(|listener| !listener.is_open()) {
                 let Some(slot) = first(&listener.waiting) else {
-                    self.listeners.free(place);
+                    self.listeners.free_if_over(place);
                     break;
                 };
                 if budget == 0 {
@@ -578,6 +578,7 @@ impl<F: Frame> Firmware<F> {
     /// The host knows, or is no more: the slot may be used again when nothing else holds it.
     fn closed_reported(&mut self, queue: usize, slot: u32) {
         self.flows.unlink(&mut self.channel.queues[queue].closed, slot);
+        self.listeners.let_go(self.flows[slot].listener);
         if self.flows[slot].state == State::Ended {
             self.leave(slot);
         }

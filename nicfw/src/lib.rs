@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `firmware` | a round: what arrives, where it goes |
 //! | `packet` | from bytes to segments and back |
+//! | `admission` | whom to let in, and what those hear who are not |
 //! | `setup` | SYN, cookie, ACK, waiting for the first data |
 //! | `steer` | segments between wire and host |
 //! | `teardown` | FIN from either side, retransmission, RST |
@@ -28,6 +29,7 @@
 
 extern crate alloc;
 
+mod admission;
 mod channel;
 mod config;
 mod counters;

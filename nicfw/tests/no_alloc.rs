@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FramePool, HeapFrame, Instant};
 use nicfw::{Config, Event, Firmware};
-use protocol::channel::{self, AcceptPolicy, Hello, Kind, Listen, ListenStatus};
+use protocol::channel::{self, AcceptPolicy, Hello, Kind, Listen, ListenStatus, Refusal};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ip::{self, Address};
 use protocol::tcp::{self, Flags, Options, SeqNumber};
@@ -172,6 +172,8 @@ fn nothing_is_allocated_after_the_start() {
             status: ListenStatus::Unanswered,
             window: 60_000,
             backlog: 50,
+            connections_max: 0,
+            refusal: Refusal::Reset,
         };
         let mut body = [0; Listen::LEN];
         listen.emit(&mut body);

@@ -11,6 +11,7 @@
 //! | `nic` | `embedded`, `inline` or `external` | `embedded` |
 //! | `nic-timeout` | seconds that an external NIC may take to answer | 10 |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
+//! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use std::str::FromStr;
 use dpdk::Device;
 use nicfw::Offload;
 use protocol::ip::Address;
+use stack::Refusal;
 
 /// Where the firmware runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Network {
     pub nic_timeout_s: u64,
     /// `time-wait` in seconds.
     pub time_wait_s: u64,
+    /// `refuse`
+    pub refuse: Refusal,
 }
 
 impl Default for Network {
@@ -76,9 +80,15 @@ impl Default for Network {
             nic: Nic::Embedded,
             nic_timeout_s: 10,
             time_wait_s: 60,
+            // As Redis does it.
+            refuse: Refusal::Error,
         }
     }
 }
+
+/// The words for the refusals, in the order of their numbers.
+const REFUSALS: [(&str, Refusal); 3] =
+    [("reset", Refusal::Reset), ("silence", Refusal::Silence), ("error", Refusal::Error)];
 
 /// Longest patience with an external NIC, in seconds.
 const NIC_TIMEOUT_MAX_S: u64 = 3600;
@@ -87,8 +97,18 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 9] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "nic-timeout", "time-wait"];
+    pub const DIRECTIVES: [&'static str; 10] = [
+        "net",
+        "address",
+        "gateway",
+        "vlan",
+        "cores",
+        "offload",
+        "nic",
+        "nic-timeout",
+        "time-wait",
+        "refuse",
+    ];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -132,6 +152,12 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "refuse" => {
+                let named = REFUSALS.iter().find(|(word, _)| *word == value);
+                let (_, refusal) =
+                    named.ok_or_else(|| format!("'{value}' is not 'error', 'reset' or 'silence'"))?;
+                self.refuse = *refusal;
+            }
             _ => panic!("'{name}' is no directive of the network"),
         }
         Ok(())
@@ -155,6 +181,10 @@ impl Network {
             "nic" => self.nic.to_string(),
             "nic-timeout" => self.nic_timeout_s.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
+            "refuse" => {
+                let (word, _) = REFUSALS[self.refuse as usize];
+                word.to_owned()
+            }
             _ => panic!("'{name}' is no directive of the network"),
         }
     }
@@ -295,7 +325,7 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "9", "5"];
+        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "9", "5", "silence"];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -330,6 +360,7 @@ mod tests {
             ("nic-timeout", "3601"),
             ("time-wait", "-1"),
             ("time-wait", "961"),
+            ("refuse", "politely"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();

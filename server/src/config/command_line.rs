@@ -48,6 +48,7 @@ fn clap() -> Clap {
         .arg(directive("offload", "LEVEL", "What the firmware does: none or lifecycle [default: lifecycle]"))
         .arg(directive("nic", "PLACE", "Where the firmware runs: embedded (own thread), inline (on the first core) or external (mayfly-nic, at the other end of the device) [default: embedded]"))
         .arg(directive("nic-timeout", "SECONDS", "Patience with an external NIC that does not answer, before its connections end [default: 10]"))
+        .arg(directive("refuse", "HOW", "What those hear whom the firmware turns away: error (of Redis), reset or silence [default: error]"))
         .arg(directive("time-wait", "SECONDS", "Length of TIME_WAIT [default: 60]"))
         .arg(Arg::new("print-config").long("print-config").action(ArgAction::SetTrue).help("Print the settings in force and end"))
 }

@@ -202,6 +202,7 @@ static WORKING: &[Directive] = &[
         |c| c.network.show("nic-timeout"),
         |c, v| c.network.set("nic-timeout", single(v)?),
     ),
+    network("refuse", |c| c.network.show("refuse"), |c, v| c.network.set("refuse", single(v)?)),
     network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
     field(
         "tcp-keepalive",

@@ -312,6 +312,12 @@ fn connections_max(maxclients: usize) -> usize {
     (maxclients + maxclients / 8 + 16_384).clamp(65_536, 1 << 30)
 }
 
+/// `maxclients` as the firmware is told of it. Counted there it holds for all cores together, so
+/// that none comes in on top while two cores accept at the same moment.
+fn listen_max(maxclients: usize) -> u32 {
+    u32::try_from(maxclients).unwrap_or(u32::MAX)
+}
+
 /// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never. `maxclients`: at the
 /// start; the stack follows it later.
 fn make_stack(
@@ -334,6 +340,8 @@ fn make_stack(
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
     config.nic_silence = (network.nic == Nic::External).then(|| Duration::from_secs(network.nic_timeout_s));
     config.connections_max = connections_max(maxclients);
+    config.listen_max = listen_max(maxclients);
+    config.refusal = network.refuse;
     let mut stack = Stack::new(config, rng);
     stack
         .listen(port, AcceptPolicy::Deferred)
@@ -443,8 +451,9 @@ impl<P: HostEnd> HostCore<'_, P> {
             shown.clear();
             shown.extend(self.stack.counters().iter().map(|(name, _, value)| (name, value)));
             let gauges = self.stack.gauges();
-            self.stack
-                .set_connections_max(connections_max(self.engine.live.maxclients.load(Ordering::Relaxed)));
+            let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
+            self.stack.set_connections_max(connections_max(maxclients));
+            self.stack.set_listen_max(listen_max(maxclients));
             shown.push(("received_waiting_bytes", self.stack.received_waiting() as u64));
             shown.push(("connections_now", gauges.connections().into()));
             shown.push(("half_open_now", gauges.half_open().into()));

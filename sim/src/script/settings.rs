@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use protocol::ethernet::Mac;
 use protocol::tcp;
-use stack::{AcceptPolicy, CongestionControl, EcnPolicy};
+use stack::{AcceptPolicy, CongestionControl, EcnPolicy, Refusal};
 
 use super::parse::{Script, SubjectKind};
 use super::words::parse_seconds;
@@ -87,6 +87,15 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
             };
         }
         "user_timeout" => config.stack.user_timeout = Some(time()?),
+        "listen_max" => config.stack.listen_max = number()?,
+        "refusal" => {
+            config.stack.refusal = match value {
+                "reset" => Refusal::Reset,
+                "silence" => Refusal::Silence,
+                "error" => Refusal::Error,
+                _ => return Err(format!("set refusal: \"{value}\" is not reset, silence or error")),
+            };
+        }
         "backlog_max" => config.stack.backlog_max = number()? as usize,
         "connections_max" => config.stack.connections_max = number()? as usize,
         "retransmissions_max" => {
