@@ -306,7 +306,7 @@ impl<F: Frame> Firmware<F> {
         let is_for_us = segment.dst_mac == self.config.mac;
         if !is_for_us || (listener.is_none() && matches!(found, Found::Nobody)) {
             if is_for_us && self.is_nobody_there() {
-                return self.refuse(segment, frame, pool);
+                return self.host_is_absent(segment, frame, pool);
             }
             return self.raw_to_host(self.steering.queue(tuple), frame);
         }

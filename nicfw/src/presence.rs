@@ -87,7 +87,12 @@ impl<F: Frame> Firmware<F> {
     /// A segment for us while nobody is there: the answer that a machine gives on which no program
     /// listens.
     #[cold]
-    pub(crate) fn refuse<P: FramePool<Frame = F>>(&mut self, segment: &Segment, frame: F, pool: &mut P) {
+    pub(crate) fn host_is_absent<P: FramePool<Frame = F>>(
+        &mut self,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
         let good = match frame.rx_checksum() {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,

@@ -9,5 +9,6 @@ mod harness;
 mod icmp;
 mod ipv6;
 mod poll;
+mod presence;
 mod setup;
 mod teardown;

@@ -418,8 +418,12 @@ impl<P: HostEnd> HostCore<'_, P> {
     /// Looks at how the channel stands; what is wrong with it, if anything is.
     #[cold]
     fn channel_changed(&mut self) -> Option<String> {
-        self.channel = self.stack.channel_state();
+        let before = std::mem::replace(&mut self.channel, self.stack.channel_state());
         match self.channel {
+            ChannelState::Waiting if before == ChannelState::Up => {
+                tracing::warn!("Core {}: the NIC does not answer; its connections have ended", self.index);
+                None
+            }
             ChannelState::Unused | ChannelState::Waiting | ChannelState::Up => None,
             ChannelState::WrongVersion { version_min, version_max } => Some(format!(
                 "the NIC speaks versions {version_min} to {version_max} of the channel, this server only {}: \

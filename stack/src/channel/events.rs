@@ -80,7 +80,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         if is_new && !is_first {
             self.env.counters.channel_resets += 1;
             self.forget_flows(app);
-        } else if !is_new && !reply && header.epoch == 0 && channel.is_up() {
+        } else if !is_new && !reply && header.epoch == 0 && channel.is_up() && channel.watch.is_some() {
             // It is the same, and knows us no more: it has given us up meanwhile.
             self.env.counters.channel_resets += 1;
             self.begin_anew(app);
