@@ -3,7 +3,7 @@
 //! | directive | value | default |
 //! |---|---|---|
 //! | `net` | `xdp:IFACE`, `packet:IFACE`, `tap:NAME`, `vhost:SOCKET`, `virtio:SOCKET`, `pci:ADDR`, `dpdk:VDEV-ARGS`, `kernel` | `kernel` |
-//! | `address` | `IP/PREFIX` that our own stack answers on, IPv4 or IPv6; several with spaces or commas | – |
+//! | `address` | `IP/PREFIX` that our own stack answers on, IPv4 or IPv6; several with spaces or commas; with `xdp:`, the kernel's own to share the interface with it | with `xdp:` the interface's own |
 //! | `gateway` | next hop for other networks, one for each version of IP | – |
 //! | `vlan` | number of the VLAN that the device is in | none |
 //! | `cores` | processors for the host's threads: `0,2-3` | one thread, not pinned |
@@ -21,6 +21,8 @@ use dpdk::Device;
 use nicfw::Offload;
 use protocol::ip::Address;
 use stack::Refusal;
+
+pub(crate) mod share;
 
 /// Where the firmware runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +202,9 @@ impl Network {
         if self.device == Device::Kernel {
             return Ok(());
         }
-        if self.addresses.is_empty() {
+        // Those of the interface, which is shared with the kernel then.
+        let may_be_left_out = matches!(self.device, Device::Xdp(_));
+        if self.addresses.is_empty() && !may_be_left_out {
             return Err(format!(
                 "--net {} needs the address that Mayfly's own stack answers on: add --address IP/PREFIX \
                  (for example --address 198.18.0.2/24)",
@@ -208,6 +212,13 @@ impl Network {
             ));
         }
         for gateway in &self.gateways {
+            if self.addresses.is_empty() {
+                return Err(format!(
+                    "gateway {gateway}: without an address of its own, {} is shared with the kernel, whose routes \
+                     are used; leave it out",
+                    self.device
+                ));
+            }
             // A router's link-local address is in the network of the one that we get by ourselves.
             let has_v6 = self.addresses.iter().any(|network| !network.address.is_v4());
             let by_link = gateway.is_link_local_v6() && has_v6;
@@ -368,6 +379,8 @@ mod tests {
         }
         network.set("net", "packet:eth0").unwrap();
         assert!(network.check().unwrap_err().contains("--address"));
+        network.set("net", "xdp:eth0").unwrap();
+        assert_eq!(network.check(), Ok(()), "the address is the kernel's");
         network.set("address", "198.18.0.2/24").unwrap();
         network.set("gateway", "198.18.1.1").unwrap();
         assert!(network.check().unwrap_err().contains("198.18.1.1"));

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
+use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, Share};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
 use netcore::{Duration, Instant, Port};
@@ -22,7 +22,7 @@ use protocol::ethernet::Mac;
 use stack::{AcceptPolicy, ChannelState, Stack, State};
 
 use super::external;
-use crate::network::{Network, Nic};
+use crate::network::{Network, Nic, share};
 use crate::{CoreApp, Engine};
 
 /// Frames that the ring between firmware and a core holds in each direction.
@@ -81,7 +81,7 @@ impl Published {
     }
 
     /// The section of INFO: counters of all cores added up.
-    fn write(&self, network: &Network, out: &mut String) {
+    fn write(&self, network: &Network, is_shared: bool, out: &mut String) {
         let busy: u64 = self.host_busy_cycles.iter().map(|cycles| cycles.load(Ordering::Relaxed)).sum();
         out.push_str("# Mayfly\r\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
@@ -89,6 +89,7 @@ impl Published {
             let _ = write!(out, "{name}:{value}\r\n");
         };
         line("net", &network.device);
+        line("net_shared_with_kernel", &u8::from(is_shared));
         line("offload", &network.offload);
         line("nic", &network.nic);
         line("host_cores", &self.stacks.len());
@@ -133,20 +134,36 @@ pub fn run(
     ready: impl FnOnce() + Send,
 ) -> Result<()> {
     network.check().map_err(Error::Setting)?;
+    let shared = share::shared(network, &::dpdk::kernel_addresses()?).map_err(Error::Setting)?;
+    let network =
+        &Network { addresses: shared.clone().unwrap_or(network.addresses.clone()), ..network.clone() };
+    let share = shared.map(|addresses| Share {
+        addresses: addresses.iter().map(|network| network.address.to_ip_addr()).collect(),
+        ports: vec![port],
+        vlan: network.vlan,
+    });
     let eal = Eal::init(&EalConfig::for_device(&network.device))?;
     let core_count = network.cores.len().max(1);
     let external = network.nic == Nic::External;
-    let config = OpenConfig { queues: if external { core_count as u16 } else { 1 }, ..OpenConfig::default() };
+    let queues = if external { core_count as u16 } else { 1 };
+    let config = OpenConfig { queues, share: share.clone(), ..OpenConfig::default() };
     let mut queues = network.device.open_queues(eal, &config)?;
     for note in queues.iter().take(1).flat_map(DevicePort::notes) {
         tracing::info!("{note}");
+    }
+    if share.is_some() {
+        let addresses = network.show("address");
+        tracing::info!(
+            "TCP port {port} of {addresses} is the server's, everything else stays with the kernel"
+        );
     }
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
     let published = Arc::new(Published::new(core_count));
     let shown = Arc::clone(&published);
     let settings = network.clone();
-    engine.set_info_provider(Arc::new(move |out: &mut String| shown.write(&settings, out)));
+    let is_shared = share.is_some();
+    engine.set_info_provider(Arc::new(move |out: &mut String| shown.write(&settings, is_shared, out)));
     let house = House {
         engine,
         network,
