@@ -251,7 +251,9 @@ impl<F: Frame> Firmware<F> {
                 self.listeners.leave(place, other);
             }
         }
-        (self.channel.sweep, self.channel.sweeping, self.channel.draining) = (0, true, true);
+        // A plain card has neither flows nor listeners.
+        let any = self.config.offload == Offload::Lifecycle;
+        (self.channel.sweep, self.channel.sweeping, self.channel.draining) = (0, any, any);
         self.spread();
     }
 

@@ -161,4 +161,9 @@ fn a_plain_card_says_hello_and_nothing_else() {
     world.tell(0, protocol::channel::Header::new(Kind::Listen, hello.epoch), &[&body]);
     world.silent();
     assert_eq!(world.count(Event::ChannelMalformed), 1);
+    // A new life has nothing to be swept up after.
+    world.host_epoch = 501;
+    world.hello(0);
+    world.host_messages();
+    assert_eq!((world.count(Event::HostRestarted), world.nic.next_deadline()), (1, None));
 }
