@@ -6,7 +6,7 @@ use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use dpdk::{Device, allowed_cpus};
 use netcore::Duration;
-use nicfw::Offload;
+use nicfw::{Offload, Steer};
 
 /// Most host queues, as many as [`nicfw::Config`] takes.
 const QUEUES_MAX: u16 = 128;
@@ -62,6 +62,10 @@ fn offload(word: &str) -> Result<Offload, String> {
     Offload::from_str(word).map_err(|_| "neither 'none' nor 'lifecycle'".into())
 }
 
+fn steer(word: &str) -> Result<Steer, String> {
+    Steer::from_str(word).map_err(|_| "none of 'rss', 'symmetric' and 'key'".into())
+}
+
 /// A processor that this process may run on.
 fn processor(text: &str) -> Result<usize, String> {
     let allowed = allowed_cpus();
@@ -102,6 +106,15 @@ pub struct Arguments {
     /// Addresses and ports that can be listened on
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<u64>::new().range(1..=65_535))]
     pub listeners: u64,
+    /// What chooses a connection's queue: rss, symmetric or key (of the first request)
+    #[arg(long, value_name = "HOW", default_value = "rss", value_parser = steer)]
+    pub steer: Steer,
+    /// SYN-ACKs per second for each source network, /24 or /64; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub network_syn_rate: u32,
+    /// Connections of each source network at once; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub network_connections: u32,
     /// Length of TIME_WAIT
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = RangedU64ValueParser::<u64>::new().range(..=TIME_WAIT_MAX_S))]
     pub time_wait: u64,
@@ -125,6 +138,10 @@ impl Arguments {
             time_wait_max: self.ended as usize,
             retained_max: self.retained as usize,
             listeners_max: self.listeners as usize,
+            steer: self.steer,
+            network_syn_rate: self.network_syn_rate,
+            network_syn_burst: self.network_syn_rate,
+            network_flows_max: self.network_connections,
             time_wait: Duration::from_secs(self.time_wait),
             host_silence: (self.host_timeout > 0).then(|| Duration::from_secs(self.host_timeout)),
             ..defaults

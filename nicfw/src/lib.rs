@@ -21,7 +21,7 @@
 //! | `channel` | messages from and to the host, epochs |
 //! | `presence` | whether a host is there, and what happens while none is |
 //!
-//! `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
+//! `budget`, `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
 //! [`Firmware::poll`].
 
 #![no_std]
@@ -30,6 +30,7 @@
 extern crate alloc;
 
 mod admission;
+mod budget;
 mod channel;
 mod config;
 mod counters;
@@ -47,7 +48,8 @@ mod teardown;
 mod time_wait;
 mod view;
 
-pub use config::{Config, Offload, UnknownOffload};
+pub use config::{Config, Offload, Steer, UnknownOffload, UnknownSteer};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
+pub use steer::{INDIRECTION, IndirectionError};

@@ -11,6 +11,9 @@
 //! | `nic` | `embedded`, `inline` or `external` | `embedded` |
 //! | `nic-timeout` | seconds that an external NIC may take to answer | 10 |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
+//! | `steer` | what chooses a connection's core: `rss`, `symmetric` or `key` | `rss` |
+//! | `network-syn-rate` | SYN-ACKs per second for each source network (/24, /64); 0: no limit | 0 |
+//! | `network-connections` | connections of each source network at once; 0: no limit | 0 |
 //! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
@@ -18,7 +21,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use dpdk::Device;
-use nicfw::Offload;
+use nicfw::{Offload, Steer};
 use protocol::ip::Address;
 use stack::Refusal;
 
@@ -68,6 +71,12 @@ pub struct Network {
     pub time_wait_s: u64,
     /// `refuse`
     pub refuse: Refusal,
+    /// `steer`
+    pub steer: Steer,
+    /// `network-syn-rate`: SYN-ACKs per second; 0: no limit.
+    pub network_syn_rate: u32,
+    /// `network-connections`; 0: no limit.
+    pub network_connections: u32,
 }
 
 impl Default for Network {
@@ -84,6 +93,9 @@ impl Default for Network {
             time_wait_s: 60,
             // As Redis does it.
             refuse: Refusal::Error,
+            steer: Steer::Rss,
+            network_syn_rate: 0,
+            network_connections: 0,
         }
     }
 }
@@ -99,7 +111,7 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 10] = [
+    pub const DIRECTIVES: [&'static str; 13] = [
         "net",
         "address",
         "gateway",
@@ -110,6 +122,9 @@ impl Network {
         "nic-timeout",
         "time-wait",
         "refuse",
+        "steer",
+        "network-syn-rate",
+        "network-connections",
     ];
 
     /// Takes one of [`Self::DIRECTIVES`].
@@ -154,6 +169,12 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "network-syn-rate" => self.network_syn_rate = limit(value, "SYNs per second")?,
+            "network-connections" => self.network_connections = limit(value, "connections")?,
+            "steer" => {
+                self.steer = Steer::from_str(value)
+                    .map_err(|_| format!("'{value}' is not 'rss', 'symmetric' or 'key'"))?;
+            }
             "refuse" => {
                 let named = REFUSALS.iter().find(|(word, _)| *word == value);
                 let (_, refusal) =
@@ -183,6 +204,9 @@ impl Network {
             "nic" => self.nic.to_string(),
             "nic-timeout" => self.nic_timeout_s.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
+            "steer" => self.steer.to_string(),
+            "network-syn-rate" => self.network_syn_rate.to_string(),
+            "network-connections" => self.network_connections.to_string(),
             "refuse" => {
                 let (word, _) = REFUSALS[self.refuse as usize];
                 word.to_owned()
@@ -210,6 +234,16 @@ impl Network {
                  (for example --address 198.18.0.2/24)",
                 self.device
             ));
+        }
+        if self.offload == Offload::None {
+            let settings = [
+                (self.steer == Steer::Key, "--steer key"),
+                (self.network_syn_rate > 0, "--network-syn-rate"),
+                (self.network_connections > 0, "--network-connections"),
+            ];
+            if let Some((_, name)) = settings.into_iter().find(|(is_set, _)| *is_set) {
+                return Err(format!("{name} is the firmware's work and needs --offload lifecycle"));
+            }
         }
         for gateway in &self.gateways {
             if self.addresses.is_empty() {
@@ -241,13 +275,21 @@ impl Network {
                  where SOCKET is that of mayfly-nic --host vhost:SOCKET"
                 .into());
         }
-        if self.vlan.is_some() {
-            return Err(
-                "--vlan belongs to the wire, which with --nic external is mayfly-nic's: tell it there".into(),
-            );
+        let default = Self::default();
+        for name in ["vlan", "steer", "network-syn-rate", "network-connections"] {
+            if self.show(name) != default.show(name) {
+                return Err(format!(
+                    "--{name} is the firmware's, which with --nic external is mayfly-nic: tell it there"
+                ));
+            }
         }
         Ok(())
     }
+}
+
+/// A number of something, 0 for no limit.
+fn limit(text: &str, of: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number of {of}, or 0 for no limit"))
 }
 
 /// Words between spaces or commas.
@@ -336,7 +378,21 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "9", "5", "silence"];
+        let values = [
+            "packet:eth0",
+            addresses,
+            gateways,
+            "7",
+            &core,
+            "lifecycle",
+            "inline",
+            "9",
+            "5",
+            "silence",
+            "key",
+            "1000",
+            "50",
+        ];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -372,6 +428,9 @@ mod tests {
             ("time-wait", "-1"),
             ("time-wait", "961"),
             ("refuse", "politely"),
+            ("steer", "north"),
+            ("network-syn-rate", "-1"),
+            ("network-connections", "many"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();
@@ -388,7 +447,14 @@ mod tests {
         assert!(network.check().unwrap_err().contains("fe80::1"), "there is no IPv6 address");
         network.set("address", "198.18.0.2/24,2001:2::2/64").unwrap();
         assert_eq!(network.check(), Ok(()));
+        network.set("steer", "key").unwrap();
+        assert_eq!(network.check(), Ok(()));
+        network.set("offload", "none").unwrap();
+        assert!(network.check().unwrap_err().contains("--steer key"));
+        network.set("offload", "lifecycle").unwrap();
         network.set("nic", "external").unwrap();
+        assert!(network.check().unwrap_err().contains("mayfly-nic"));
+        network.set("steer", "rss").unwrap();
         assert_eq!(network.check(), Ok(()));
         network.set("vlan", "7").unwrap();
         assert!(network.check().unwrap_err().contains("--vlan"));

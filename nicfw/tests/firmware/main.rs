@@ -11,4 +11,5 @@ mod ipv6;
 mod poll;
 mod presence;
 mod setup;
+mod steer;
 mod teardown;

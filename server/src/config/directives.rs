@@ -202,6 +202,17 @@ static WORKING: &[Directive] = &[
         |c| c.network.show("nic-timeout"),
         |c, v| c.network.set("nic-timeout", single(v)?),
     ),
+    network("steer", |c| c.network.show("steer"), |c, v| c.network.set("steer", single(v)?)),
+    network(
+        "network-syn-rate",
+        |c| c.network.show("network-syn-rate"),
+        |c, v| c.network.set("network-syn-rate", single(v)?),
+    ),
+    network(
+        "network-connections",
+        |c| c.network.show("network-connections"),
+        |c, v| c.network.set("network-connections", single(v)?),
+    ),
     network("refuse", |c| c.network.show("refuse"), |c, v| c.network.set("refuse", single(v)?)),
     network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
     field(

@@ -219,6 +219,10 @@ impl House<'_> {
         config.flows_max = config.flows_max.max(connections_max(maxclients));
         config.offload = network.offload;
         config.queues = core_count;
+        config.steer = network.steer;
+        config.network_syn_rate = network.network_syn_rate;
+        config.network_syn_burst = network.network_syn_rate;
+        config.network_flows_max = network.network_connections;
         config.time_wait = Duration::from_secs(network.time_wait_s);
         let mut nic = Some(NicCore::new(config, device, network.vlan, nic_ends, &self.published.nic));
         let mut hosts = Vec::new();
