@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool};
 use netcore::ring::RingPort;
+use netcore::tap::{Direction, TapPort, Watcher};
 use netcore::vlan::VlanPort;
 use netcore::{Capabilities, Duration, Instant, Port};
 use nicfw::Firmware;
@@ -63,27 +64,66 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who looks into a core while it runs.
+pub trait Onlooker {
+    /// Sees the frames of a side.
+    type Watcher: Watcher + Clone;
+
+    /// Who sees the frames at the wire and at the host from now on, when that has changed. Asked in
+    /// every round.
+    fn changed(&self) -> Option<[Option<Self::Watcher>; 2]>;
+
+    /// Called about every 5 ms.
+    fn update(&self, firmware: &Firmware<Mbuf>, now: Instant);
+}
+
+/// Nobody looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Unseen;
+
+/// There is none.
+#[derive(Clone, Copy, Debug)]
+pub enum Nobody {}
+
+impl Watcher for Nobody {
+    fn frame(&mut self, _: Direction, _: &[u8]) {
+        match *self {}
+    }
+}
+
+impl Onlooker for Unseen {
+    type Watcher = Nobody;
+
+    #[inline]
+    fn changed(&self) -> Option<[Option<Nobody>; 2]> {
+        None
+    }
+
+    fn update(&self, _: &Firmware<Mbuf>, _: Instant) {}
+}
+
+/// The firmware's defaults for a card whose wire is `device`.
+pub fn config(device: &Capabilities) -> nicfw::Config {
+    nicfw::Config {
+        mtu: device.mtu,
+        rx_partial_checksum: device.rx_partial_checksum,
+        ..nicfw::Config::new(Mac(device.mac))
+    }
+}
+
 /// The firmware and its ports: what a SmartNIC would be.
 #[derive(Debug)]
-pub struct NicCore<'a, H> {
+pub struct NicCore<'a, H, O: Onlooker> {
     firmware: Firmware<Mbuf>,
-    wire: VlanPort<DevicePort>,
-    hosts: Vec<H>,
+    wire: VlanPort<TapPort<DevicePort, O::Watcher>>,
+    hosts: Vec<TapPort<H, O::Watcher>>,
     pool: Mempool,
     shown: &'a Shown,
+    onlooker: &'a O,
     next_publish: Instant,
 }
 
-impl<'a, H: HostPort> NicCore<'a, H> {
-    /// The firmware's defaults for a card whose wire is `device`.
-    pub fn config(device: &Capabilities) -> nicfw::Config {
-        nicfw::Config {
-            mtu: device.mtu,
-            rx_partial_checksum: device.rx_partial_checksum,
-            ..nicfw::Config::new(Mac(device.mac))
-        }
-    }
-
+impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
     /// A core between `wire`, which is in VLAN `vlan`, and `hosts`, one port for each queue.
     ///
     /// # Panics
@@ -94,14 +134,16 @@ impl<'a, H: HostPort> NicCore<'a, H> {
         vlan: Option<u16>,
         hosts: Vec<H>,
         shown: &'a Shown,
+        onlooker: &'a O,
     ) -> Self {
         let pool = wire.pool();
         Self {
             firmware: Firmware::new(config, &mut SystemRng),
-            wire: VlanPort::new(wire, vlan, WIRE_FRAMES),
-            hosts,
+            wire: VlanPort::new(TapPort::new(wire), vlan, WIRE_FRAMES),
+            hosts: hosts.into_iter().map(TapPort::new).collect(),
             pool,
             shown,
+            onlooker,
             next_publish: Instant::ZERO,
         }
     }
@@ -111,6 +153,9 @@ impl<'a, H: HostPort> NicCore<'a, H> {
     pub fn round(&mut self, clock: &Clock) -> bool {
         let begin = dpdk::tsc();
         let now = clock.at(begin);
+        if let Some(watchers) = self.onlooker.changed() {
+            self.watch(watchers);
+        }
         let worked = self.firmware.poll(&mut self.wire, &mut self.hosts, &mut self.pool, now).any();
         if worked {
             self.shown.busy_cycles.fetch_add(dpdk::tsc() - begin, Ordering::Relaxed);
@@ -118,17 +163,30 @@ impl<'a, H: HostPort> NicCore<'a, H> {
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH;
             self.publish();
+            self.onlooker.update(&self.firmware, now);
+            for (queue, host) in self.hosts.iter().enumerate() {
+                self.firmware.host_link(queue, host.inner().has_peer());
+            }
         }
         worked
     }
 
-    fn publish(&mut self) {
+    /// Taps the ports, or no longer.
+    #[cold]
+    fn watch(&mut self, [wire, host]: [Option<O::Watcher>; 2]) {
+        self.wire.inner_mut().watch(wire);
+        for port in &mut self.hosts {
+            port.watch(host.clone());
+        }
+    }
+
+    fn publish(&self) {
         let mut shown = lock(&self.shown.firmware);
         shown.clear();
         shown.extend(self.firmware.counters().iter().map(|(name, _, value)| (name, value)));
         shown.push(("flows_now", self.firmware.counters().flows()));
         drop(shown);
-        let stats = self.wire.inner().stats();
+        let stats = self.wire.inner().inner().stats();
         let mut shown = lock(&self.shown.device);
         shown.clear();
         shown.extend([

@@ -9,7 +9,7 @@ use clap::Parser;
 use dpdk::{Clock, DevicePort, Eal, EalConfig, OpenConfig};
 use netcore::Port;
 use nic::cli::Arguments;
-use nic::{NicCore, Shown};
+use nic::{NicCore, Shown, Unseen};
 use protocol::ethernet::Mac;
 
 #[global_allocator]
@@ -50,9 +50,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         dpdk::pin_to_cpu(core)?;
     }
     let device = wire.capabilities();
-    let config = arguments.firmware(NicCore::<DevicePort>::config(&device));
+    let config = arguments.firmware(nic::config(&device));
     let shown = Shown::default();
-    let core = NicCore::new(config, wire, arguments.vlan, hosts, &shown);
+    let core = NicCore::new(config, wire, arguments.vlan, hosts, &shown, &Unseen);
     let place = arguments.core.map_or_else(|| "a core".to_owned(), |core| format!("core {core}"));
     tracing::info!(
         "Emulated NIC on {place} of this machine: wire {}, address {}, host {} with {} queues, --offload {}",

@@ -171,6 +171,10 @@ pub struct Config {
     /// Silence of a host after which it counts as gone; it says HELLO more often than that. `None`:
     /// the host lives as long as the firmware.
     pub host_silence: Option<Duration>,
+
+    // What can be seen from outside.
+    /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
+    pub history_max: usize,
 }
 
 impl Config {
@@ -208,6 +212,7 @@ impl Config {
             networks_max: 65_536,
             untaken_max: 16_384,
             host_silence: None,
+            history_max: 1024,
         }
     }
 }

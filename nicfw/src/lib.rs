@@ -20,6 +20,7 @@
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
 //! | `presence` | whether a host is there, and what happens while none is |
+//! | `history` | what happened last, for who asks |
 //!
 //! `budget`, `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
 //! [`Firmware::poll`].
@@ -36,6 +37,7 @@ mod config;
 mod counters;
 mod firmware;
 mod flow_table;
+mod history;
 mod icmp;
 mod index;
 mod listen;
@@ -52,4 +54,6 @@ pub use config::{Config, Offload, Steer, UnknownOffload, UnknownSteer};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
+pub use history::{History, Record, Stage};
 pub use steer::{INDIRECTION, IndirectionError};
+pub use view::FlowView;

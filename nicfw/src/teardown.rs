@@ -60,7 +60,7 @@ impl<F: Frame> Firmware<F> {
         mut frame: F,
         pool: &mut P,
     ) {
-        self.counters.add(Event::ActiveClose);
+        self.note(slot, Event::ActiveClose);
         let LastSegment { close, tcp, .. } = *last;
         let data_len = (last.end - last.data_at) as u32;
         let rto =
@@ -108,7 +108,7 @@ impl<F: Frame> Firmware<F> {
 
     /// The host resets a connection.
     pub(crate) fn abort<P: FramePool<Frame = F>>(&mut self, slot: u32, abort: Abort, frame: F, pool: &mut P) {
-        self.counters.add(Event::Aborted);
+        self.note(slot, Event::Aborted);
         let flow = &mut self.flows[slot];
         flow.snd_nxt = abort.snd_nxt;
         flow.rcv_nxt = abort.rcv_nxt;
@@ -136,7 +136,7 @@ impl<F: Frame> Firmware<F> {
             self.note_move(slot, segment);
             if segment.has(Flags::FIN) && self.flows[slot].state == State::LastAck {
                 // The peer has not seen our FIN either: no need to wait for the timer.
-                self.counters.add(Event::Retransmitted);
+                self.note(slot, Event::Retransmitted);
                 return self.transmit(slot, true, pool);
             }
             return self.acknowledge_unacceptable(slot, segment, frame, pool);
@@ -259,7 +259,7 @@ impl<F: Frame> Firmware<F> {
         }
         if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
             // RFC 9293 §3.6.1: nobody is left to read it.
-            self.counters.add(Event::DataAfterClose);
+            self.note(slot, Event::DataAfterClose);
             self.reset_unknown(segment, Some(frame), pool);
             return self.end(slot);
         }
@@ -290,7 +290,7 @@ impl<F: Frame> Firmware<F> {
         match flow.state {
             State::FinWait1 | State::Closing | State::LastAck => {}
             State::FinWait2 => {
-                self.counters.add(Event::TimedOut);
+                self.note(slot, Event::TimedOut);
                 return self.end(slot);
             }
             State::Waiting | State::Announcing => return self.probe_waiting(slot, pool),
@@ -298,7 +298,7 @@ impl<F: Frame> Firmware<F> {
         }
         flow.retries += 1;
         if flow.retries > self.config.retries {
-            self.counters.add(Event::TimedOut);
+            self.note(slot, Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
         let closing_for = (self.now.millis() as u32).wrapping_sub(flow.closing_ms);
@@ -306,10 +306,10 @@ impl<F: Frame> Firmware<F> {
             && self.retained.frame_mut(slot).is_some()
             && u64::from(closing_for) >= self.config.fin_wait_2.millis()
         {
-            self.counters.add(Event::RetainGivenUp);
+            self.note(slot, Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
         }
-        self.counters.add(Event::Retransmitted);
+        self.note(slot, Event::Retransmitted);
         self.start_timer(slot);
         self.transmit(slot, true, pool);
     }
@@ -367,7 +367,7 @@ impl<F: Frame> Firmware<F> {
         let seq = segment.tcp.seq;
         // While the host holds the flow, its last ACK may be behind what it has been given.
         if seq == flow.rcv_nxt || seq == flow.rcv_seen {
-            self.counters.add(Event::ResetReceived);
+            self.note(slot, Event::ResetReceived);
             self.report_end(slot, ClosedReason::Reset);
             self.end(slot);
         } else if seq.in_window(flow.rcv_nxt, flow.rcv_wnd) {
@@ -386,7 +386,7 @@ impl<F: Frame> Firmware<F> {
             return self.counters.add(Event::ChallengeLimited);
         }
         flow.challenged_ms = now_ms;
-        self.counters.add(Event::ChallengeSent);
+        self.note(slot, Event::ChallengeSent);
         self.send_ack(slot, frame, pool);
     }
 
@@ -401,7 +401,7 @@ impl<F: Frame> Firmware<F> {
 
     /// Sends RST for a flow and ends it. The host is not told.
     pub(crate) fn reset_flow<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: Option<F>, pool: &mut P) {
-        self.counters.add(Event::ResetSent);
+        self.note(slot, Event::ResetSent);
         let seq = self.flows[slot].snd_nxt;
         self.send_for(slot, Flags::RST | Flags::ACK, seq, frame, pool);
         self.end(slot);
@@ -465,6 +465,7 @@ impl<F: Frame> Firmware<F> {
         self.unlist(slot);
         self.timers.cancel(slot);
         self.retained.drop(slot);
+        self.note_end(slot, kind);
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {
             self.enter(slot, State::Ended);

@@ -6,6 +6,7 @@ mod admission;
 mod channel;
 mod fragments;
 mod harness;
+mod history;
 mod icmp;
 mod ipv6;
 mod poll;

@@ -10,7 +10,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, Share};
 use netcore::port::Capabilities;
@@ -21,7 +21,8 @@ use nicfw::Offload;
 use protocol::ethernet::Mac;
 use stack::{AcceptPolicy, ChannelState, Stack, State};
 
-use super::external;
+use super::view::Shown;
+use super::{external, lock};
 use crate::network::{Network, Nic, share};
 use crate::{CoreApp, Engine};
 
@@ -69,11 +70,14 @@ struct Published {
     /// Name and value of each counter, one list per core's stack.
     stacks: Vec<Mutex<Vec<(&'static str, u64)>>>,
     nic: nic::Shown,
+    /// What commands see of the firmware beside its counters.
+    shown: Arc<Shown>,
 }
 
 impl Published {
-    fn new(cores: usize) -> Self {
+    fn new(cores: usize, shown: Arc<Shown>) -> Self {
         Self {
+            shown,
             host_busy_cycles: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             stacks: (0..cores).map(|_| Mutex::default()).collect(),
             ..Self::default()
@@ -114,11 +118,10 @@ impl Published {
         for (name, value) in self.nic.device() {
             line(&format!("device_{name}"), &value);
         }
+        for (name, value) in self.shown.info() {
+            line(&name, &value);
+        }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves until `stop` is set (or the engine asks for a shutdown); `ready` is called once, when
@@ -159,7 +162,11 @@ pub fn run(
     }
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
-    let published = Arc::new(Published::new(core_count));
+    let view = Arc::new(Shown::new(engine.config.read().capture_dir.clone()));
+    let published = Arc::new(Published::new(core_count, Arc::clone(&view)));
+    if !external {
+        engine.set_nic_view(view);
+    }
     let shown = Arc::clone(&published);
     let settings = network.clone();
     let is_shared = share.is_some();
@@ -215,7 +222,7 @@ impl House<'_> {
         let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
             (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
         let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
-        let mut config = NicCore::<RingPort<Mbuf>>::config(&self.capabilities);
+        let mut config = nic::config(&self.capabilities);
         config.flows_max = config.flows_max.max(connections_max(maxclients));
         config.offload = network.offload;
         config.queues = core_count;
@@ -224,7 +231,14 @@ impl House<'_> {
         config.network_syn_burst = network.network_syn_rate;
         config.network_flows_max = network.network_connections;
         config.time_wait = Duration::from_secs(network.time_wait_s);
-        let mut nic = Some(NicCore::new(config, device, network.vlan, nic_ends, &self.published.nic));
+        let mut nic = Some(NicCore::new(
+            config,
+            device,
+            network.vlan,
+            nic_ends,
+            &self.published.nic,
+            &*self.published.shown,
+        ));
         let mut hosts = Vec::new();
         for (index, end) in host_ends.into_iter().enumerate() {
             let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
@@ -239,7 +253,7 @@ impl House<'_> {
         &'b self,
         index: usize,
         port: P,
-        nic: Option<NicCore<'b, RingPort<Mbuf>>>,
+        nic: Option<EmbeddedNic<'b>>,
     ) -> Result<HostCore<'b, P>> {
         let live = &self.engine.live;
         let keepalive = live.tcp_keepalive_s.load(Ordering::Relaxed);
@@ -370,6 +384,9 @@ fn make_stack(
     Ok(stack)
 }
 
+/// A firmware in this process.
+type EmbeddedNic<'a> = NicCore<'a, RingPort<Mbuf>, Shown>;
+
 /// One core of the host.
 struct HostCore<'a, P> {
     index: usize,
@@ -378,7 +395,7 @@ struct HostCore<'a, P> {
     app: CoreApp,
     port: P,
     pool: Mempool,
-    nic: Option<NicCore<'a, RingPort<Mbuf>>>,
+    nic: Option<EmbeddedNic<'a>>,
     published: &'a Published,
     engine: &'a Engine,
     /// How the channel stood when it was looked at last.

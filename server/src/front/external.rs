@@ -11,7 +11,8 @@ use dpdk::{Device, DevicePort, Eal, LinkWatch, Mbuf, OpenConfig};
 use netcore::port::Capabilities;
 use netcore::{FrameQueue, Port};
 
-use super::dpdk::{HostEnd, lock};
+use super::dpdk::HostEnd;
+use super::lock;
 
 /// How often the device is asked for its link, and how often it is tried to open it again.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(5);
