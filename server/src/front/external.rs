@@ -61,7 +61,8 @@ impl ExternalPort {
     #[cold]
     fn change(&mut self, changes: u64) {
         self.seen = changes;
-        self.lost = true;
+        // Once, at the cut: what the new port brings may be news of the NIC already.
+        self.lost |= changes % 2 == 1;
         let mut hand = lock(&self.link.hands[self.index]);
         match changes % 2 {
             0 => self.port = hand.take(),
