@@ -304,6 +304,10 @@ impl<F: Frame> Firmware<F> {
         if header.flags.has(MessageFlags::CHECKSUM_NEEDED) {
             self.fill_checksum(slot, &mut frame, &last);
         }
+        if self.flows[slot].flags.has(FlowFlags::PIECES) {
+            // The host waits no longer for an answer.
+            self.throw_pieces_away(slot);
+        }
         let flow = &mut self.flows[slot];
         let (tcp, data_len) = (&last.tcp, (last.end - last.data_at) as u32);
         flow.handle = header.handle;
@@ -346,16 +350,36 @@ impl<F: Frame> Firmware<F> {
         let close = Close::parse(&frame.bytes()[BODY_AT..BODY_AT + len]).ok().map(|(close, _)| close);
         let packet = len.checked_sub(Close::LEN);
         let last = packet.and_then(|len| self.host_packet(slot, &frame, BODY_AT + Close::LEN, len));
-        let (Some(close), Some(last)) = (close, last.filter(|last| last.tcp.flags.any(Flags::FIN))) else {
-            // The host has forgotten the flow; nobody else can end it.
+        let kept = header.flags.has(MessageFlags::KEPT);
+        let peer_finished = header.flags.has(MessageFlags::PEER_FINISHED);
+        if kept && let (Some(close), Some(last)) = (close, last) {
+            let piece = LastSegment { close, peer_finished, ..last };
+            return self.piece(slot, &piece, header.flags.has(MessageFlags::MORE), frame, pool);
+        }
+        if kept {
             self.counters.add(Event::ChannelMalformed);
-            return self.reset_flow(slot, Some(frame), pool);
+            return self.refuse(slot);
+        }
+        self.throw_pieces_away(slot);
+        // All of it, and nothing before it is open.
+        let is_whole = |close: &Close, last: &LastSegment| {
+            last.tcp.flags.any(Flags::FIN) && last.tcp.seq == close.snd_una
         };
+        let (Some(close), Some(last)) = (close, last) else { return self.malformed_close(slot, frame, pool) };
+        if header.flags.has(MessageFlags::MORE) || !is_whole(&close, &last) {
+            return self.malformed_close(slot, frame, pool);
+        }
         if header.flags.has(MessageFlags::CHECKSUM_NEEDED) {
             self.fill_checksum(slot, &mut frame, &last);
         }
-        let peer_finished = header.flags.has(MessageFlags::PEER_FINISHED);
         self.close(slot, &LastSegment { close, peer_finished, ..last }, frame, pool);
+    }
+
+    /// The host has forgotten the flow; nobody else can end it.
+    #[cold]
+    fn malformed_close<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: F, pool: &mut P) {
+        self.counters.add(Event::ChannelMalformed);
+        self.reset_flow(slot, Some(frame), pool);
     }
 
     fn abort_from_host<P: FramePool<Frame = F>>(
@@ -384,7 +408,8 @@ impl<F: Frame> Firmware<F> {
             && ip.dst == tuple.remote_addr
             && tcp.src_port == tuple.local_port
             && tcp.dst_port == tuple.remote_port;
-        let no_close = Close { snd_wnd: 0, rto_us: 0, rcv_nxt: tcp.ack, ts_recent: 0 };
+        let no_close =
+            Close { snd_wnd: 0, rto_us: 0, rcv_nxt: tcp.ack, ts_recent: 0, cwnd: 0, snd_una: tcp.seq };
         is_ours.then_some(LastSegment {
             close: no_close,
             peer_finished: false,
@@ -482,11 +507,8 @@ impl<F: Frame> Firmware<F> {
         let flags = if due == HelloDue::Reply { MessageFlags::REPLY } else { MessageFlags::default() };
         let header = Header { flags, ..Header::new(Kind::Hello, host.epoch) };
         let hello = Hello {
-            epoch: self.channel.epoch,
-            version_min: channel::VERSION,
-            version_max: channel::VERSION,
-            queues: self.config.queues as u16,
-            features: 0,
+            last_data_max: self.config.last_data_max,
+            ..Hello::new(self.channel.epoch, self.config.queues as u16)
         };
         channel::emit_ethernet(self.config.mac, self.config.mac, out);
         header.emit(Hello::LEN, &mut out[HEADER_AT..]);

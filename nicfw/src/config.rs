@@ -103,6 +103,10 @@ pub struct Config {
     pub rx_partial_checksum: bool,
     /// Time to live (hop limit) of the packets that the firmware itself sends.
     pub ttl: u8,
+    // How connections end.
+    /// Last data in bytes that the firmware takes over for one flow, beyond the one segment that it
+    /// always takes; 0: none.
+    pub last_data_max: u32,
 }
 
 impl Config {
@@ -133,6 +137,7 @@ impl Config {
             rx_partial_checksum: false,
             // RFC 9293 §3.9.2 MUST-49: can be configured.
             ttl: protocol::ipv4::DEFAULT_TTL,
+            last_data_max: 64 * 1024,
         }
     }
 }

@@ -90,6 +90,7 @@ impl<F: Frame> Firmware<F> {
     pub fn new(config: Config, rng: &mut impl Rng) -> Self {
         assert!((1..=128).contains(&config.queues), "{} host queues; 1 to 128 are possible", config.queues);
         assert!(config.flows_max < 1 << 30 && config.time_wait_max < 1 << 30, "tables above 2^30 entries");
+        assert!(config.retained_max < 1 << 30, "more than 2^30 retained frames");
         let cookies = CookieJar::new(&rng.secret(), config.cookie_period);
         let mut steering = Steering::new();
         if config.offload == Offload::None {
@@ -105,7 +106,7 @@ impl<F: Frame> Firmware<F> {
             flows: FlowTable::new(config.flows_max),
             time_wait: TimeWait::new(config.time_wait_max, config.time_wait, cookies.lifetime()),
             listeners: Listeners::new(config.listeners_max),
-            retained: Retained::new(config.flows_max),
+            retained: Retained::new(config.flows_max, config.retained_max),
             timers: TimerWheel::new(config.flows_max, TICK),
             steering,
             fragments: Fragments::default(),

@@ -8,6 +8,8 @@ use protocol::channel::{ClosedReason, FlowId, NO_HANDLE};
 use protocol::ethernet::Mac;
 use protocol::tcp::SeqNumber;
 
+use crate::retain::NO_PLACE;
+
 /// Names no slot.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
@@ -54,6 +56,8 @@ impl FlowFlags {
     pub(crate) const WINDOW_SCALE: u8 = 1 << 2;
     /// The host's last segment said that it waits for the peer.
     pub(crate) const IDLE: u8 = 1 << 3;
+    /// The host is handing it over: pieces of its last data are here, the last one is not.
+    pub(crate) const PIECES: u8 = 1 << 4;
 
     #[inline]
     pub(crate) const fn has(self, bit: u8) -> bool {
@@ -84,7 +88,7 @@ pub(crate) enum Listed {
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
 ///  84 snd_una | snd_wnd | iss | rto_ms | closing_ms | prev | next | challenged_ms
-/// 116 mss | retries, reason
+/// 116 mss | retries, reason | chain | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -133,8 +137,12 @@ pub(crate) struct Flow {
     pub(crate) challenged_ms: u32,
     pub(crate) mss: u16,
     pub(crate) retries: u8,
-    /// Why it ended, for the host.
+    /// Why it ended, or what became of its hand-over, for the host.
     pub(crate) reason: ClosedReason,
+    /// First piece of its last data.
+    pub(crate) chain: u32,
+    /// When the peer last acknowledged something new of a closing flow, in milliseconds.
+    pub(crate) progress_ms: u32,
 }
 
 const _: () = assert!(size_of::<Flow>() == 128);
@@ -175,6 +183,8 @@ impl Flow {
         mss: 0,
         retries: 0,
         reason: ClosedReason::PeerClosed,
+        chain: NO_PLACE,
+        progress_ms: 0,
     };
 
     /// The window to write into a header.

@@ -12,7 +12,9 @@ use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
+use crate::last_data::Acked;
 use crate::packet::{Outgoing, Segment};
+use crate::retain::NO_PLACE;
 use crate::time_wait::Kind;
 
 /// What a host hands over with CLOSE.
@@ -47,6 +49,7 @@ impl<F: Frame> Firmware<F> {
         flow.snd_wnd = (u32::from(segment.tcp.window) << flow.snd_scale).max(1);
         flow.rto_ms = rto_ms;
         flow.retries = 0;
+        flow.progress_ms = self.now.millis() as u32;
         let seq = flow.snd_una;
         self.start_timer(slot);
         self.send_for(slot, Flags::FIN | Flags::ACK, seq, Some(frame), pool);
@@ -61,22 +64,12 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         self.counters.add(Event::ActiveClose);
+        self.take_state(slot, last);
         let LastSegment { close, tcp, .. } = *last;
         let data_len = (last.end - last.data_at) as u32;
-        let rto =
-            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
         let flow = &mut self.flows[slot];
         flow.snd_una = tcp.seq;
         flow.snd_nxt = tcp.seq + data_len + 1;
-        flow.snd_wnd = close.snd_wnd;
-        flow.rcv_nxt = close.rcv_nxt;
-        flow.rcv_seen = close.rcv_nxt;
-        flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
-        flow.ts_recent = close.ts_recent;
-        flow.rto_ms = rto / 1000;
-        flow.retries = 0;
-        flow.challenged_ms = 0;
-        flow.closing_ms = self.now.millis() as u32;
         let (to, version) = (flow.remote_mac, flow.tuple.local_addr.version());
         self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
@@ -95,6 +88,24 @@ impl<F: Frame> Firmware<F> {
         frame.advance(last.data_at);
         self.retained.put(slot, frame);
         self.transmit(slot, false, pool);
+    }
+
+    /// Takes the state of a connection from the host's CLOSE.
+    pub(crate) fn take_state(&mut self, slot: u32, last: &LastSegment) {
+        let LastSegment { close, tcp, .. } = *last;
+        let rto =
+            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
+        let flow = &mut self.flows[slot];
+        flow.snd_wnd = close.snd_wnd;
+        flow.rcv_nxt = close.rcv_nxt;
+        flow.rcv_seen = close.rcv_nxt;
+        flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
+        flow.ts_recent = close.ts_recent;
+        flow.rto_ms = rto / 1000;
+        flow.retries = 0;
+        flow.challenged_ms = 0;
+        flow.closing_ms = self.now.millis() as u32;
+        flow.progress_ms = flow.closing_ms;
     }
 
     /// Keeps a copy of the data; false when there is no frame for it.
@@ -136,7 +147,6 @@ impl<F: Frame> Firmware<F> {
             self.note_move(slot, segment);
             if segment.has(Flags::FIN) && self.flows[slot].state == State::LastAck {
                 // The peer has not seen our FIN either: no need to wait for the timer.
-                self.counters.add(Event::Retransmitted);
                 return self.transmit(slot, true, pool);
             }
             return self.acknowledge_unacceptable(slot, segment, frame, pool);
@@ -202,8 +212,20 @@ impl<F: Frame> Firmware<F> {
         let old_window =
             core::mem::replace(&mut flow.snd_wnd, u32::from(segment.tcp.window) << flow.snd_scale);
         let opened = flow.snd_wnd > old_window;
+        let acked = Acked::of(segment, flow.snd_una, old_window, flow.snd_wnd);
         flow.retries = 0;
         flow.snd_una = ack;
+        if newly > 0 {
+            flow.progress_ms = self.now.millis() as u32;
+        }
+        if flow.chain != NO_PLACE {
+            self.chain_acknowledged(slot, acked, pool);
+            let flow = &self.flows[slot];
+            if ack != flow.snd_nxt || flow.chain != NO_PLACE {
+                return true;
+            }
+        }
+        let flow = &self.flows[slot];
         let (state, all) = (flow.state, ack == flow.snd_nxt);
         if newly > 0 {
             if let Some(frame) = self.retained.frame_mut(slot) {
@@ -303,19 +325,21 @@ impl<F: Frame> Firmware<F> {
         }
         let closing_for = (self.now.millis() as u32).wrapping_sub(flow.closing_ms);
         if self.retained.len() > self.config.retained_max
-            && self.retained.frame_mut(slot).is_some()
+            && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
             && u64::from(closing_for) >= self.config.fin_wait_2.millis()
         {
             self.counters.add(Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
         }
-        self.counters.add(Event::Retransmitted);
         self.start_timer(slot);
+        if self.flows[slot].chain != NO_PLACE {
+            return self.chain_timed_out(slot, pool);
+        }
         self.transmit(slot, true, pool);
     }
 
     /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).
-    fn start_timer(&mut self, slot: u32) {
+    pub(crate) fn start_timer(&mut self, slot: u32) {
         let flow = &self.flows[slot];
         let ms = u64::from(flow.rto_ms.max(1)) << u32::from(flow.retries).min(16);
         let rto = Duration::from_millis(ms).min(self.config.rto_max);
@@ -328,6 +352,12 @@ impl<F: Frame> Firmware<F> {
     /// (RFC 9293 §3.8.6.1).
     pub(crate) fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
+        if flow.chain != NO_PLACE {
+            return self.send_first(slot, pool);
+        }
+        if probe {
+            self.counters.add(Event::Retransmitted);
+        }
         let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
         let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
         if data_len == 0 && left > 0 && probe {
@@ -445,10 +475,14 @@ impl<F: Frame> Firmware<F> {
     /// Has the host told that a flow has ended, if it knows the flow.
     pub(crate) fn report_end(&mut self, slot: u32, reason: ClosedReason) {
         let flow = &mut self.flows[slot];
-        if flow.state != State::Established || flow.list != Listed::No {
+        if flow.state != State::Established {
             return;
         }
+        // In place of a refusal that the host has not read yet.
         flow.reason = reason;
+        if flow.list != Listed::No {
+            return;
+        }
         let queue = usize::from(flow.queue);
         self.flows.push(&mut self.channel.queues[queue].closed, slot, Listed::Closed);
     }
@@ -465,6 +499,9 @@ impl<F: Frame> Firmware<F> {
         self.unlist(slot);
         self.timers.cancel(slot);
         self.retained.drop(slot);
+        if self.flows[slot].chain != NO_PLACE {
+            self.throw_pieces_away(slot);
+        }
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {
             self.enter(slot, State::Ended);
@@ -474,7 +511,7 @@ impl<F: Frame> Firmware<F> {
     }
 }
 
-fn outgoing(
+pub(crate) fn outgoing(
     config: &crate::config::Config,
     flow: &crate::flow_table::Flow,
     flags: Flags,

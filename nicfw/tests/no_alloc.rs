@@ -124,9 +124,16 @@ impl Bench {
         (header.flow, header.handle) = (flow, 5);
         if host_closes {
             header.kind = Kind::Close;
-            let mut body = [0; 16];
-            channel::Close { snd_wnd: 1000, rto_us: 200_000, rcv_nxt: SeqNumber(104), ts_recent: 0 }
-                .emit(&mut body);
+            let mut body = [0; channel::Close::LEN];
+            let close = channel::Close {
+                snd_wnd: 1000,
+                rto_us: 200_000,
+                rcv_nxt: SeqNumber(104),
+                ts_recent: 0,
+                cwnd: 14_600,
+                snd_una: SeqNumber(iss + 1),
+            };
+            close.emit(&mut body);
             let last = (port, Flags::FIN | Flags::ACK, iss + 1, 104, &b"reply"[..]);
             self.host(&header, &body, Some(last));
             self.now += Duration::from_millis(250);
@@ -155,7 +162,7 @@ fn nothing_is_allocated_after_the_start() {
     let before = ALLOCATIONS.with(Cell::get);
     for epoch in 7..9 {
         let mut body = [0; Hello::LEN];
-        Hello { epoch, version_min: 1, version_max: 1, queues: 1, features: 0 }.emit(&mut body);
+        Hello::new(epoch, 1).emit(&mut body);
         bench.host(&channel::Header::new(Kind::Hello, bench.epoch), &body, None);
         bench.nic.timer(&mut bench.stock, bench.now);
         while let Some(frame) = bench.nic.host_output(0).pop() {

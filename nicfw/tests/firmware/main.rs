@@ -4,6 +4,7 @@
 
 mod channel;
 mod fragments;
+mod hand_over;
 mod harness;
 mod icmp;
 mod ipv6;

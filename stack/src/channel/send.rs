@@ -53,13 +53,7 @@ pub(crate) fn control<F: Frame>(
     let none = (FlowId::default(), NO_HANDLE);
     match *control {
         Control::Hello { reply } => {
-            let hello = Hello {
-                epoch: env.channel.epoch,
-                version_min: VERSION,
-                version_max: VERSION,
-                queues: 1,
-                features: 0,
-            };
+            let hello = Hello::new(env.channel.epoch, 1);
             let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
             send(env, pool, (Kind::Hello, flags), none, Hello::LEN, |out| hello.emit(out))
         }

@@ -66,7 +66,7 @@ impl Nic {
     }
 
     fn hello(&mut self, flags: MessageFlags) {
-        let hello = Hello { epoch: self.epoch, version_min: 1, version_max: 1, queues: 1, features: 0 };
+        let hello = Hello::new(self.epoch, 1);
         let mut body = vec![0; Hello::LEN];
         hello.emit(&mut body);
         self.send(Kind::Hello, flags, FlowId::default(), NO_HANDLE, &body);
@@ -202,7 +202,7 @@ fn a_firmware_of_another_version_is_told_apart() {
     let mut nic = Nic::new(config());
     nic.h.poll();
     nic.take();
-    let hello = Hello { epoch: 1, version_min: 2, version_max: 3, queues: 1, features: 0 };
+    let hello = Hello { version_min: 2, version_max: 3, ..Hello::new(1, 1) };
     let mut body = vec![0; Hello::LEN];
     hello.emit(&mut body);
     nic.send(Kind::Hello, MessageFlags::default(), FlowId::default(), NO_HANDLE, &body);
