@@ -105,6 +105,11 @@ impl<F: Frame> Channel<F> {
         }
     }
 
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(queues: usize, queue_frames: usize) -> usize {
+        queues * (size_of::<HostQueue<F>>() + FrameQueue::<F>::memory(queue_frames))
+    }
+
     /// True when a round without new frames would still do something.
     pub(crate) fn has_work(&self) -> bool {
         let busy = |queue: &HostQueue<F>| {

@@ -124,6 +124,20 @@ impl<F: Frame> Firmware<F> {
         }
     }
 
+    /// Bytes of memory on the heap that a firmware made from `config` takes at its start: all that
+    /// it ever takes, beside the frames that it holds. See [`Config`] for what an entry costs.
+    pub const fn memory(config: &Config) -> usize {
+        FlowTable::memory(config.flows_max)
+            + Index::memory(config.flows_max + config.time_wait_max)
+            + TimeWait::memory(config.time_wait_max)
+            + Retained::<F>::memory(config.flows_max, config.retained_max)
+            + TimerWheel::memory_of(config.flows_max)
+            + Listeners::memory(config.listeners_max)
+            + Channel::<F>::memory(config.queues, config.queue_frames)
+            + FrameQueue::<F>::memory(config.queue_frames)
+            + FrameQueue::<F>::memory(config.burst)
+    }
+
     /// One round: takes a burst from the wire and from each host queue, runs what is due, sends.
     /// Never blocks, never allocates.
     ///

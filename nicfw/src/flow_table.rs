@@ -87,7 +87,7 @@ pub(crate) enum Listed {
 /// ```text
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-///  84 snd_una | snd_wnd | iss | rto_ms | closing_ms | prev | next | challenged_ms
+///  84 snd_una | snd_wnd | iss | rto_ms | since_ms | prev | next | challenged_ms
 /// 116 mss | retries, reason | chain | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +129,8 @@ pub(crate) struct Flow {
     pub(crate) iss: SeqNumber,
     /// Retransmission timeout in milliseconds.
     pub(crate) rto_ms: u32,
-    /// When the end began, in milliseconds.
-    pub(crate) closing_ms: u32,
+    /// When the flow was opened, or its end began, in milliseconds.
+    pub(crate) since_ms: u32,
     pub(crate) prev: u32,
     pub(crate) next: u32,
     /// Time of the last challenge ACK, in milliseconds; 0: none yet.
@@ -141,7 +141,7 @@ pub(crate) struct Flow {
     pub(crate) reason: ClosedReason,
     /// First piece of its last data.
     pub(crate) chain: u32,
-    /// When the peer last acknowledged something new of a closing flow, in milliseconds.
+    /// When the peer of a closing flow last acknowledged something new, in milliseconds.
     pub(crate) progress_ms: u32,
 }
 
@@ -176,7 +176,7 @@ impl Flow {
         snd_wnd: 0,
         iss: SeqNumber(0),
         rto_ms: 0,
-        closing_ms: 0,
+        since_ms: 0,
         prev: NO_SLOT,
         next: NO_SLOT,
         challenged_ms: 0,
@@ -225,6 +225,11 @@ impl FlowTable {
             fresh: 0,
             used: vec![0; flows_max.div_ceil(64)].into_boxed_slice(),
         }
+    }
+
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(flows_max: usize) -> usize {
+        flows_max * size_of::<Flow>() + flows_max.div_ceil(64) * size_of::<u64>()
     }
 
     /// Takes a free slot, with its generation counted up and everything else fresh.

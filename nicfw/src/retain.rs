@@ -114,6 +114,9 @@ struct Place<F> {
     sender: Sender,
 }
 
+// `Config::retained_max` says what a piece costs.
+const _: () = assert!(size_of::<Place<core::ptr::NonNull<u8>>>() == 48);
+
 /// One frame at most for each flow, and chains of pieces.
 #[derive(Debug)]
 pub(crate) struct Retained<F> {

@@ -104,8 +104,8 @@ impl<F: Frame> Firmware<F> {
         flow.rto_ms = rto / 1000;
         flow.retries = 0;
         flow.challenged_ms = 0;
-        flow.closing_ms = self.now.millis() as u32;
-        flow.progress_ms = flow.closing_ms;
+        flow.since_ms = self.now.millis() as u32;
+        flow.progress_ms = flow.since_ms;
     }
 
     /// Keeps a copy of the data; false when there is no frame for it.
@@ -318,12 +318,19 @@ impl<F: Frame> Firmware<F> {
             State::Waiting | State::Announcing => return self.probe_waiting(slot, pool),
             State::Established | State::Ended => return,
         }
+        let progress_ms = flow.progress_ms;
+        // RFC 9293 §3.8.3 MUST-20: by time where that is configured, and by count.
+        if self.left_of(self.config.user_timeout, progress_ms) == Some(Duration::ZERO) {
+            self.counters.add(Event::UserTimedOut);
+            return self.reset_flow(slot, None, pool);
+        }
+        let flow = &mut self.flows[slot];
         flow.retries += 1;
         if flow.retries > self.config.retries {
             self.counters.add(Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
-        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.closing_ms);
+        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
         if self.retained.len() > self.config.retained_max
             && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
             && u64::from(closing_for) >= self.config.fin_wait_2.millis()
@@ -343,7 +350,14 @@ impl<F: Frame> Firmware<F> {
         let flow = &self.flows[slot];
         let ms = u64::from(flow.rto_ms.max(1)) << u32::from(flow.retries).min(16);
         let rto = Duration::from_millis(ms).min(self.config.rto_max);
-        self.timers.insert(slot, self.now + rto);
+        let left = self.left_of(self.config.user_timeout, flow.progress_ms);
+        self.timers.insert(slot, self.now + left.map_or(rto, |left| rto.min(left)));
+    }
+
+    /// What is left of a limit that counts from `since_ms`; `None` without one.
+    pub(crate) fn left_of(&self, limit: Option<Duration>, since_ms: u32) -> Option<Duration> {
+        let passed = (self.now.millis() as u32).wrapping_sub(since_ms);
+        limit.map(|limit| Duration::from_millis(limit.millis().saturating_sub(u64::from(passed))))
     }
 
     /// Sends what is unacknowledged, as far as the peer's window allows.

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "the harness is shared by the modules of this one program")]
 
 mod channel;
+mod cookies;
 mod fragments;
 mod hand_over;
 mod harness;

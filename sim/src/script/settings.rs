@@ -86,7 +86,13 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
                 _ => return Err(format!("set ecn: \"{value}\" is not off, accept or offer")),
             };
         }
-        "user_timeout" => config.stack.user_timeout = Some(time()?),
+        "user_timeout" => {
+            config.stack.user_timeout = Some(time()?);
+            config.firmware.user_timeout = config.stack.user_timeout;
+        }
+        "waiting_max" => config.firmware.waiting_max = Some(time()?),
+        "last_data_max" => config.firmware.last_data_max = number()?,
+        "retained_max" => config.firmware.retained_max = number()? as usize,
         "backlog_max" => config.stack.backlog_max = number()? as usize,
         "connections_max" => config.stack.connections_max = number()? as usize,
         "retransmissions_max" => {

@@ -1,7 +1,7 @@
 //! Messages of the channel that no connection sends: HELLO, LISTEN, UNLISTEN, ABORT.
 
 use netcore::{Frame, FramePool, Instant};
-use protocol::channel::{Abort, FlowId, Hello, Kind, Listen, ListenStatus, MessageFlags, NO_HANDLE, VERSION};
+use protocol::channel::{Abort, FlowId, Hello, Kind, Listen, ListenStatus, MessageFlags, NO_HANDLE};
 
 use crate::config::Config;
 use crate::env::{Control, Env};
