@@ -38,10 +38,10 @@ impl<F: Frame> Firmware<F> {
         if more {
             return;
         }
-        // What was sent lies within what is handed over.
+        // Where the host's sending stands lies within what is handed over.
         let flow = &self.flows[slot];
-        let end = self.retained.sender(flow.chain).end;
-        if flow.snd_nxt.after(end) {
+        let end = self.retained.end(flow.chain);
+        if flow.snd_nxt.after(end) || flow.snd_nxt.before(piece.close.snd_una) {
             return self.refuse(slot);
         }
         self.take_over(slot, piece, pool);
@@ -103,7 +103,6 @@ impl<F: Frame> Firmware<F> {
         flow.flags.set(FlowFlags::PIECES, false);
         flow.snd_una = last.close.snd_una;
         // What the host has sent of it is in flight.
-        flow.snd_nxt = flow.snd_nxt.later(flow.snd_una);
         let (head, snd_nxt) = (flow.chain, flow.snd_nxt);
         let sender = self.retained.sender(head);
         sender.next = snd_nxt;

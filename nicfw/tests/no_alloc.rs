@@ -312,7 +312,7 @@ impl Bench {
             let piece = &data[at * 300..data.len().min((at + 1) * 300)];
             let is_last = at + 1 == pieces;
             let more = if is_last { flags } else { flags | MessageFlags::MORE };
-            let tcp_flags = if is_last { FIN_ACK } else { Flags::ACK };
+            let tcp_flags = if is_last && !flags.has(MessageFlags::MORE) { FIN_ACK } else { Flags::ACK };
             let segment = Seg::new(tcp_flags, self.seq, self.ack, piece);
             self.host(&self.header(Kind::Close, more), &body, Some(segment));
             self.seq += piece.len() as u32;

@@ -160,6 +160,22 @@ fn an_empty_hand_over_and_one_without_its_fin_are_refused() {
 }
 
 #[test]
+fn a_hand_over_that_leaves_out_what_was_never_sent_or_sent_more_is_refused() {
+    for (skipped, sent) in [(1, 0), (0, 301)] {
+        let mut world = World::new();
+        let mut hand_over = HandOver::new(&mut world, 1, 300);
+        world.host_segment(&mut hand_over.conn, PSH_ACK, &vec![1; sent], false);
+        world.wire_segments();
+        let start = hand_over.conn.seq - sent as u32 + skipped;
+        let close = Close { snd_una: SeqNumber(start), ..hand_over.close };
+        world.host_piece(&hand_over.conn, &close, start, &hand_over.bytes, false);
+        told(&mut world, &hand_over, ClosedReason::Refused);
+        assert_eq!(world.wire_segments(), []);
+        assert_eq!((world.flows_in(State::Established), world.nic.counters().held()), (1, 1));
+    }
+}
+
+#[test]
 fn a_lost_piece_costs_nothing() {
     // Whichever it is: the host hears of it, or begins anew, and the flow is its own meanwhile.
     for lost in 0..3 {
