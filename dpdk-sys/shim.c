@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -153,16 +155,16 @@ int mayfly_log_capture(void)
 	return rte_openlog_stream(stream);
 }
 
-uint32_t mayfly_xdp_foreign_program(int interface_index)
+uint32_t mayfly_xdp_program(int interface_index, char name[16])
 {
-	static const char socket_program[] = "xsk_def_prog";
 	int (*query)(int interface_index, int flags, uint32_t *program);
 	int (*open_program)(uint32_t program);
 	int (*get_info)(int fd, void *info, uint32_t *len);
 	struct bpf_prog_info info = { 0 };
 	uint32_t program = 0, len = sizeof(info);
-	int fd, known;
+	int fd;
 
+	memset(name, 0, 16);
 	*(void **)&query = symbol("libbpf.so.1", "bpf_xdp_query_id");
 	*(void **)&open_program = symbol("libbpf.so.1", "bpf_prog_get_fd_by_id");
 	*(void **)&get_info = symbol("libbpf.so.1", "bpf_obj_get_info_by_fd");
@@ -173,10 +175,33 @@ uint32_t mayfly_xdp_foreign_program(int interface_index)
 	fd = open_program(program);
 	if (fd < 0)
 		return program;
-	known = get_info(fd, &info, &len) == 0 &&
-		strncmp(info.name, socket_program, sizeof(socket_program) - 1) == 0;
+	if (get_info(fd, &info, &len) == 0)
+		memcpy(name, info.name, 15);
 	close(fd);
-	return known ? 0 : program;
+	return program;
+}
+
+int mayfly_xdp_detach(int interface_index)
+{
+	int (*detach)(int interface_index, uint32_t flags, const void *options);
+
+	*(void **)&detach = symbol("libbpf.so.1", "bpf_xdp_detach");
+	return detach == NULL ? -ENOSYS : detach(interface_index, 0, NULL);
+}
+
+int mayfly_xdp_is_generic(int interface_index)
+{
+	/* struct bpf_xdp_query_opts of libbpf, as far as it is read here. */
+	struct {
+		size_t size;
+		uint32_t program, driver_program, hardware_program, generic_program;
+		uint8_t attach_mode;
+	} options = { .size = sizeof(options) };
+	int (*query)(int interface_index, int flags, void *options);
+
+	*(void **)&query = symbol("libbpf.so.1", "bpf_xdp_query");
+	return query != NULL && query(interface_index, 0, &options) == 0 &&
+		options.attach_mode == XDP_ATTACHED_SKB;
 }
 
 /* An AF_XDP socket's program goes straight onto the interface, not under libxdp's dispatcher: a

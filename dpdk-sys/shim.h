@@ -39,9 +39,13 @@ int mayfly_log_capture(void);
 size_t mayfly_log_since(uint64_t mark, char *into, size_t len);
 uint64_t mayfly_log_mark(void);
 
-/* The number of the XDP program attached to an interface; 0 when there is none, or one that an
- * AF_XDP socket's library put there (which the next socket can use), or no libbpf. */
-uint32_t mayfly_xdp_foreign_program(int interface_index);
+/* The number and name of the XDP program attached to an interface; 0 when there is none, or no
+ * libbpf. */
+uint32_t mayfly_xdp_program(int interface_index, char name[16]);
+/* Takes it off; 0, or a negative error number. */
+int mayfly_xdp_detach(int interface_index);
+/* Whether the kernel runs it in generic mode, because the interface's driver cannot. */
+int mayfly_xdp_is_generic(int interface_index);
 
 /* What the C compiler thinks of the layouts that Rust reads directly; see tests/abi.rs.
  * Fills `into` with at most `len` numbers and returns how many there are. */

@@ -8,7 +8,6 @@
 //!
 //! Memory that was given back may stay with the allocator, so each level has a process of its own.
 
-use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -18,20 +17,13 @@ use netcore::ring::{self, RingPort};
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
 use nicfw::{Firmware, Offload};
-use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4::{self, PROTOCOL_TCP};
-use protocol::tcp::{Flags, Header, Options as TcpOptions, SeqNumber, Timestamps, fill_checksum};
+use protocol::ethernet;
+use protocol::tcp::{Flags, Options as TcpOptions, SeqNumber, Timestamps};
 use server::{CoreApp, Engine, config::Config};
 use stack::{AcceptPolicy, Stack};
 
-const SERVER_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
-const PEERS_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-/// Peers have the addresses behind this one, [`PORTS`] connections each.
-const FIRST_PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 0);
-const PORTS: u32 = 50_000;
-const FIRST_PORT: u32 = 10_000;
-const PORT: u16 = 6379;
+use crate::segment::{self, PORT, SERVER, SERVER_MAC, Text};
+
 /// Connections that are being opened at a time.
 const OPENING: usize = 128;
 /// A round that brings nobody further may happen, but not so often.
@@ -243,9 +235,6 @@ impl Peers {
     fn open(&mut self) {
         let number = self.opened as u32;
         self.opened += 1;
-        let address = Ipv4Addr::from(u32::from(FIRST_PEER) + number / PORTS);
-        let port = (FIRST_PORT + number % PORTS) as u16;
-        let seq = SeqNumber(number.wrapping_mul(0x9e37_79b9));
         let options = TcpOptions {
             mss: Some(1460),
             window_scale: Some(7),
@@ -253,7 +242,9 @@ impl Peers {
             timestamps: Some(Timestamps { value: 1, echo: 0 }),
             ..TcpOptions::default()
         };
-        self.send(address, (port, seq, SeqNumber(0), Flags::SYN), &options, b"");
+        let text =
+            Text { seq: segment::first_seq(number), ack: SeqNumber(0), flags: Flags::SYN, payload: b"" };
+        self.send(number, &text, &options);
     }
 
     /// Answers what has come and sends what waits; true when there was anything.
@@ -270,56 +261,33 @@ impl Peers {
     }
 
     fn arrived(&mut self, bytes: &[u8]) {
-        let Some((peer, header, options, payload)) = parse(bytes) else {
+        let Some(read) = bytes.get(ethernet::HEADER_LEN..).and_then(segment::to_peer) else {
             self.wrong += 1;
             return;
         };
-        let stamp = options.timestamps.map(|ours| Timestamps { value: 2, echo: ours.value });
+        let stamp = read.options.timestamps.map(|ours| Timestamps { value: 2, echo: ours.value });
         let answer = TcpOptions { timestamps: stamp, ..TcpOptions::default() };
-        let (port, seq) = (header.dst_port, header.ack);
-        if header.flags == Flags::SYN | Flags::ACK {
+        let (seq, payload) = (read.header.ack, read.payload);
+        if read.header.flags == Flags::SYN | Flags::ACK {
             // The first connection puts there what the others ask for.
-            let first = peer == FIRST_PEER && u32::from(port) == FIRST_PORT;
             let set = [b"SET key ".as_slice(), &VALUE, b"\r\n"].concat();
-            let request = if first { set.as_slice() } else { b"GET key\r\n" };
-            self.send(peer, (port, seq, header.seq + 1, Flags::ACK | Flags::PSH), &answer, request);
+            let payload = if read.number == 0 { set.as_slice() } else { b"GET key\r\n" };
+            let text = Text { seq, ack: read.header.seq + 1, flags: Flags::ACK | Flags::PSH, payload };
+            self.send(read.number, &text, &answer);
         } else if payload == b"+OK\r\n" || payload == [b"$64\r\n".as_slice(), &VALUE, b"\r\n"].concat() {
             self.answered += 1;
-            self.send(peer, (port, seq, header.seq + payload.len() as u32, Flags::ACK), &answer, b"");
-        } else if !payload.is_empty() || header.flags != Flags::ACK {
+            let ack = read.header.seq + payload.len() as u32;
+            self.send(read.number, &Text { seq, ack, flags: Flags::ACK, payload: b"" }, &answer);
+        } else if !payload.is_empty() || read.header.flags != Flags::ACK {
             self.wrong += 1;
         }
     }
 
-    fn send(
-        &mut self,
-        peer: Ipv4Addr,
-        (src_port, seq, ack, flags): (u16, SeqNumber, SeqNumber, Flags),
-        options: &TcpOptions,
-        payload: &[u8],
-    ) {
-        let header =
-            Header { src_port, dst_port: PORT, seq, ack, flags, window: 65_535, urgent: 0, header_len: 0 };
-        let tcp_len = protocol::tcp::HEADER_LEN + options.emitted_len() + payload.len();
-        let mut bytes = vec![0; ethernet::HEADER_LEN + ipv4::HEADER_LEN + tcp_len];
-        ethernet::Header { dst: SERVER_MAC, src: PEERS_MAC, ether_type: EtherType::Ipv4 }.emit(&mut bytes);
-        let packet = &mut bytes[ethernet::HEADER_LEN..];
-        ipv4::Header::outgoing(peer, SERVER, PROTOCOL_TCP, tcp_len).emit(packet);
-        let segment = &mut packet[ipv4::HEADER_LEN..];
-        let at = header.emit(options, segment);
-        segment[at..].copy_from_slice(payload);
-        fill_checksum(peer.into(), SERVER.into(), segment);
+    fn send(&mut self, number: u32, text: &Text<'_>, options: &TcpOptions) {
+        let frame = HeapFrame::from_bytes(&segment::from_peer(number, text, options));
         let queue = self.waiting.0.get_or_insert_with(|| FrameQueue::with_capacity(4 * OPENING));
-        if queue.push(HeapFrame::from_bytes(&bytes)).is_err() {
+        if queue.push(frame).is_err() {
             self.wrong += 1;
         }
     }
-}
-
-fn parse(bytes: &[u8]) -> Option<(Ipv4Addr, Header, TcpOptions, &[u8])> {
-    let packet = bytes.get(ethernet::HEADER_LEN..)?;
-    let ip = ipv4::Header::parse(packet).ok()?;
-    let segment = packet.get(ip.header_len..ip.total_len)?;
-    let header = Header::parse(segment).ok()?;
-    Some((ip.dst, header, header.options(segment), &segment[header.header_len..]))
 }

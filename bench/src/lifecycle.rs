@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use clap::Args;
 use dpdk::{Eal, EalConfig, Mempool};
+use loadgen::workload::ClosesFirst;
 use nicfw::Offload;
 use server::{Engine, config::Config};
 
 use crate::report::{Report, Sample};
-use crate::world::{Connection, Load, one_core, two_cores};
+use crate::world::{Connection, Load, Place, one_core, two_cores};
 use crate::{cores, report};
 
 /// Frames of the pool that all sides share, and the room of each in bytes.
@@ -41,6 +42,13 @@ pub(crate) struct Options {
     /// Only this kind of connection: short or persistent
     #[arg(long, value_parser = ["short", "persistent"])]
     connection: Option<String>,
+    /// Only short-lived connections closed by this side: client or server (by a QUIT behind the GET)
+    #[arg(long, value_parser = ["client", "server"])]
+    closes: Option<String>,
+    /// With two cores, only this place of the firmware: embedded (with the client) or inline (with
+    /// the host)
+    #[arg(long, value_parser = ["embedded", "inline"])]
+    place: Option<String>,
     /// Also write the figures to this file, as JSON (- for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<String>,
@@ -66,6 +74,46 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
 }
 
+/// One combination.
+#[derive(Clone, Copy)]
+struct Case {
+    place: Place,
+    offload: Offload,
+    connection: Connection,
+    closes: ClosesFirst,
+}
+
+/// What is asked for, in the order of the table.
+fn cases(options: &Options, arrangement: &str) -> Vec<Case> {
+    let asked = |only: &Option<String>, name: &str| only.as_deref().is_none_or(|only| only == name);
+    let kinds = [
+        (Connection::Short, ClosesFirst::Client),
+        (Connection::Short, ClosesFirst::Server),
+        (Connection::Persistent, ClosesFirst::Client),
+    ];
+    let mut cases = Vec::new();
+    for place in [Place::Embedded, Place::Inline] {
+        for offload in [Offload::None, Offload::Lifecycle] {
+            for (connection, closes) in kinds {
+                let closer = connection == Connection::Persistent
+                    || asked(&options.closes, report::closer_name(closes));
+                let placed = match arrangement {
+                    "one-core" => place == Place::Embedded,
+                    _ => asked(&options.place, place.name()),
+                };
+                if placed
+                    && closer
+                    && asked(&options.offload, &offload.to_string())
+                    && asked(&options.connection, connection.name())
+                {
+                    cases.push(Case { place, offload, connection, closes });
+                }
+            }
+        }
+    }
+    cases
+}
+
 fn measure(
     options: &Options,
     eal: &Eal,
@@ -73,7 +121,8 @@ fn measure(
     arrangement: &'static str,
     report: &mut Report,
 ) -> Result<(), String> {
-    let progress = indicatif::ProgressBar::new((options.rounds * 4) as u64);
+    let cases = cases(options, arrangement);
+    let progress = indicatif::ProgressBar::new((options.rounds * cases.len()) as u64);
     progress.set_style(
         indicatif::ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {msg}")
             .map_err(|error| error.to_string())?,
@@ -83,35 +132,30 @@ fn measure(
         if arrangement == "two-cores" {
             report.round_trips.push(cores::round_trip_cycles());
         }
-        for offload in [Offload::None, Offload::Lifecycle] {
-            for connection in [Connection::Short, Connection::Persistent] {
-                let asked =
-                    |only: &Option<String>, name: &str| only.as_deref().is_none_or(|only| only == name);
-                if !asked(&options.offload, &offload.to_string())
-                    || !asked(&options.connection, connection.name())
-                {
-                    progress.inc(1);
-                    continue;
-                }
-                let load = Load {
-                    offload,
-                    connection,
-                    connections: options.connections,
-                    keys: options.keys,
-                    value_bytes: options.value_bytes,
-                    transactions: options.transactions,
-                };
-                progress.set_message(format!("{offload}, {connection:?}"));
-                let start = server::front::engine_start(1).map_err(|error| error.to_string())?;
-                let engine = Arc::new(Engine::new(Config::default(), start));
-                let outcome = match arrangement {
-                    "one-core" => one_core(pool, &load, &engine),
-                    _ => two_cores(eal, pool, &load, &engine),
-                }
-                .map_err(|error| format!("{arrangement}, {offload}, {connection:?}: {error}"))?;
-                report.add(Sample { arrangement, offload, connection, outcome });
-                progress.inc(1);
+        for &Case { place, offload, connection, closes } in &cases {
+            let load = Load {
+                offload,
+                connection,
+                closes,
+                connections: options.connections,
+                keys: options.keys,
+                value_bytes: options.value_bytes,
+                transactions: options.transactions,
+            };
+            progress.set_message(format!("{offload}, {}", connection.name()));
+            let start = server::front::engine_start(1).map_err(|error| error.to_string())?;
+            let engine = Arc::new(Engine::new(Config::default(), start));
+            let outcome = match arrangement {
+                "one-core" => one_core(pool, &load, &engine),
+                _ => two_cores(eal, pool, &load, place, &engine),
             }
+            .map_err(|error| format!("{arrangement}, {offload}, {}: {error}", connection.name()))?;
+            let arrangement = report::Arrangement {
+                cores: arrangement,
+                place: (arrangement == "two-cores").then_some(place),
+            };
+            report.add(Sample { arrangement, offload, connection, closes, outcome });
+            progress.inc(1);
         }
         if arrangement == "two-cores" {
             report.round_trips.push(cores::round_trip_cycles());

@@ -1,5 +1,5 @@
-//! `mayfly-bench`: host cycles per transaction, by offload level and kind of connection; and
-//! what an idle connection takes ([`idle`]).
+//! `mayfly-bench`: host cycles per transaction, by offload level and kind of connection; what an
+//! idle connection takes ([`idle`]); and what the firmware alone costs ([`firmware`]).
 //!
 //! The figure of the former is the TSC cycles that the host side spent in poll rounds that did work, divided
 //! by completed transactions. It is taken in two arrangements: *one-core*, where client,
@@ -8,9 +8,11 @@
 //! reading at [`world`].
 
 mod cores;
+mod firmware;
 mod idle;
 mod lifecycle;
 mod report;
+mod segment;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -22,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     name = "mayfly-bench",
     version,
-    about = "Measures host cycles per transaction and memory per connection"
+    about = "Measures host cycles per transaction, memory per connection, and the firmware alone"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -35,12 +37,15 @@ enum What {
     Lifecycle(lifecycle::Options),
     /// Memory per idle connection, at each offload level
     Idle(idle::Options),
+    /// The firmware alone: cycles by stage of a connection's life, from few flows to many
+    Firmware(firmware::Options),
 }
 
 fn main() -> std::process::ExitCode {
     let outcome = match Arguments::parse().what {
         What::Lifecycle(options) => lifecycle::run(&options),
         What::Idle(options) => idle::run(&options),
+        What::Firmware(options) => firmware::run(&options),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

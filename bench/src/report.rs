@@ -3,14 +3,47 @@
 use nicfw::Offload;
 use serde::Serialize;
 
-use crate::world::{Connection, Outcome};
+use loadgen::workload::ClosesFirst;
+
+use crate::world::{Connection, Outcome, Place};
+
+/// Who shares a core with whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrangement {
+    /// "one-core" or "two-cores".
+    pub(crate) cores: &'static str,
+    /// Of the firmware, with two cores.
+    pub(crate) place: Option<Place>,
+}
+
+impl Arrangement {
+    fn place_name(self) -> &'static str {
+        self.place.map_or("-", Place::name)
+    }
+}
+
+/// As the tables and options name it.
+pub(crate) fn closer_name(closes: ClosesFirst) -> &'static str {
+    match closes {
+        ClosesFirst::Client => "client",
+        ClosesFirst::Server => "server",
+    }
+}
 
 /// One run.
 pub(crate) struct Sample {
-    pub(crate) arrangement: &'static str,
+    pub(crate) arrangement: Arrangement,
     pub(crate) offload: Offload,
     pub(crate) connection: Connection,
+    pub(crate) closes: ClosesFirst,
     pub(crate) outcome: Outcome,
+}
+
+impl Sample {
+    /// What its combination is called.
+    fn case(&self) -> (Arrangement, Offload, Connection, ClosesFirst) {
+        (self.arrangement, self.offload, self.connection, self.closes)
+    }
 }
 
 /// All runs.
@@ -25,8 +58,12 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 struct Row {
     arrangement: &'static str,
+    /// Where the firmware runs: "embedded" or "inline", "-" on one core.
+    place: &'static str,
     offload: String,
     connection: &'static str,
+    /// Who closes: "client" or "server", "-" for persistent connections.
+    closes: &'static str,
     host_cycles_per_txn: f64,
     host_cycles_per_txn_min: f64,
     host_cycles_per_txn_max: f64,
@@ -55,35 +92,29 @@ impl Report {
         self.samples.iter().map(|sample| sample.outcome.errors).sum()
     }
 
+    /// One row for each combination, in the order of their first runs.
     fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for arrangement in ["one-core", "two-cores"] {
-            for offload in [Offload::None, Offload::Lifecycle] {
-                for connection in [Connection::Short, Connection::Persistent] {
-                    let outcomes: Vec<&Outcome> = self
-                        .samples
-                        .iter()
-                        .filter(|s| {
-                            s.arrangement == arrangement && s.offload == offload && s.connection == connection
-                        })
-                        .map(|s| &s.outcome)
-                        .collect();
-                    if !outcomes.is_empty() {
-                        rows.push(row(arrangement, offload, connection, &outcomes));
-                    }
-                }
+        let mut cases = Vec::new();
+        for sample in &self.samples {
+            if !cases.contains(&sample.case()) {
+                cases.push(sample.case());
             }
         }
-        rows
+        let outcomes = |case| -> Vec<&Outcome> {
+            self.samples.iter().filter(|sample| sample.case() == case).map(|sample| &sample.outcome).collect()
+        };
+        cases.into_iter().map(|case| row(case, &outcomes(case))).collect()
     }
 
     pub(crate) fn print(&self) {
         let rows = self.rows();
         println!(
-            "{:<10} {:<10} {:<11} {:>12} {:>17} {:>10} {:>8} {:>8}  {:<10} {:>6}",
+            "{:<9} {:<8} {:<9} {:<10} {:<6} {:>12} {:>15} {:>9} {:>8} {:>7}  {:<10} {:>6}",
             "cores",
+            "firmware",
             "offload",
             "connection",
+            "closes",
             "host cyc/txn",
             "(min-max)",
             "txn/s",
@@ -94,10 +125,12 @@ impl Report {
         );
         for row in &rows {
             println!(
-                "{:<10} {:<10} {:<11} {:>12.0} {:>17} {:>10.0} {:>8.0} {:>8.0}  {:<10} {:>6}",
+                "{:<9} {:<8} {:<9} {:<10} {:<6} {:>12.0} {:>15} {:>9.0} {:>8.0} {:>7.0}  {:<10} {:>6}",
                 row.arrangement,
+                row.place,
                 row.offload,
                 row.connection,
+                row.closes,
                 row.host_cycles_per_txn,
                 format!("({:.0}-{:.0})", row.host_cycles_per_txn_min, row.host_cycles_per_txn_max),
                 row.txn_per_s,
@@ -107,21 +140,27 @@ impl Report {
                 row.errors
             );
         }
-        for arrangement in ["one-core", "two-cores"] {
-            let host = |offload: &str, connection: &str| {
+        for short in rows.iter().filter(|row| row.offload == "lifecycle" && row.connection == "short") {
+            let host = |offload: &str, connection: &str, closes: &str| {
                 rows.iter()
-                    .find(|r| {
-                        r.arrangement == arrangement && r.offload == offload && r.connection == connection
+                    .find(|row| {
+                        (row.arrangement, row.place) == (short.arrangement, short.place)
+                            && (row.offload.as_str(), row.connection, row.closes)
+                                == (offload, connection, closes)
                     })
-                    .map(|r| r.host_cycles_per_txn)
+                    .map(|row| row.host_cycles_per_txn)
             };
-            if let (Some(none), Some(lifecycle), Some(persistent)) =
-                (host("none", "short"), host("lifecycle", "short"), host("lifecycle", "persistent"))
+            if let (Some(none), Some(persistent)) =
+                (host("none", "short", short.closes), host("lifecycle", "persistent", "-"))
             {
                 println!(
-                    "{arrangement}: short-lived costs the host {:.2}x less at lifecycle than at none, and {:.2}x a persistent request",
-                    none / lifecycle,
-                    lifecycle / persistent
+                    "{} {}, closed by the {}: short-lived costs the host {:.2}x less at lifecycle than at none, and \
+                     {:.2}x a persistent request",
+                    short.arrangement,
+                    short.place,
+                    short.closes,
+                    none / short.host_cycles_per_txn,
+                    short.host_cycles_per_txn / persistent
                 );
             }
         }
@@ -142,7 +181,12 @@ pub(crate) fn write_json(report: &Report, file: &str) -> Result<(), String> {
         core_to_core_round_trip_cycles: report.round_trips.clone(),
         nic: "emulated: the firmware runs on a core of this machine",
     };
-    let text = serde_json::to_string_pretty(&json).map_err(|error| error.to_string())?;
+    write(&json, file)
+}
+
+/// Writes figures to a file, or to standard output for `-`.
+pub(crate) fn write(figures: &impl Serialize, file: &str) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(figures).map_err(|error| error.to_string())?;
     if file == "-" {
         println!("{text}");
         return Ok(());
@@ -150,29 +194,44 @@ pub(crate) fn write_json(report: &Report, file: &str) -> Result<(), String> {
     std::fs::write(file, text + "\n").map_err(|error| format!("cannot write {file}: {error}"))
 }
 
-fn row(arrangement: &'static str, offload: Offload, connection: Connection, outcomes: &[&Outcome]) -> Row {
+fn row(
+    (arrangement, offload, connection, closes): (Arrangement, Offload, Connection, ClosesFirst),
+    outcomes: &[&Outcome],
+) -> Row {
     let per_transaction = |cycles: &dyn Fn(&Outcome) -> u64| -> Vec<f64> {
         sorted(outcomes.iter().map(|o| cycles(o) as f64 / o.transactions as f64).collect())
     };
     let host = per_transaction(&|o| o.cycles.host);
     let nic = median(&per_transaction(&|o| o.cycles.nic));
     let client = median(&per_transaction(&|o| o.cycles.client));
-    let shares = if arrangement == "one-core" {
+    let shares = if arrangement.cores == "one-core" {
         [("host", median(&host)), ("NIC", nic), ("client", client)]
     } else {
         // Two threads: the one that is busy for more of the time holds the other up.
         let busy = |cycles: &dyn Fn(&Outcome) -> u64| {
             median(&sorted(outcomes.iter().map(|o| cycles(o) as f64 / o.elapsed_cycles as f64).collect()))
         };
-        let outside = busy(&|o| o.cycles.nic + o.cycles.client);
-        let outside_name = if nic > client { "NIC" } else { "client" };
-        [("host", busy(&|o| o.cycles.host)), (outside_name, outside), ("", 0.0)]
+        let name = |with_nic: &'static str, cycles: f64| if nic > cycles { "NIC" } else { with_nic };
+        match arrangement.place {
+            Some(Place::Inline) => [
+                (name("host", median(&host)), busy(&|o| o.cycles.host + o.cycles.nic)),
+                ("client", busy(&|o| o.cycles.client)),
+                ("", 0.0),
+            ],
+            _ => [
+                ("host", busy(&|o| o.cycles.host)),
+                (name("client", client), busy(&|o| o.cycles.nic + o.cycles.client)),
+                ("", 0.0),
+            ],
+        }
     };
     let bottleneck = shares.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("", |share| share.0);
     Row {
-        arrangement,
+        arrangement: arrangement.cores,
+        place: arrangement.place_name(),
         offload: offload.to_string(),
         connection: connection.name(),
+        closes: if connection == Connection::Short { closer_name(closes) } else { "-" },
         host_cycles_per_txn: median(&host),
         host_cycles_per_txn_min: host[0],
         host_cycles_per_txn_max: host[host.len() - 1],

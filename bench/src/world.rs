@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dpdk::{Clock, Eal, Mbuf, Mempool};
 use loadgen::client::{ClientConfig, Clients, Network};
-use loadgen::workload::WorkloadConfig;
+use loadgen::workload::{ClosesFirst, WorkloadConfig};
 use netcore::Instant;
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
@@ -42,11 +42,32 @@ impl Connection {
     }
 }
 
+/// Which thread the firmware runs on, where there are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Not the host's.
+    Embedded,
+    /// The host's.
+    Inline,
+}
+
+impl Place {
+    /// As the tables and options name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Inline => "inline",
+        }
+    }
+}
+
 /// What one run does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) offload: Offload,
     pub(crate) connection: Connection,
+    /// Who closes a short-lived connection first.
+    pub(crate) closes: ClosesFirst,
     /// Connections open at a time.
     pub(crate) connections: usize,
     /// Different keys, all set before the first GET.
@@ -77,13 +98,18 @@ pub(crate) struct Outcome {
     pub(crate) elapsed_cycles: u64,
 }
 
-/// The client's end of the wire and the firmware.
+/// The clients and their end of the wire.
 struct Outside {
     clients: Clients<Mbuf>,
-    client_wire: RingPort<Mbuf>,
+    wire: RingPort<Mbuf>,
+    pool: Mempool,
+}
+
+/// The firmware between wire and host.
+struct Nic {
     firmware: Firmware<Mbuf>,
-    nic_wire: RingPort<Mbuf>,
-    nic_host: [RingPort<Mbuf>; 1],
+    wire: RingPort<Mbuf>,
+    host: [RingPort<Mbuf>; 1],
     pool: Mempool,
 }
 
@@ -95,37 +121,39 @@ struct Host {
     pool: Mempool,
 }
 
+/// Adds the cycles of a round to `cycles` if it did work, and says whether it did.
+#[inline]
+fn counted(cycles: &mut u64, round: impl FnOnce() -> bool) -> bool {
+    let begin = dpdk::tsc();
+    let worked = round();
+    if worked {
+        *cycles += dpdk::tsc() - begin;
+    }
+    worked
+}
+
 impl Outside {
     #[inline]
-    fn round(&mut self, now: Instant, cycles: &mut Cycles) -> bool {
-        let begin = dpdk::tsc();
-        let client_worked = self.clients.poll(&mut self.client_wire, &mut self.pool, now).any();
-        let between = dpdk::tsc();
-        if client_worked {
-            cycles.client += between - begin;
-        }
-        let nic_worked =
-            self.firmware.poll(&mut self.nic_wire, &mut self.nic_host, &mut self.pool, now).any();
-        if nic_worked {
-            cycles.nic += dpdk::tsc() - between;
-        }
-        client_worked || nic_worked
+    fn round(&mut self, now: Instant, cycles: &mut u64) -> bool {
+        counted(cycles, || self.clients.poll(&mut self.wire, &mut self.pool, now).any())
+    }
+}
+
+impl Nic {
+    #[inline]
+    fn round(&mut self, now: Instant, cycles: &mut u64) -> bool {
+        counted(cycles, || self.firmware.poll(&mut self.wire, &mut self.host, &mut self.pool, now).any())
     }
 }
 
 impl Host {
     #[inline]
     fn round(&mut self, now: Instant, cycles: &mut u64) -> bool {
-        let begin = dpdk::tsc();
-        let worked = self.stack.poll(&mut self.ring, &mut self.pool, &mut self.app, now).any();
-        if worked {
-            *cycles += dpdk::tsc() - begin;
-        }
-        worked
+        counted(cycles, || self.stack.poll(&mut self.ring, &mut self.pool, &mut self.app, now).any())
     }
 }
 
-fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Host), String> {
+fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Nic, Host), String> {
     let mut rng = SeededRng::new(0x006d_6179_666c_7979);
     let capabilities =
         |mac: Mac| Capabilities { mac: mac.0, mtu: MTU, rx_checksum: false, rx_partial_checksum: false };
@@ -148,31 +176,28 @@ fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, 
         keys: load.keys,
         value_bytes: load.value_bytes,
         requests_per_connection: (load.connection == Connection::Short).then_some(1),
+        closes: load.closes,
         ..WorkloadConfig::default()
     };
     let mut clients = Clients::new(clients, workload);
     clients.allow(0);
-    let outside = Outside {
-        clients,
-        client_wire,
-        firmware: Firmware::new(firmware, &mut rng),
-        nic_wire,
-        nic_host: [nic_host],
-        pool: *pool,
-    };
+    let outside = Outside { clients, wire: client_wire, pool: *pool };
+    let firmware = Firmware::new(firmware, &mut rng);
+    let nic = Nic { firmware, wire: nic_wire, host: [nic_host], pool: *pool };
     let host = Host { stack, app: CoreApp::new(Arc::clone(engine), 0), ring: host_ring, pool: *pool };
-    Ok((outside, host))
+    Ok((outside, nic, host))
 }
 
 /// Client, firmware and host take turns on this thread.
 pub(crate) fn one_core(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
-    let (mut outside, mut host) = build(pool, load, engine)?;
+    let (mut outside, mut nic, mut host) = build(pool, load, engine)?;
     let clock = Clock::start();
     let mut cycles = Cycles::default();
     let mut measured = Measured::new(load.transactions);
     loop {
         let now = clock.now();
-        outside.round(now, &mut cycles);
+        outside.round(now, &mut cycles.client);
+        nic.round(now, &mut cycles.nic);
         host.round(now, &mut cycles.host);
         if let Some(outcome) = measured.step(&mut outside.clients, cycles)? {
             return Ok(outcome);
@@ -180,25 +205,34 @@ pub(crate) fn one_core(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Res
     }
 }
 
-/// Client and firmware on this thread, the host on another.
+/// The client on this thread, the host on another, the firmware with one of them.
 pub(crate) fn two_cores(
     eal: &Eal,
     pool: &Mempool,
     load: &Load,
+    place: Place,
     engine: &Arc<Engine>,
 ) -> Result<Outcome, String> {
-    let (mut outside, mut host) = build(pool, load, engine)?;
+    let (mut outside, nic, mut host) = build(pool, load, engine)?;
+    let (mut near, mut far) = match place {
+        Place::Embedded => (Some(nic), None),
+        Place::Inline => (None, Some(nic)),
+    };
     let clock = Clock::start();
     let stop = AtomicBool::new(false);
-    let host_cycles = AtomicU64::new(0);
+    let (host_cycles, nic_cycles) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _lcore = dpdk::register_thread(eal);
-            let mut cycles = 0;
+            let mut cycles = Cycles::default();
             let mut idle = 0u32;
             while !stop.load(Ordering::Relaxed) {
-                if host.round(clock.now(), &mut cycles) {
-                    host_cycles.store(cycles, Ordering::Relaxed);
+                let now = clock.now();
+                let mut worked = far.as_mut().is_some_and(|nic| nic.round(now, &mut cycles.nic));
+                worked |= host.round(now, &mut cycles.host);
+                if worked {
+                    host_cycles.store(cycles.host, Ordering::Relaxed);
+                    nic_cycles.store(cycles.nic, Ordering::Relaxed);
                     idle = 0;
                 } else {
                     idle = pause(idle);
@@ -209,8 +243,14 @@ pub(crate) fn two_cores(
         let mut measured = Measured::new(load.transactions);
         let mut idle = 0u32;
         let outcome = loop {
-            idle = if outside.round(clock.now(), &mut cycles) { 0 } else { pause(idle) };
+            let now = clock.now();
+            let mut worked = outside.round(now, &mut cycles.client);
+            worked |= near.as_mut().is_some_and(|nic| nic.round(now, &mut cycles.nic));
+            idle = if worked { 0 } else { pause(idle) };
             cycles.host = host_cycles.load(Ordering::Relaxed);
+            if near.is_none() {
+                cycles.nic = nic_cycles.load(Ordering::Relaxed);
+            }
             match measured.step(&mut outside.clients, cycles) {
                 Ok(None) => {}
                 Ok(Some(outcome)) => break Ok(outcome),

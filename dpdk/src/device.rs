@@ -7,13 +7,15 @@ use crate::error::Error;
 use crate::interface::MAX_NAME;
 
 mod open;
+mod share;
 
 pub use open::OpenConfig;
+pub use share::Share;
 
 /// What `--net` names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// `xdp:IFACE`: all frames of a kernel interface, taken by an XDP program.
+    /// `xdp:IFACE`: all frames of a kernel interface, or what [`Share`] names, taken by an XDP program.
     Xdp(String),
     /// `packet:IFACE`: a packet socket on a kernel interface.
     Packet(String),

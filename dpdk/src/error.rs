@@ -51,6 +51,17 @@ pub enum Error {
         /// The kernel's number for the program.
         program: u32,
     },
+    /// The interface cannot be shared with the kernel.
+    Share {
+        /// The interface.
+        interface: String,
+        /// Which step failed.
+        step: &'static str,
+        /// DPDK's, libbpf's or the system's reason.
+        reason: String,
+    },
+    /// The kernel could not be asked for its own addresses.
+    KernelAddresses(String),
     /// The interface's MTU does not fit the device's frames.
     MtuTooLarge {
         /// The interface.
@@ -132,6 +143,16 @@ impl fmt::Display for Error {
                 "another XDP program (number {program}, see `ip -d link show {interface}`) is attached to \
                  '{interface}', and two cannot share it; if it is not needed: ip link set {interface} xdp off"
             ),
+            Self::Share { interface, step, reason } => write!(
+                f,
+                "cannot share '{interface}' with the kernel: {step}: {reason}. This needs a kernel with XDP and \
+                 AF_XDP (5.10 or later) that lets this process load programs. Without: give the server an \
+                 address that the kernel does not have (ip address del ADDRESS dev {interface}), with \
+                 --net packet:{interface} --address ADDRESS"
+            ),
+            Self::KernelAddresses(reason) => {
+                write!(f, "the kernel could not be asked for its addresses: {reason}")
+            }
             Self::MtuTooLarge { interface, mtu, largest } => write!(
                 f,
                 "the MTU of '{interface}' is {mtu}, but this kind of device carries at most {largest}; \

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use crate::error::Error;
@@ -127,6 +128,73 @@ impl Interface {
     }
 }
 
+/// An address that the kernel itself has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelAddress {
+    /// Name of the interface.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Length of its network's prefix in bits.
+    pub prefix_len: u8,
+}
+
+/// All addresses of the kernel in this network namespace.
+///
+/// # Errors
+/// [`Error::KernelAddresses`].
+pub fn kernel_addresses() -> Result<Vec<KernelAddress>, Error> {
+    let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: `first` is writable; what is put there is freed below, once.
+    if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
+        return Err(Error::KernelAddresses(io::Error::last_os_error().to_string()));
+    }
+    let mut found = Vec::new();
+    let mut at = first;
+    // SAFETY: the list's entries are valid until it is freed; its end is null.
+    while let Some(entry) = unsafe { at.as_ref() } {
+        at = entry.ifa_next;
+        // SAFETY: a name is a NUL-terminated string; addresses are null, or of the size of their family.
+        unsafe {
+            let interface = std::ffi::CStr::from_ptr(entry.ifa_name).to_string_lossy().into_owned();
+            if let (Some(address), Some(mask)) = (ip(entry.ifa_addr), ip(entry.ifa_netmask)) {
+                let prefix_len = match mask {
+                    IpAddr::V4(mask) => mask.to_bits().count_ones(),
+                    IpAddr::V6(mask) => mask.to_bits().count_ones(),
+                } as u8;
+                found.push(KernelAddress { interface, address, prefix_len });
+            }
+        }
+    }
+    // SAFETY: `first` came from getifaddrs and nothing of the list is used any more.
+    unsafe { libc::freeifaddrs(first) };
+    Ok(found)
+}
+
+/// The IP address at `at`, if it is one.
+///
+/// # Safety
+/// `at` is null, or points to a socket address as long as its family says.
+unsafe fn ip(at: *const libc::sockaddr) -> Option<IpAddr> {
+    if at.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        match i32::from((*at).sa_family) {
+            libc::AF_INET => {
+                let at = at.cast::<libc::sockaddr_in>().read_unaligned();
+                Some(Ipv4Addr::from_bits(u32::from_be(at.sin_addr.s_addr)).into())
+            }
+            libc::AF_INET6 => {
+                let at = at.cast::<libc::sockaddr_in6>().read_unaligned();
+                Some(Ipv6Addr::from(at.sin6_addr.s6_addr).into())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Capabilities by number (linux/capability.h).
 const NET_ADMIN: u32 = 12;
 const NET_RAW: u32 = 13;
@@ -231,6 +299,14 @@ mod tests {
         assert!(loopback.mtu().expect("an MTU") >= 1500);
         assert_eq!(loopback.mac(), Ok([0; 6]));
         assert_eq!(loopback.rx_queues(), 1);
+    }
+
+    #[test]
+    fn the_kernel_has_the_loopback_address() {
+        let all = kernel_addresses().expect("the kernel tells");
+        let loopback = all.iter().find(|known| known.address == IpAddr::V4(Ipv4Addr::LOCALHOST));
+        // A namespace whose loopback interface is down has none.
+        assert!(loopback.is_none_or(|known| known.interface == "lo" && known.prefix_len == 8), "{all:?}");
     }
 
     #[test]

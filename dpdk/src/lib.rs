@@ -31,9 +31,10 @@ mod packet_drops;
 pub mod port;
 
 pub use clock::{Clock, tsc, tsc_hz};
-pub use device::{Device, OpenConfig};
+pub use device::{Device, OpenConfig, Share};
 pub use eal::{Eal, EalConfig, Hugepages};
 pub use error::Error;
+pub use interface::{KernelAddress, kernel_addresses};
 pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread, sleep_precisely};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;

@@ -168,6 +168,17 @@ impl Lab {
         speak_ipv6(&self.client, CLIENT_INTERFACE, &format!("{CLIENT_ADDRESS_V6}/{PREFIX_V6}"))
     }
 
+    /// Gives the server's kernel [`SERVER_ADDRESS`] and [`SERVER_ADDRESS_V6`], and the client's one to
+    /// speak to the latter: what a server shares with its kernel.
+    ///
+    /// # Errors
+    /// As [`Self::speak_ipv6`].
+    pub fn share_addresses(&self) -> Result<()> {
+        self.speak_ipv6()?;
+        self.add_address(Side::Server, SERVER_ADDRESS)?;
+        speak_ipv6(&self.server, SERVER_INTERFACE, &format!("{SERVER_ADDRESS_V6}/{PREFIX_V6}"))
+    }
+
     /// Makes the namespace behind the client, with addresses of both versions of IP, and the
     /// client's kernel the router between it and the server: packets of more than [`FAR_MTU`] bytes
     /// do not get through. The far kernel offers the MSS of an Ethernet all the same, as a host

@@ -18,7 +18,7 @@ use protocol::ip;
 use protocol::tcp::{self, Flags};
 
 use crate::counters::Event;
-use crate::firmware::Firmware;
+use crate::firmware::{Firmware, is_held};
 use crate::flow_table::{FlowFlags, FlowList, NO_SLOT, State};
 use crate::listen::Listener;
 use crate::packet;
@@ -363,7 +363,7 @@ impl<F: Frame> Firmware<F> {
         }
         if kept {
             self.counters.add(Event::ChannelMalformed);
-            return self.refuse(slot);
+            return self.refuse_hand_over(slot);
         }
         self.throw_pieces_away(slot);
         // All of it, and nothing before it is open.
@@ -488,7 +488,7 @@ impl<F: Frame> Firmware<F> {
             let mut budget = SWEEP_PER_ROUND;
             while let Some(listener) = self.listeners.get(place).filter(|listener| !listener.is_open()) {
                 let Some(slot) = first(&listener.waiting) else {
-                    self.listeners.free(place);
+                    self.listeners.free_if_over(place);
                     break;
                 };
                 if budget == 0 {
@@ -559,6 +559,9 @@ impl<F: Frame> Firmware<F> {
     /// The host knows, or is no more: the slot may be used again when nothing else holds it.
     fn closed_reported(&mut self, queue: usize, slot: u32) {
         self.flows.unlink(&mut self.channel.queues[queue].closed, slot);
+        if !is_held(self.flows[slot].state) {
+            self.listeners.let_go(self.flows[slot].listener);
+        }
         if self.flows[slot].state == State::Ended {
             self.leave(slot);
         }

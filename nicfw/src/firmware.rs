@@ -20,7 +20,7 @@ use crate::counters::{Counters, Event};
 use crate::flow_table::{FlowTable, Listed, State};
 use crate::index::{Index, TupleHasher};
 use crate::listen::Listeners;
-use crate::packet::{Outgoing, Parsed, Segment, parse, peek_tuple};
+use crate::packet::{Outgoing, Parsed, Segment, parse, peek_slot, peek_tuple};
 use crate::retain::Retained;
 use crate::steer::Steering;
 use crate::time_wait::{ENDED, TimeWait};
@@ -163,6 +163,7 @@ impl<F: Frame> Firmware<F> {
             // What the wire cannot take now stays with the host.
             let max = self.config.burst.min(self.wire_out.room());
             work.host_received += host.receive(&mut self.received, max);
+            self.warm_up_flows();
             while let Some(frame) = self.received.pop() {
                 self.host_frame_now(queue, frame, pool);
             }
@@ -253,6 +254,18 @@ impl<F: Frame> Firmware<F> {
                 Some(slot) => self.flows[slot].hash,
                 None => 0,
             });
+        }
+        core::hint::black_box(seen);
+    }
+
+    /// The same for messages of the host, which say the slot.
+    #[inline]
+    fn warm_up_flows(&self) {
+        let mut seen = 0;
+        for frame in self.received.iter() {
+            if let Some(flow) = peek_slot(frame.bytes()).and_then(|slot| self.flows.get(slot)) {
+                seen ^= flow.generation ^ flow.hash;
+            }
         }
         core::hint::black_box(seen);
     }
@@ -467,13 +480,32 @@ impl<F: Frame> Firmware<F> {
         debug_assert!(is_transition(old, state), "{old:?} to {state:?}");
         self.counters.states[old as usize] -= 1;
         self.counters.states[state as usize] += 1;
+        match (is_held(old), is_held(state)) {
+            (false, true) => self.listeners.take(self.flows[slot].listener),
+            (true, false) => self.let_go(slot),
+            _ => {}
+        }
     }
 
     /// Frees a flow's slot.
     #[inline]
     pub(crate) fn leave(&mut self, slot: u32) {
-        self.counters.states[self.flows[slot].state as usize] -= 1;
+        let old = core::mem::replace(&mut self.flows[slot].state, State::Ended);
+        self.counters.states[old as usize] -= 1;
+        if is_held(old) {
+            self.let_go(slot);
+        }
         self.flows.release(slot);
+    }
+
+    /// The host has no part in a flow any more. As long as it does not know, it still counts as
+    /// the host's: who is let in instead is announced behind that news.
+    #[inline]
+    fn let_go(&mut self, slot: u32) {
+        let flow = &self.flows[slot];
+        if flow.list != Listed::Closed {
+            self.listeners.let_go(flow.listener);
+        }
     }
 
     /// Takes a flow out of the list of those that the host has not heard of.
@@ -495,10 +527,18 @@ impl<F: Frame> Firmware<F> {
     }
 }
 
+/// The host has the flow, or is about to be told of it.
+#[inline]
+pub(crate) const fn is_held(state: State) -> bool {
+    matches!(state, State::Announcing | State::Established)
+}
+
 /// Every change of state that there is.
 const fn is_transition(from: State, to: State) -> bool {
     match from {
-        State::Waiting => matches!(to, State::Announcing | State::Established | State::LastAck),
+        State::Waiting => {
+            matches!(to, State::Announcing | State::Established | State::FinWait1 | State::LastAck)
+        }
         State::Announcing => matches!(to, State::Established | State::LastAck),
         State::Established => matches!(to, State::FinWait1 | State::LastAck | State::Ended),
         State::FinWait1 => matches!(to, State::FinWait2 | State::Closing | State::Ended),

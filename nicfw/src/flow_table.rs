@@ -119,7 +119,7 @@ pub(crate) struct Flow {
     pub(crate) list: Listed,
     /// Life of the host that the flow belongs to, see `channel`.
     pub(crate) host_life: u8,
-    /// Listener while waiting.
+    /// The listener that it came to.
     pub(crate) listener: u16,
 
     pub(crate) snd_una: SeqNumber,
@@ -269,6 +269,12 @@ impl FlowTable {
     /// How many slots have ever been used.
     pub(crate) fn slots_used(&self) -> u32 {
         self.fresh
+    }
+
+    /// The flow in a slot that may not exist, used or not.
+    #[inline]
+    pub(crate) fn get(&self, slot: u32) -> Option<&Flow> {
+        self.flows.get(slot as usize)
     }
 
     /// The slot that `id` names now.

@@ -33,7 +33,7 @@ impl<F: Frame> Firmware<F> {
         frame.truncate(piece.end);
         frame.advance(piece.data_at);
         if !has_form || !self.keep_piece(slot, piece, frame) {
-            return self.refuse(slot);
+            return self.refuse_hand_over(slot);
         }
         if more {
             return;
@@ -42,7 +42,7 @@ impl<F: Frame> Firmware<F> {
         let flow = &self.flows[slot];
         let end = self.retained.end(flow.chain);
         if flow.snd_nxt.after(end) || flow.snd_nxt.before(piece.close.snd_una) {
-            return self.refuse(slot);
+            return self.refuse_hand_over(slot);
         }
         self.take_over(slot, piece, pool);
     }
@@ -86,7 +86,7 @@ impl<F: Frame> Firmware<F> {
 
     /// The host keeps the flow, and is told so.
     #[cold]
-    pub(crate) fn refuse(&mut self, slot: u32) {
+    pub(crate) fn refuse_hand_over(&mut self, slot: u32) {
         self.flows[slot].flags.set(FlowFlags::PIECES, false);
         self.throw_pieces_away(slot);
         self.counters.add(Event::HandOverRefused);
@@ -107,8 +107,8 @@ impl<F: Frame> Firmware<F> {
         let sender = self.retained.sender(head);
         sender.next = snd_nxt;
         sender.cwnd = last.close.cwnd.max(mss);
-        self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
         self.report_hand_over(slot, ClosedReason::HandedOver);
+        self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
         self.send_more(slot, pool);
     }

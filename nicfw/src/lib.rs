@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `firmware` | a round: what arrives, where it goes |
 //! | `packet` | from bytes to segments and back |
+//! | `admission` | whom to let in, and what those hear who are not |
 //! | `setup` | SYN, cookie, ACK, waiting for the first data |
 //! | `steer` | segments between wire and host |
 //! | `hand_over` | last data of more than one segment, piece by piece |
@@ -29,6 +30,7 @@
 
 extern crate alloc;
 
+mod admission;
 mod channel;
 mod config;
 mod counters;

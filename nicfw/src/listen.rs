@@ -13,8 +13,10 @@ use crate::flow_table::FlowList;
 pub(crate) struct Listener {
     pub(crate) listen: Listen,
     pub(crate) waiting: FlowList,
+    /// Flows that the host holds or is about to be told of.
+    pub(crate) held: u32,
     /// The host queues that listen, one bit each. None: no longer, and the place is free when
-    /// nothing waits any more.
+    /// nothing waits any more and nothing is held.
     pub(crate) queues: u128,
 }
 
@@ -22,6 +24,11 @@ impl Listener {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.queues != 0
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.queues == 0 && self.waiting.len == 0 && self.held == 0
     }
 }
 
@@ -45,20 +52,26 @@ impl Listeners {
     /// The open listener for this destination.
     #[inline]
     pub(crate) fn find(&self, addr: Address, port: u16) -> Option<u16> {
+        self.position(addr, port, Listener::is_open)
+    }
+
+    #[inline]
+    fn position(&self, addr: Address, port: u16, is_it: impl Fn(&Listener) -> bool) -> Option<u16> {
         self.places[..self.used]
             .iter()
             .position(|place| {
                 place.as_ref().is_some_and(|listener| {
-                    listener.is_open() && listener.listen.port == port && listener.listen.addr == addr
+                    listener.listen.port == port && listener.listen.addr == addr && is_it(listener)
                 })
             })
             .map(|place| place as u16)
     }
 
-    /// Adds a listener for a host queue, or changes the one that has the same address and port;
-    /// false when there is no room.
+    /// Adds a listener for a host queue, or changes the one that has the same address and port
+    /// (also one that is no longer open but whose flows are still there: they count); false when
+    /// there is no room.
     pub(crate) fn add(&mut self, listen: Listen, queue: usize) -> bool {
-        if let Some(place) = self.find(listen.addr, listen.port)
+        if let Some(place) = self.position(listen.addr, listen.port, |_| true)
             && let Some(listener) = self.get_mut(place)
         {
             listener.listen = listen;
@@ -66,7 +79,7 @@ impl Listeners {
             return true;
         }
         let Some(place) = self.places.iter().position(Option::is_none) else { return false };
-        self.places[place] = Some(Listener { listen, waiting: FlowList::EMPTY, queues: 1 << queue });
+        self.places[place] = Some(Listener { listen, waiting: FlowList::EMPTY, held: 0, queues: 1 << queue });
         self.used = self.used.max(place + 1);
         true
     }
@@ -88,10 +101,37 @@ impl Listeners {
         self.places.get_mut(usize::from(place))?.as_mut()
     }
 
-    pub(crate) fn free(&mut self, place: u16) {
-        if let Some(place) = self.places.get_mut(usize::from(place)) {
-            *place = None;
+    /// Flows of all listeners on this port that the host holds or is about to be told of.
+    #[inline]
+    pub(crate) fn held(&self, port: u16) -> u32 {
+        let listeners = self.places[..self.used].iter().flatten();
+        listeners.filter(|listener| listener.listen.port == port).map(|listener| listener.held).sum()
+    }
+
+    /// A flow of the listener is the host's from now on.
+    #[inline]
+    pub(crate) fn take(&mut self, place: u16) {
+        if let Some(listener) = self.get_mut(place) {
+            listener.held += 1;
         }
+    }
+
+    /// The host is through with a flow of the listener.
+    #[inline]
+    pub(crate) fn let_go(&mut self, place: u16) {
+        let Some(listener) = self.get_mut(place) else { return };
+        debug_assert!(listener.held > 0, "more flows let go than taken");
+        listener.held = listener.held.saturating_sub(1);
+        self.free_if_over(place);
+    }
+
+    /// Frees the place of a listener that is no longer, once nothing refers to it.
+    #[inline]
+    pub(crate) fn free_if_over(&mut self, place: u16) {
+        if !self.get(place).is_some_and(Listener::is_over) {
+            return;
+        }
+        self.places[usize::from(place)] = None;
         while self.used > 0 && self.places[self.used - 1].is_none() {
             self.used -= 1;
         }

@@ -119,6 +119,13 @@ pub(crate) fn peek_tuple(bytes: &[u8]) -> Option<FourTuple> {
     })
 }
 
+/// The flow's slot in a message of the host, read without any check: a hint only.
+#[inline]
+pub(crate) fn peek_slot(bytes: &[u8]) -> Option<u32> {
+    let b = bytes.first_chunk::<{ ethernet::HEADER_LEN + 12 }>()?;
+    (b[12..14] == [0x88, 0xb5]).then(|| u32::from_le_bytes([b[22], b[23], b[24], b[25]]))
+}
+
 /// Headers of an IP packet; `None` when it is not a whole TCP segment.
 // Always in place: as a call its result goes through memory twice, and waits there.
 #[inline(always)]

@@ -5,7 +5,7 @@
 
 use netcore::cookie::{NO_CONNECTION_BEFORE, SynOptions};
 use netcore::{Duration, Frame, FramePool};
-use protocol::channel::AcceptPolicy;
+use protocol::channel::{AcceptPolicy, Refusal};
 use protocol::tcp::{DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
 
 use crate::counters::Event;
@@ -68,6 +68,11 @@ impl<F: Frame> Firmware<F> {
             return self.counters.add(Event::SynUnusable);
         }
         let Some(listen) = self.listeners.get(listener).map(|listener| listener.listen) else { return };
+        if let Some(why) = self.closed_door(&listen)
+            && listen.refusal != Refusal::Error
+        {
+            return self.refuse_syn(listen.refusal, why, segment, frame, pool);
+        }
         let offered = segment.options(frame.bytes());
         let mss = offered.mss.unwrap_or(DEFAULT_MSS);
         let mut options = Options { mss: Some(listen.mss), ..Options::default() };

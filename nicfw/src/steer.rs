@@ -161,14 +161,17 @@ impl<F: Frame> Firmware<F> {
         true
     }
 
-    /// Tells the host of a connection, with its first data if there is any. When the host's
-    /// queue is full, the data is dropped (the peer sends it again) and the news kept.
+    /// Tells the host of a connection, with its first data if there is any, or turns it away. When
+    /// the host's queue is full, the data is dropped (the peer sends it again) and the news kept.
     pub(crate) fn announce<P: FramePool<Frame = F>>(
         &mut self,
         slot: u32,
         first: Option<(&Segment, F)>,
         pool: &mut P,
     ) {
+        if let Some(why) = self.turned_away(slot) {
+            return self.refuse(slot, why, first, pool);
+        }
         let flow = self.flows[slot];
         let queue = usize::from(flow.queue);
         let (frame, packet_len) = match first {

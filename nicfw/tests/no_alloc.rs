@@ -10,7 +10,7 @@ use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FramePool, HeapFrame, Instant};
 use nicfw::{Config, Event, Firmware, State};
 use protocol::channel::{
-    self, AcceptPolicy, FlowId, Header, Hello, Kind, Listen, ListenStatus, MessageFlags,
+    self, AcceptPolicy, FlowId, Header, Hello, Kind, Listen, ListenStatus, MessageFlags, Refusal,
 };
 use protocol::ethernet::{self, Mac};
 use protocol::ip::{self, Address};
@@ -254,6 +254,8 @@ impl Bench {
                 status: ListenStatus::Unanswered,
                 window: 60_000,
                 backlog,
+                connections_max: 0,
+                refusal: Refusal::Reset,
             };
             let mut body = [0; Listen::LEN];
             listen.emit(&mut body);

@@ -14,7 +14,7 @@ use protocol::resp::{ArgRange, Limits, ParseState, Parsed, ProtocolError, inline
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 use crate::args::Args;
-use crate::clients::{ClientInfo, Kill};
+use crate::clients::{Identity, Kill};
 use crate::core_state::CoreState;
 use crate::dispatch::dispatch;
 use crate::engine::Engine;
@@ -36,6 +36,8 @@ pub struct CoreApp {
     ranges: Ranges,
     /// Words of an inline request; kept for their memory.
     words: Words,
+    /// Of clients that have left; for the next ones.
+    spare: Vec<Session>,
 }
 
 #[derive(Default)]
@@ -75,6 +77,7 @@ impl CoreApp {
             next_clients_check: Instant::ZERO,
             ranges: Ranges::default(),
             words: Words::default(),
+            spare: Vec::new(),
         }
     }
     /// The engine it drives.
@@ -217,7 +220,7 @@ impl CoreApp {
         }
         self.core.stats.query_limit_disconnections.add(1);
         let mut client = Vec::new();
-        session.info.describe(self.core.now_ms, &mut client);
+        session.info.describe_own(self.core.now_ms, &mut client);
         tracing::warn!(
             "Closing client that reached max query buffer length: {}",
             String::from_utf8_lossy(&client)
@@ -258,10 +261,10 @@ impl CoreApp {
         }
         let limit_ms = (timeout_s as i64).saturating_mul(1000);
         for client in self.engine.cores[self.core.core].clients.all() {
-            if client.listens() || client.waiter.lock().is_some() {
+            if client.info.listens() || client.info.waiter.lock().is_some() {
                 continue;
             }
-            if self.core.now_ms - client.active_ms.load(Ordering::Relaxed) > limit_ms {
+            if self.core.now_ms - client.info.active_ms.load(Ordering::Relaxed) > limit_ms {
                 self.engine.kill(&client);
             }
         }
@@ -302,10 +305,24 @@ impl App for CoreApp {
             return self.refuse(error::PROTECTED_MODE, output);
         }
         self.core.stats.connections.add(1);
-        let client_id = self.engine.new_client_id();
-        let info = ClientInfo::new(client_id, self.core.core, id, local, remote, self.core.now_ms);
-        let info = self.engine.cores[self.core.core].clients.add(info);
-        Some(Session::new(info, !self.engine.live.password.load(Ordering::Relaxed)))
+        let clients = &self.engine.cores[self.core.core].clients;
+        let authenticated = !self.engine.live.password.load(Ordering::Relaxed);
+        let session = match self.spare.pop() {
+            Some(mut session) => {
+                session.renew(authenticated);
+                session
+            }
+            None => Session::new(clients.more(self.core.core), authenticated),
+        };
+        let who = Identity {
+            id: self.engine.new_client_id(),
+            connection: id,
+            local: local.into(),
+            remote: remote.into(),
+            created_ms: self.core.now_ms,
+        };
+        clients.enter(&session.info, &who);
+        Some(session)
     }
 
     fn received(&mut self, session: &mut Session, input: &[u8], output: &mut Output) -> Next {
@@ -357,15 +374,21 @@ impl App for CoreApp {
         Next::Close
     }
 
+    #[inline]
     fn closed(&mut self, mut session: Session, _reason: EndReason) {
+        let clients = &self.engine.cores[self.core.core].clients;
+        if session.is_plain() {
+            clients.leave(&session.info);
+            return self.spare.push(session);
+        }
         crate::command::transaction::forget_watches(&self.engine, &mut session);
         waiting::forget(&self.engine, &mut self.core, &mut session);
         if let Some(mut subscriptions) = session.subscriptions.take() {
             self.engine.pubsub.leave(&mut subscriptions, &session.info);
-            // Its memory stays for the slot's next client; what nobody will read does not.
-            drop(session.info.mailbox.lock().take());
         }
-        self.engine.cores[self.core.core].clients.remove(&session.info);
+        let clients = &self.engine.cores[self.core.core].clients;
+        clients.leave(&session.info);
+        clients.forget(&session.info);
     }
 
     #[inline]

@@ -2,7 +2,9 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,28 +16,45 @@ use crate::pubsub::Mailbox;
 use crate::session::Session;
 use crate::waiting::Waiter;
 
-/// An address and a port in 18 bytes; IPv4 as IPv6 maps it (RFC 4291 §2.5.5.2).
+/// An address and a port; IPv4 as IPv6 maps it (RFC 4291 §2.5.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    address: [u8; 16],
-    port: [u8; 2],
+    address: [u64; 2],
+    port: u16,
 }
 
 impl From<SocketAddr> for Endpoint {
+    #[inline]
     fn from(at: SocketAddr) -> Self {
         let address = match at.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
+            IpAddr::V4(v4) => 0xffff << 32 | u128::from(v4.to_bits()),
+            IpAddr::V6(v6) => v6.to_bits(),
         };
-        Self { address: address.octets(), port: at.port().to_be_bytes() }
+        Self { address: [(address >> 64) as u64, address as u64], port: at.port() }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ip = Ipv6Addr::from(self.address).to_canonical();
-        SocketAddr::new(ip, u16::from_be_bytes(self.port)).fmt(f)
+        let [high, low] = self.address;
+        let ip = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical();
+        SocketAddr::new(ip, self.port).fmt(f)
     }
+}
+
+/// Who a client is: what never changes while it is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Counts all clients since the start, from 1.
+    pub id: u64,
+    /// Its name among its core's connections.
+    pub connection: ConnectionId,
+    /// Our end.
+    pub local: Endpoint,
+    /// Its end.
+    pub remote: Endpoint,
+    /// Unix time in ms when it connected.
+    pub created_ms: i64,
 }
 
 /// Whether a client is to be closed as soon as its core looks.
@@ -53,26 +72,29 @@ pub enum Kill {
 /// The part of a client that others may see. Numbers are written by the client's own core.
 ///
 /// There is one for each connection: 192 bytes with the counts of its `Arc`, and what few clients
-/// have is outside of it.
+/// have is outside of it. When its client has left, the next one of the same core takes it over,
+/// so that short-lived connections neither allocate nor wait for anybody: their core writes and
+/// others read, and see by the id whether they have read of one client only.
 pub struct ClientInfo {
-    /// Counts all clients since the start, from 1.
-    pub id: u64,
+    /// 0: nobody. Written last when a client comes, and first when the next one does.
+    id: AtomicU64,
     /// The core it is connected to.
-    core: u32,
-    /// Its name among that core's connections.
-    pub connection: ConnectionId,
-    /// Our end.
-    pub local: Endpoint,
-    /// Its end.
-    pub remote: Endpoint,
-    /// Unix time in ms when it connected.
-    pub created_ms: i64,
+    core: u16,
+    /// Where it is in [`CoreClients`].
+    place: AtomicU32,
+    /// Slot and generation of [`Identity::connection`].
+    connection: [AtomicU32; 2],
+    local: [AtomicU64; 2],
+    remote: [AtomicU64; 2],
+    /// Of `local` and of `remote`.
+    ports: AtomicU32,
+    created_ms: AtomicI64,
     /// Unix time in ms of its last request.
     pub active_ms: AtomicI64,
     /// Selected database.
     pub db: AtomicU32,
     /// RESP version.
-    pub resp: AtomicU32,
+    pub resp: AtomicU8,
     /// Commands queued after `MULTI`, or -1.
     pub multi: AtomicI32,
     /// Watched keys.
@@ -91,10 +113,9 @@ pub struct ClientInfo {
     pub mailbox: Mutex<Option<Box<Mailbox>>>,
     /// What it waits for.
     pub waiter: Mutex<Option<Arc<Waiter>>>,
-    /// A [`Kill`].
-    killed: AtomicU8,
-    /// Has left; its slot in [`CoreClients`] waits for the next one.
-    gone: AtomicBool,
+    /// A [`Kill`] in the lowest two bits, and above them the id of the client that it is meant for:
+    /// who comes too late kills nobody.
+    killed: AtomicU64,
     /// `CLIENT SETNAME`, `CLIENT SETINFO`.
     names: Mutex<Option<Box<Names>>>,
 }
@@ -114,25 +135,20 @@ pub struct Names {
 pub const NO_COMMAND: u32 = u32::MAX;
 
 impl ClientInfo {
-    /// A client that has just connected.
-    pub fn new(
-        id: u64,
-        core: usize,
-        connection: ConnectionId,
-        local: SocketAddr,
-        remote: SocketAddr,
-        now_ms: i64,
-    ) -> Self {
+    /// Nobody yet.
+    fn new(core: usize) -> Self {
         Self {
-            id,
-            core: core as u32,
-            connection,
-            local: local.into(),
-            remote: remote.into(),
-            created_ms: now_ms,
-            active_ms: AtomicI64::new(now_ms),
+            id: AtomicU64::new(0),
+            core: core as u16,
+            place: AtomicU32::new(0),
+            connection: Default::default(),
+            local: Default::default(),
+            remote: Default::default(),
+            ports: AtomicU32::new(0),
+            created_ms: AtomicI64::new(0),
+            active_ms: AtomicI64::new(0),
             db: AtomicU32::new(0),
-            resp: AtomicU32::new(2),
+            resp: AtomicU8::new(2),
             multi: AtomicI32::new(-1),
             watched: AtomicU32::new(0),
             query_bytes: Default::default(),
@@ -142,10 +158,80 @@ impl ClientInfo {
             subscriptions: Default::default(),
             mailbox: Mutex::default(),
             waiter: Mutex::default(),
-            killed: AtomicU8::new(Kill::No as u8),
-            gone: AtomicBool::new(false),
+            killed: AtomicU64::new(0),
             names: Mutex::default(),
         }
+    }
+
+    /// A client has connected. Only its core may call this.
+    #[inline]
+    fn begin(&self, who: &Identity) {
+        use Ordering::Relaxed;
+        self.id.store(0, Relaxed);
+        fence(Ordering::Release);
+        self.connection[0].store(who.connection.slot, Relaxed);
+        self.connection[1].store(who.connection.generation, Relaxed);
+        for (cells, end) in [(&self.local, who.local), (&self.remote, who.remote)] {
+            cells[0].store(end.address[0], Relaxed);
+            cells[1].store(end.address[1], Relaxed);
+        }
+        self.ports.store(u32::from(who.local.port) << 16 | u32::from(who.remote.port), Relaxed);
+        self.created_ms.store(who.created_ms, Relaxed);
+        self.active_ms.store(who.created_ms, Relaxed);
+        self.db.store(0, Relaxed);
+        self.resp.store(2, Relaxed);
+        self.multi.store(-1, Relaxed);
+        self.watched.store(0, Relaxed);
+        self.show_query(0, 0);
+        self.output_bytes.store(0, Relaxed);
+        self.command.store(NO_COMMAND, Relaxed);
+        self.no_evict.store(false, Relaxed);
+        self.subscriptions.iter().for_each(|count| count.store(0, Relaxed));
+        self.id.store(who.id, Ordering::Release);
+    }
+
+    /// Who it is now; `None`: nobody, or another one while this was read.
+    fn identity(&self) -> Option<Identity> {
+        let id = self.id.load(Ordering::Acquire);
+        let end = |cells: &[AtomicU64; 2], port: u32| Endpoint {
+            address: cells.each_ref().map(|cell| cell.load(Ordering::Relaxed)),
+            port: port as u16,
+        };
+        let ports = self.ports.load(Ordering::Relaxed);
+        let who = Identity {
+            id,
+            connection: self.connection(),
+            local: end(&self.local, ports >> 16),
+            remote: end(&self.remote, ports),
+            created_ms: self.created_ms.load(Ordering::Relaxed),
+        };
+        (id != 0 && self.is_still(id)).then_some(who)
+    }
+
+    /// Whether what was read before was of the client of this id.
+    fn is_still(&self, id: u64) -> bool {
+        fence(Ordering::Acquire);
+        self.id.load(Ordering::Relaxed) == id
+    }
+
+    /// [`Identity::id`], for those that the client cannot leave meanwhile.
+    pub fn id(&self) -> u64 {
+        self.id.load(Ordering::Relaxed)
+    }
+    /// [`Identity::connection`], likewise.
+    pub fn connection(&self) -> ConnectionId {
+        let [slot, generation] = self.connection.each_ref().map(|half| half.load(Ordering::Relaxed));
+        ConnectionId { slot, generation }
+    }
+    /// [`Client::describe`], likewise.
+    pub fn describe_own(self: &Arc<Self>, now_ms: i64, into: &mut Vec<u8>) {
+        if let Some(client) = Client::find(self) {
+            client.describe(now_ms, into);
+        }
+    }
+    /// [`Identity::remote`] as text, likewise.
+    pub fn remote(&self) -> String {
+        self.identity().map(|who| who.remote.to_string()).unwrap_or_default()
     }
     /// The core it is connected to.
     pub fn core(&self) -> usize {
@@ -159,13 +245,16 @@ impl ClientInfo {
     pub fn rename(&self, change: impl FnOnce(&mut Names)) {
         change(self.names.lock().get_or_insert_default());
     }
-    /// Has it closed when its core next looks; a harder way stays.
-    pub fn kill(&self, how: Kill) {
-        self.killed.fetch_max(how as u8, Ordering::AcqRel);
+    /// Has the client of this id closed when its core next looks; a harder way stays.
+    pub fn kill(&self, id: u64, how: Kill) {
+        // Ids grow: what is meant for a later client is never overwritten.
+        self.killed.fetch_max(id << 2 | how as u64, Ordering::AcqRel);
     }
     /// Whether it is to be closed.
     pub fn killed(&self) -> Kill {
-        match self.killed.load(Ordering::Acquire) {
+        let killed = self.killed.load(Ordering::Acquire);
+        match killed & 0b11 {
+            _ if killed >> 2 != self.id() => Kill::No,
             0 => Kill::No,
             1 => Kill::Close,
             _ => Kill::Abort,
@@ -176,49 +265,6 @@ impl ClientInfo {
         let [bytes, room] = &self.query_bytes;
         bytes.store(len as u32, Ordering::Relaxed);
         room.store((capacity - len) as u32, Ordering::Relaxed);
-    }
-    /// The line that `CLIENT LIST` shows, without its end.
-    pub fn describe(&self, now_ms: i64, into: &mut Vec<u8>) {
-        use std::io::Write;
-        let names = self.names();
-        let load = |value: &AtomicI64| value.load(Ordering::Relaxed);
-        let multi = self.multi.load(Ordering::Relaxed);
-        let [sub, psub, ssub] = self.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed));
-        let [query, query_free] = self.query_bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
-        let mailbox = self.mailbox.lock().as_ref().map_or(0, |mailbox| mailbox.bytes());
-        let output = self.output_bytes.load(Ordering::Relaxed) + mailbox;
-        // As many blocks as Redis would have.
-        let blocks = output.div_ceil(SMALL_BYTES);
-        let _ = write!(
-            into,
-            "id={} addr={} laddr={} fd={} name=",
-            self.id, self.remote, self.local, self.connection.slot
-        );
-        into.extend_from_slice(&names.name);
-        let _ = write!(
-            into,
-            " age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={query} qbuf-free={query_free} \
-             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={blocks} omem={output} tot-mem={} events=r cmd={} user=default \
-             redir=-1 resp={}",
-            (now_ms - self.created_ms) / 1000,
-            (now_ms - load(&self.active_ms)) / 1000,
-            match () {
-                () if self.waiter.lock().is_some() => "b",
-                () if sub + psub + ssub > 0 => "P",
-                () if multi >= 0 => "x",
-                () => "N",
-            },
-            self.db.load(Ordering::Relaxed),
-            query as usize + query_free as usize + output + size_of::<Self>() + size_of::<Session>(),
-            self.command_name(),
-            self.resp.load(Ordering::Relaxed),
-        );
-        for (label, value) in [(" lib-name=", &names.library), (" lib-ver=", &names.library_version)] {
-            if !value.is_empty() {
-                into.extend_from_slice(label.as_bytes());
-                into.extend_from_slice(value);
-            }
-        }
     }
     /// Does it listen to something?
     pub fn listens(&self) -> bool {
@@ -237,12 +283,81 @@ impl ClientInfo {
     }
 }
 
+/// A client as another one finds it.
+#[derive(Clone)]
+pub struct Client {
+    /// Who it was when it was found.
+    pub who: Identity,
+    /// Its state; another client's once it has left.
+    pub info: Arc<ClientInfo>,
+}
+
+impl Client {
+    /// Who is there now, if anybody is.
+    pub fn find(info: &Arc<ClientInfo>) -> Option<Self> {
+        Some(Self { who: info.identity()?, info: Arc::clone(info) })
+    }
+    /// Whether it is still connected, and so whether all that was read of `info` was its.
+    pub fn is_here(&self) -> bool {
+        self.info.is_still(self.who.id)
+    }
+    /// Adds the line that `CLIENT LIST` shows, without its end; nothing, and false, when it has left.
+    pub fn describe(&self, now_ms: i64, into: &mut Vec<u8>) -> bool {
+        use std::io::Write;
+        let before = into.len();
+        let (who, info) = (&self.who, &*self.info);
+        let names = info.names();
+        let load = |value: &AtomicI64| value.load(Ordering::Relaxed);
+        let multi = info.multi.load(Ordering::Relaxed);
+        let [sub, psub, ssub] = info.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let [query, query_free] = info.query_bytes.each_ref().map(|bytes| bytes.load(Ordering::Relaxed));
+        let mailbox = info.mailbox.lock().as_ref().map_or(0, |mailbox| mailbox.bytes());
+        let output = info.output_bytes.load(Ordering::Relaxed) + mailbox;
+        // As many blocks as Redis would have.
+        let blocks = output.div_ceil(SMALL_BYTES);
+        let _ = write!(
+            into,
+            "id={} addr={} laddr={} fd={} name=",
+            who.id, who.remote, who.local, who.connection.slot
+        );
+        into.extend_from_slice(&names.name);
+        let _ = write!(
+            into,
+            " age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf={query} qbuf-free={query_free} \
+             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={blocks} omem={output} tot-mem={} events=r cmd={} user=default \
+             redir=-1 resp={}",
+            (now_ms - who.created_ms) / 1000,
+            (now_ms - load(&info.active_ms)) / 1000,
+            match () {
+                () if info.waiter.lock().is_some() => "b",
+                () if sub + psub + ssub > 0 => "P",
+                () if multi >= 0 => "x",
+                () => "N",
+            },
+            info.db.load(Ordering::Relaxed),
+            query as usize + query_free as usize + output + size_of::<ClientInfo>() + size_of::<Session>(),
+            info.command_name(),
+            info.resp.load(Ordering::Relaxed),
+        );
+        for (label, value) in [(" lib-name=", &names.library), (" lib-ver=", &names.library_version)] {
+            if !value.is_empty() {
+                into.extend_from_slice(label.as_bytes());
+                into.extend_from_slice(value);
+            }
+        }
+        if !self.is_here() {
+            into.truncate(before);
+            return false;
+        }
+        true
+    }
+}
+
 /// One core's clients, and the connections that others want it to look at.
 #[derive(Default)]
 pub struct CoreClients {
-    /// Each at its connection's slot. Who has left stays until the slot's next client takes the
-    /// memory over, so that short-lived connections neither allocate nor hash.
-    clients: Mutex<Vec<Option<Arc<ClientInfo>>>>,
+    /// Those that are there, and those whose client has left and whose next one has not come.
+    clients: Mutex<Vec<Arc<ClientInfo>>>,
     /// How many are connected. Written by the core alone.
     count: AtomicUsize,
     woken: Mutex<Vec<ConnectionId>>,
@@ -252,40 +367,44 @@ pub struct CoreClients {
 }
 
 impl CoreClients {
-    /// A client has connected. Only the owning core may call this.
-    pub fn add(&self, client: ClientInfo) -> Arc<ClientInfo> {
-        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    /// Place for one more client of this core.
+    #[cold]
+    pub fn more(&self, core: usize) -> Arc<ClientInfo> {
+        let info = Arc::new(ClientInfo::new(core));
         let mut clients = self.clients.lock();
-        let slot = client.connection.slot as usize;
-        if slot >= clients.len() {
-            clients.resize_with(slot + 1, || None);
-        }
-        let info = match clients[slot].take() {
-            None => Arc::new(client),
-            Some(mut info) => match Arc::get_mut(&mut info) {
-                Some(memory) => {
-                    *memory = client;
-                    info
-                }
-                None => Arc::new(client),
-            },
-        };
-        clients[slot] = Some(Arc::clone(&info));
+        info.place.store(clients.len() as u32, Ordering::Relaxed);
+        clients.push(Arc::clone(&info));
         info
     }
-    /// A client is gone. Only the owning core may call this.
-    pub fn remove(&self, client: &ClientInfo) {
+    /// A client has connected. Only the owning core may call this.
+    #[inline]
+    pub fn enter(&self, info: &ClientInfo, who: &Identity) {
+        self.count.store(self.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        info.begin(who);
+    }
+    /// A client has left. Only the owning core may call this.
+    #[inline]
+    pub fn leave(&self, info: &ClientInfo) {
         self.count.store(self.count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-        client.gone.store(true, Ordering::Release);
+        info.id.store(0, Ordering::Release);
+    }
+    /// No further client will use this place.
+    #[cold]
+    pub fn forget(&self, info: &ClientInfo) {
+        let mut clients = self.clients.lock();
+        let place = info.place.load(Ordering::Relaxed) as usize;
+        clients.swap_remove(place);
+        if let Some(moved) = clients.get(place) {
+            moved.place.store(place as u32, Ordering::Relaxed);
+        }
     }
     /// How many are connected now.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
     /// All clients now.
-    pub fn all(&self) -> Vec<Arc<ClientInfo>> {
-        let here = |client: &&Arc<ClientInfo>| !client.gone.load(Ordering::Acquire);
-        self.clients.lock().iter().flatten().filter(here).cloned().collect()
+    pub fn all(&self) -> Vec<Client> {
+        self.clients.lock().iter().filter_map(Client::find).collect()
     }
     /// Asks the core to look at a connection of its.
     pub fn wake(&self, connection: ConnectionId) {
@@ -326,6 +445,53 @@ mod tests {
             let address: SocketAddr = text.parse().unwrap();
             assert_eq!(Endpoint::from(address).to_string(), text);
         }
-        assert_eq!(size_of::<Endpoint>(), 18);
+    }
+
+    fn who(id: u64) -> Identity {
+        let end: SocketAddr = format!("198.18.0.1:{id}").parse().unwrap();
+        let connection = ConnectionId { slot: 1, generation: id as u32 };
+        Identity { id, connection, local: end.into(), remote: end.into(), created_ms: 5 }
+    }
+
+    #[test]
+    fn who_takes_a_place_over_is_another_client() {
+        let clients = CoreClients::default();
+        let info = clients.more(0);
+        assert!(clients.all().is_empty(), "nobody yet");
+        clients.enter(&info, &who(7));
+        let found = clients.all().remove(0);
+        assert_eq!((found.who, found.is_here(), clients.count()), (who(7), true, 1));
+        let mut line = Vec::new();
+        assert!(found.describe(1005, &mut line) && line.starts_with(b"id=7 addr=198.18.0.1:7 "));
+
+        clients.leave(&info);
+        assert!(clients.all().is_empty() && !found.is_here());
+        clients.enter(&info, &who(9));
+        assert_eq!(clients.all()[0].who, who(9));
+        line.clear();
+        assert!(!found.describe(1005, &mut line) && line.is_empty(), "it is not 7 any more");
+        // A kill that was meant for the one before.
+        found.info.kill(found.who.id, Kill::Abort);
+        assert_eq!(info.killed(), Kill::No);
+        info.kill(9, Kill::Close);
+        info.kill(7, Kill::Abort);
+        assert_eq!(info.killed(), Kill::Close);
+        info.kill(9, Kill::Abort);
+        assert_eq!(info.killed(), Kill::Abort);
+    }
+
+    #[test]
+    fn places_that_are_forgotten_leave_the_others_findable() {
+        let clients = CoreClients::default();
+        let infos: Vec<_> = (0..4).map(|_| clients.more(0)).collect();
+        for (id, info) in (1..).zip(&infos) {
+            clients.enter(info, &who(id));
+        }
+        for gone in [1, 3, 0] {
+            clients.leave(&infos[gone]);
+            clients.forget(&infos[gone]);
+        }
+        let ids: Vec<u64> = clients.all().iter().map(|client| client.who.id).collect();
+        assert_eq!((ids, clients.count()), (vec![3], 1));
     }
 }

@@ -190,7 +190,7 @@ fn note_if_slow(cx: &Context<'_>, took_us: u64, args: Args<'_>) {
     let limit = cx.engine.live.slower_than_us.load(Ordering::Relaxed);
     if limit >= 0 && took_us >= limit.unsigned_abs() {
         let name = cx.session.info.names().name;
-        let address = cx.session.info.remote.to_string();
+        let address = cx.session.info.remote();
         cx.engine.slowlog.lock().add(cx.core.now_ms / 1000, took_us, args, address, name);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use netcore::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::clients::{ClientInfo, CoreClients, Kill};
+use crate::clients::{Client, ClientInfo, CoreClients, Kill};
 use crate::command::table::TABLE;
 use crate::config::Config;
 use crate::core_state::CoreState;
@@ -241,9 +241,9 @@ impl Engine {
         self.next_client_id.fetch_add(1, Ordering::Relaxed)
     }
     /// All connected clients, oldest first.
-    pub fn clients(&self) -> Vec<Arc<ClientInfo>> {
+    pub fn clients(&self) -> Vec<Client> {
         let mut clients: Vec<_> = self.cores.iter().flat_map(|core| core.clients.all()).collect();
-        clients.sort_by_key(|client| client.id);
+        clients.sort_by_key(|client| client.who.id);
         clients
     }
     /// A number above all that were given before, for the order of waiters.
@@ -252,12 +252,12 @@ impl Engine {
     }
     /// Has its core look at the client.
     pub fn wake(&self, client: &ClientInfo) {
-        self.cores[client.core()].clients.wake(client.connection);
+        self.cores[client.core()].clients.wake(client.connection());
     }
     /// Has the client closed by its core.
-    pub fn kill(&self, client: &ClientInfo) {
-        client.kill(Kill::Close);
-        self.wake(client);
+    pub fn kill(&self, client: &Client) {
+        client.info.kill(client.who.id, Kill::Close);
+        self.cores[client.info.core()].clients.wake(client.who.connection);
     }
     /// Removes some of the keys whose time is over by `now` (the drivers' clock). The fronts
     /// call this at least every 100 ms and whenever they have nothing else to do. True: there

@@ -3,13 +3,14 @@
 //! | directive | value | default |
 //! |---|---|---|
 //! | `net` | `xdp:IFACE`, `packet:IFACE`, `tap:NAME`, `vhost:SOCKET`, `virtio:SOCKET`, `pci:ADDR`, `dpdk:VDEV-ARGS`, `kernel` | `kernel` |
-//! | `address` | `IP/PREFIX` that our own stack answers on, IPv4 or IPv6; several with spaces or commas | – |
+//! | `address` | `IP/PREFIX` that our own stack answers on, IPv4 or IPv6; several with spaces or commas; with `xdp:`, the kernel's own to share the interface with it | with `xdp:` the interface's own |
 //! | `gateway` | next hop for other networks, one for each version of IP | – |
 //! | `vlan` | number of the VLAN that the device is in | none |
 //! | `cores` | processors for the host's threads: `0,2-3` | one thread, not pinned |
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
 //! | `nic` | `embedded` or `inline` | `embedded` |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
+//! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +19,9 @@ use std::str::FromStr;
 use dpdk::Device;
 use nicfw::Offload;
 use protocol::ip::Address;
+use stack::Refusal;
+
+pub(crate) mod share;
 
 /// Where the firmware runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Network {
     pub nic: Nic,
     /// `time-wait` in seconds.
     pub time_wait_s: u64,
+    /// `refuse`
+    pub refuse: Refusal,
 }
 
 impl Default for Network {
@@ -69,17 +75,23 @@ impl Default for Network {
             offload: Offload::Lifecycle,
             nic: Nic::Embedded,
             time_wait_s: 60,
+            // As Redis does it.
+            refuse: Refusal::Error,
         }
     }
 }
+
+/// The words for the refusals, in the order of their numbers.
+const REFUSALS: [(&str, Refusal); 3] =
+    [("reset", Refusal::Reset), ("silence", Refusal::Silence), ("error", Refusal::Error)];
 
 /// Longest TIME_WAIT that can be asked for, in seconds: four times RFC 9293's 2 MSL.
 const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 8] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait"];
+    pub const DIRECTIVES: [&'static str; 9] =
+        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait", "refuse"];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -116,6 +128,12 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "refuse" => {
+                let named = REFUSALS.iter().find(|(word, _)| *word == value);
+                let (_, refusal) =
+                    named.ok_or_else(|| format!("'{value}' is not 'error', 'reset' or 'silence'"))?;
+                self.refuse = *refusal;
+            }
             _ => panic!("'{name}' is no directive of the network"),
         }
         Ok(())
@@ -138,6 +156,10 @@ impl Network {
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
+            "refuse" => {
+                let (word, _) = REFUSALS[self.refuse as usize];
+                word.to_owned()
+            }
             _ => panic!("'{name}' is no directive of the network"),
         }
     }
@@ -150,7 +172,9 @@ impl Network {
         if self.device == Device::Kernel {
             return Ok(());
         }
-        if self.addresses.is_empty() {
+        // Those of the interface, which is shared with the kernel then.
+        let may_be_left_out = matches!(self.device, Device::Xdp(_));
+        if self.addresses.is_empty() && !may_be_left_out {
             return Err(format!(
                 "--net {} needs the address that Mayfly's own stack answers on: add --address IP/PREFIX \
                  (for example --address 198.18.0.2/24)",
@@ -158,6 +182,13 @@ impl Network {
             ));
         }
         for gateway in &self.gateways {
+            if self.addresses.is_empty() {
+                return Err(format!(
+                    "gateway {gateway}: without an address of its own, {} is shared with the kernel, whose routes \
+                     are used; leave it out",
+                    self.device
+                ));
+            }
             // A router's link-local address is in the network of the one that we get by ourselves.
             let has_v6 = self.addresses.iter().any(|network| !network.address.is_v4());
             let by_link = gateway.is_link_local_v6() && has_v6;
@@ -258,7 +289,7 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5"];
+        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5", "silence"];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -291,6 +322,7 @@ mod tests {
             ("nic", "x"),
             ("time-wait", "-1"),
             ("time-wait", "961"),
+            ("refuse", "politely"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();
@@ -298,6 +330,8 @@ mod tests {
         }
         network.set("net", "packet:eth0").unwrap();
         assert!(network.check().unwrap_err().contains("--address"));
+        network.set("net", "xdp:eth0").unwrap();
+        assert_eq!(network.check(), Ok(()), "the address is the kernel's");
         network.set("address", "198.18.0.2/24").unwrap();
         network.set("gateway", "198.18.1.1").unwrap();
         assert!(network.check().unwrap_err().contains("198.18.1.1"));

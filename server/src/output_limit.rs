@@ -87,7 +87,7 @@ pub(crate) fn weigh(engine: &Engine, core: &mut CoreState, session: &mut Session
     session.info.output_bytes.store(bytes, Ordering::Relaxed);
     if !session.weight.listed {
         session.weight.listed = true;
-        core.heavy.0.push(session.info.connection);
+        core.heavy.0.push(session.info.connection());
     }
     let limit = engine.live.output_limit(session.subscriptions.is_some());
     if !limit.is_soft(bytes) {
@@ -112,7 +112,7 @@ pub(crate) fn close(core: &CoreState, session: &mut Session) {
     }
     core.stats.output_limit_disconnections.add(1);
     let mut client = Vec::new();
-    session.info.describe(core.now_ms, &mut client);
+    session.info.describe_own(core.now_ms, &mut client);
     tracing::warn!(
         "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
         String::from_utf8_lossy(&client)

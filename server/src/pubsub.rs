@@ -121,7 +121,7 @@ impl PubSub {
         let new = own.0[kind as usize].insert(name.into());
         if new {
             let mut names = self.0.write();
-            names[kind as usize].entry(name.into()).or_default().insert(client.id, Arc::clone(client));
+            names[kind as usize].entry(name.into()).or_default().insert(client.id(), Arc::clone(client));
             own.show(client);
         }
         new
@@ -132,7 +132,7 @@ impl PubSub {
             let mut names = self.0.write();
             let names = &mut names[kind as usize];
             if let Some(listeners) = names.get_mut(name) {
-                listeners.remove(&client.id);
+                listeners.remove(&client.id());
                 if listeners.is_empty() {
                     names.remove(name);
                 }
@@ -178,7 +178,7 @@ impl PubSub {
             count += listeners.len();
             for client in listeners.values() {
                 let bytes = message.bytes(client.resp.load(Ordering::Relaxed) == 3);
-                if client.id == own_client {
+                if client.id() == own_client {
                     to_own(bytes);
                 } else {
                     deliver(engine, client, bytes.clone());
@@ -208,7 +208,7 @@ fn deliver(engine: &Engine, client: &ClientInfo, message: Bytes) {
     let waiting = mailbox.get_or_insert_default();
     let bytes = waiting.bytes + message.len();
     if bytes > SMALL_BYTES && engine.live.output_limit(true).is_hard(bytes) {
-        client.kill(Kill::Abort);
+        client.kill(client.id(), Kill::Abort);
     } else {
         waiting.bytes = bytes;
         waiting.messages.push_back(message);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::resp::{ArgRange, ParseState};
 
 use crate::args::OwnedArgs;
-use crate::clients::ClientInfo;
+use crate::clients::{ClientInfo, Names};
 use crate::command::Command;
 use crate::keyspace::shard::Watch;
 use crate::output_limit::Weight;
@@ -62,6 +62,8 @@ pub struct Session {
     pub closing: bool,
     /// `CLIENT NO-TOUCH`.
     pub no_touch: bool,
+    /// Others may keep hold of `info`, or it has names: no other client gets it.
+    pub(crate) keeps_info: bool,
     /// Much output waits for it.
     pub(crate) weight: Weight,
     /// A request whose rest has not come.
@@ -104,8 +106,42 @@ impl Session {
             waits_silently: false,
             closing: false,
             no_touch: false,
+            keeps_info: false,
             weight: Weight::default(),
             partial: None,
         }
+    }
+
+    /// Whether the next client of the core may have this memory: nothing is in it that was made
+    /// for this one. Else it is dropped.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        let Self { multi, watching, subscriptions, waiter, partial, weight, .. } = self;
+        !self.keeps_info
+            && multi.is_none()
+            && watching.is_none()
+            && subscriptions.is_none()
+            && waiter.is_none()
+            && partial.is_none()
+            && *weight == Weight::default()
+    }
+
+    /// A plain session becomes that of the next client.
+    #[inline]
+    pub(crate) fn renew(&mut self, authenticated: bool) {
+        debug_assert!(self.is_plain());
+        self.db = 0;
+        self.resp3 = false;
+        self.authenticated = authenticated;
+        self.reply_mode = ReplyMode::On;
+        self.waits_silently = false;
+        self.closing = false;
+        self.no_touch = false;
+    }
+
+    /// Changes what the client says of itself.
+    pub(crate) fn rename(&mut self, change: impl FnOnce(&mut Names)) {
+        self.keeps_info = true;
+        self.info.rename(change);
     }
 }

@@ -184,6 +184,7 @@ pub(crate) fn wait(
     cx.engine.blocked.fetch_add(1, Ordering::Relaxed);
     *cx.session.info.waiter.lock() = Some(Arc::clone(&waiter));
     cx.session.waiter = Some(waiter);
+    cx.session.keeps_info = true;
     Ok(())
 }
 

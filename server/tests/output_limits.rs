@@ -163,7 +163,7 @@ fn lists_show_what_waits_and_no_longer() {
     large_value(&mut world);
     let mut client = world.connect();
     world.send(&mut client, b"GET k\r\nGET k\r\n*2\r\n$3\r\nGET\r\n");
-    let id = client.session.info.id;
+    let id = client.session.info.id();
     let list = format!("CLIENT LIST ID {id}");
     let shown = world.ask(&list);
     assert!(
@@ -187,7 +187,7 @@ fn messages_that_no_core_fetches_are_limited_too() {
     for _ in 0..5 {
         world.send(&mut publisher, &message);
     }
-    let id = listener.session.info.id;
+    let id = listener.session.info.id();
     let shown = world.ask(&format!("CLIENT LIST ID {id}"));
     let waiting: usize = shown.split("omem=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((2 << 20..3 << 20).contains(&waiting), "{shown}");

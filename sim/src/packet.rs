@@ -3,12 +3,17 @@
 use std::net::Ipv4Addr;
 
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ip::{self, Address};
+use protocol::ip::{self, Address, Version};
 use protocol::tcp::{self, Options};
-use protocol::{arp, ipv4};
+use protocol::{arp, ipv4, ipv6};
 
-/// Where the TCP header of a frame without IP options begins.
+/// Where the TCP header of an IPv4 frame without options begins.
 pub const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+
+/// The same in a packet of this version of IP.
+pub fn tcp_at(version: Version) -> usize {
+    ethernet::HEADER_LEN + ip::header_len(version)
+}
 
 /// Sender and receiver of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +128,9 @@ pub fn fix_checksums(frame: &mut [u8]) {
     if frame.len() < TCP_AT + tcp::HEADER_LEN {
         return;
     }
+    if frame[ethernet::HEADER_LEN] >> 4 == 6 {
+        return fix_checksum_v6(&mut frame[ethernet::HEADER_LEN..]);
+    }
     let header_len = usize::from(frame[ethernet::HEADER_LEN] & 0xf) * 4;
     let packet = &mut frame[ethernet::HEADER_LEN..];
     if !(ipv4::HEADER_LEN..=packet.len()).contains(&header_len) {
@@ -135,5 +143,14 @@ pub fn fix_checksums(frame: &mut [u8]) {
         && ip.total_len >= ip.header_len + tcp::HEADER_LEN
     {
         tcp::fill_checksum(ip.src.into(), ip.dst.into(), &mut packet[ip.header_len..ip.total_len]);
+    }
+}
+
+fn fix_checksum_v6(packet: &mut [u8]) {
+    if let Ok(ip) = ipv6::parse(packet)
+        && ip.protocol == ipv4::PROTOCOL_TCP
+        && ip.total_len >= ip.header_len + tcp::HEADER_LEN
+    {
+        tcp::fill_checksum(ip.src, ip.dst, &mut packet[ip.header_len..ip.total_len]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use protocol::ip::Version;
 use sim::script::virtual_host::VirtualHost;
 use sim::script::{Script, SubjectKind, run};
 
@@ -39,10 +40,12 @@ fn every_script_plays() {
             }
         };
         for &kind in script.subjects.iter().filter(|&&kind| kind != SubjectKind::Linux) {
-            played += 1;
-            let outcome = VirtualHost::new(kind, &script).and_then(|mut host| run(&script, &mut host));
-            if let Err(error) = outcome {
-                failures.push(format!("{name} on {}: {error}", kind.name()));
+            for version in [Version::V4, Version::V6].into_iter().filter(|&version| script.is_for(version)) {
+                played += 1;
+                let host = VirtualHost::new(kind, &script, version);
+                if let Err(error) = host.and_then(|mut host| run(&script, &mut host)) {
+                    failures.push(format!("{name} on {} over {version:?}: {error}", kind.name()));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use netcore::Duration;
+use protocol::channel::Refusal;
 use protocol::ethernet::Mac;
 use protocol::ip::{self, Address, Version};
 use protocol::ipv6;
@@ -101,6 +102,12 @@ pub struct Config {
     /// forgotten. Never more than half of `connections_max`, so that a flood leaves the rest to
     /// those who finish their handshakes.
     pub backlog_max: usize,
+    /// Connections that a port may have at once: the firmware turns away who comes on top (the
+    /// application may as well). 0: no limit. Stacks of one host all say the same number, and it
+    /// counts for all of them together; [`crate::Stack::set_listen_max`] changes it.
+    pub listen_max: u32,
+    /// What the firmware lets those hear whom it turns away.
+    pub refusal: Refusal,
     /// Congestion control of every connection.
     pub congestion: CongestionControl,
     /// Explicit congestion notification. The firmware's handshake does not agree on it.
@@ -159,6 +166,8 @@ impl Config {
             receive_window: 1 << 20,
             receive_memory_max: 256 << 20,
             backlog_max: 4096,
+            listen_max: 0,
+            refusal: Refusal::default(),
             congestion: CongestionControl::default(),
             ecn: EcnPolicy::default(),
             nagle: false,

@@ -46,7 +46,7 @@ pub use channel::ChannelState;
 pub use config::{ADDRESSES_MAX, Config, CongestionControl, EcnPolicy, Network, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
-pub use protocol::channel::AcceptPolicy;
+pub use protocol::channel::{AcceptPolicy, Refusal};
 pub use round::{ConnectError, Memory, Stack, Work};
 pub use settings::KEEPALIVE_IDLE_DEFAULT;
 pub use state::{Gauges, State};

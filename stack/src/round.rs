@@ -202,6 +202,16 @@ impl<F: Frame, A: App> Stack<F, A> {
         self.env.config.connections_max = connections_max;
     }
 
+    /// Changes [`Config::listen_max`]: the firmware is told, and the connections that are there stay.
+    pub fn set_listen_max(&mut self, listen_max: u32) {
+        if core::mem::replace(&mut self.env.config.listen_max, listen_max) == listen_max {
+            return;
+        }
+        for listener in self.listeners.iter_mut() {
+            listener.announced = Announced::Due(self.env.now);
+        }
+    }
+
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.env.config

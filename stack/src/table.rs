@@ -141,14 +141,14 @@ impl<S> Connections<S> {
 
     /// Empties a slot and returns the application's session.
     pub(crate) fn release<F>(&mut self, slot: u32, env: &mut Env<F>) -> Option<S> {
-        let tag = self.tag(self.slots.get(slot).tcb.key);
-        let connection = self.slots.get_mut(slot);
         // Flows of the firmware are not in the table: their messages say the slot.
-        if !matches!(connection.tcb.path, Path::Flow(_))
-            && let Ok(entry) = self.by_key.find_entry(spread(tag), |place| place.slot == slot)
-        {
-            entry.remove();
+        if !matches!(self.slots.get(slot).tcb.path, Path::Flow(_)) {
+            let tag = self.tag(self.slots.get(slot).tcb.key);
+            if let Ok(entry) = self.by_key.find_entry(spread(tag), |place| place.slot == slot) {
+                entry.remove();
+            }
         }
+        let connection = self.slots.get_mut(slot);
         connection.set_state(&mut env.gauges, State::Closed);
         connection.tcb.generation = connection.tcb.generation.wrapping_add(1);
         connection.queue.clear(&mut env.runs);

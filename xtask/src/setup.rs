@@ -26,6 +26,12 @@ const NEEDS: &[Need] = &[
         present: || succeeds("pkg-config", &["--exists", "libdpdk"]),
     },
     Need { package: "libclang-dev", purpose: "lets bindgen read DPDK's headers", present: libclang_present },
+    Need { package: "clang", purpose: "compiles the XDP program", present: clang_present },
+    Need {
+        package: "libbpf-dev",
+        purpose: "headers for the XDP program",
+        present: || Path::new("/usr/include/bpf/bpf_helpers.h").exists(),
+    },
     Need {
         package: "iproute2",
         purpose: "network namespaces (ip, tc)",
@@ -164,6 +170,13 @@ fn succeeds(program: &str, args: &[&str]) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// By any of the names that `dpdk/build.rs` tries.
+fn clang_present() -> bool {
+    std::env::var_os("CLANG").is_some()
+        || on_path("clang")
+        || (14..=22).any(|version| on_path(&format!("clang-{version}")))
 }
 
 fn libclang_present() -> bool {

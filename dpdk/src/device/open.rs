@@ -12,6 +12,7 @@ use dpdk_sys as sys;
 use netcore::Capabilities;
 
 use super::Device;
+use super::share::{PROGRAM_NAME, ProgramFile, Share};
 use crate::eal::{Eal, log_mark, reason, said_since};
 use crate::error::Error;
 use crate::interface::{Capable, Claim, Interface};
@@ -30,11 +31,13 @@ pub struct OpenConfig {
     pub frames: u32,
     /// Pairs of receive and send queues.
     pub queues: u16,
+    /// Take only this and leave everything else to the kernel; for [`Device::Xdp`] alone.
+    pub share: Option<Share>,
 }
 
 impl Default for OpenConfig {
     fn default() -> Self {
-        Self { rx_descriptors: 1024, tx_descriptors: 1024, frames: 8191, queues: 1 }
+        Self { rx_descriptors: 1024, tx_descriptors: 1024, frames: 8191, queues: 1, share: None }
     }
 }
 
@@ -64,8 +67,13 @@ struct Plan {
     claim: Option<Claim>,
     /// The interface whose packet sockets the driver opens.
     packet_interface: Option<i32>,
+    /// The program that the driver is to load, and the interface that is shared by it.
+    program: Option<(ProgramFile, i32)>,
     notes: Vec<String>,
 }
+
+/// The program that AF_XDP's library attaches by itself, and that the next socket can use.
+const SOCKET_PROGRAM: &str = "xsk_def_prog";
 
 impl Device {
     /// Opens the device with one queue.
@@ -103,6 +111,12 @@ impl Device {
             Ok(pool)
         };
         let opened = rx_pool.and_then(|rx_pool| self.start(plan, config, pool, rx_pool));
+        let opened = opened.map_err(|error| match (error, self, &config.share) {
+            (Error::Open { step, reason, .. }, Self::Xdp(name), Some(_)) => {
+                Error::Share { interface: name.clone(), step, reason }
+            }
+            (error, ..) => error,
+        });
         opened.inspect_err(|_| {
             for pool in pools {
                 // SAFETY: no port was returned, so the device that failed to open (and was closed)
@@ -146,6 +160,7 @@ impl Device {
             verify_checksums: false,
             claim: None,
             packet_interface: None,
+            program: None,
             notes: Vec::new(),
         };
         let bring_up = |interface: &Interface, name: &str| -> Result<Vec<String>, Error> {
@@ -204,22 +219,27 @@ impl Device {
                     return Err(self.locked_memory(capable.lockable_bytes(), pinned));
                 }
                 let claim = self.claim(name)?;
-                // The driver would fail to attach its own, and take this one off on the way out.
-                // SAFETY: takes a number and returns one.
-                let program = unsafe { sys::mayfly_xdp_foreign_program(interface.index()?) };
-                if program != 0 {
-                    return Err(Error::XdpProgram { interface: name.clone(), program });
+                let mut notes = Vec::new();
+                if self.make_way(name, interface.index()?, config.share.is_some())? {
+                    notes.push(format!("removed from '{name}' the XDP program of a server that was killed"));
+                }
+                notes.extend(bring_up(&interface, name)?);
+                let mac = interface.mac()?;
+                let mut arguments = format!("iface={name},start_queue=0,queue_count={}", config.queues);
+                let mut program = None;
+                if let Some(share) = &config.share {
+                    let file = share.program(name, mac)?;
+                    arguments += &format!(",xdp_prog={}", file.path());
+                    program = Some((file, interface.index()?));
                 }
                 Plan {
-                    notes: bring_up(&interface, name)?,
-                    mac: Some(interface.mac()?),
+                    notes,
+                    mac: Some(mac),
                     mtu: Some(mtu),
                     rx_partial_checksum: true,
                     claim: Some(claim),
-                    ..plan(
-                        format!("net_af_xdp{number}"),
-                        format!("iface={name},start_queue=0,queue_count={}", config.queues),
-                    )
+                    program,
+                    ..plan(format!("net_af_xdp{number}"), arguments)
                 }
             }
             Self::Tap(name) => {
@@ -266,6 +286,28 @@ impl Device {
                 Plan { verify_checksums: true, ..plan(name.to_owned(), arguments.to_owned()) }
             }
         })
+    }
+
+    /// Looks at the XDP program that is attached already: the driver would fail to attach its own,
+    /// and take that one off on the way out. True when it was one of ours that a killed process left
+    /// (no living one can have the interface: the caller holds its claim), which is gone now.
+    fn make_way(&self, interface: &str, index: i32, sharing: bool) -> Result<bool, Error> {
+        let mut name = [0u8; 16];
+        // SAFETY: the name has room for the 16 bytes that are written, the last of them zero.
+        let program = unsafe { sys::mayfly_xdp_program(index, name.as_mut_ptr().cast()) };
+        let name = String::from_utf8_lossy(&name);
+        let name = name.trim_end_matches('\0');
+        if program == 0 || !sharing && name.starts_with(SOCKET_PROGRAM) {
+            return Ok(false);
+        }
+        if name != PROGRAM_NAME {
+            return Err(Error::XdpProgram { interface: interface.to_owned(), program });
+        }
+        // SAFETY: takes a number and returns one.
+        match unsafe { sys::mayfly_xdp_detach(index) } {
+            0 => Ok(true),
+            errno => Err(self.error("removing the XDP program of a killed server", reason(errno))),
+        }
     }
 
     fn claim(&self, interface: &str) -> Result<Claim, Error> {
@@ -329,6 +371,14 @@ impl Device {
             packet_drops: None,
         };
         let mut capabilities = self.configure(&plan, &mut device, config, rx_pool, mark)?;
+        if let (Some((_, interface)), Self::Xdp(name)) = (&plan.program, self)
+            // SAFETY: takes a number and returns one.
+            && unsafe { sys::mayfly_xdp_is_generic(*interface) } != 0
+        {
+            device.notes.push(format!(
+                "the driver of '{name}' runs no XDP programs itself: the kernel does (generic mode), which is slower"
+            ));
+        }
         device.packet_drops = plan.packet_interface.map(PacketDrops::of_interface);
         // An MTU must fit an empty frame of the pool.
         capabilities.mtu = capabilities.mtu.min(usize::from(pool.data_bytes()) - ETHERNET_BYTES);

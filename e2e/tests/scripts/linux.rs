@@ -2,7 +2,7 @@
 //! scripts: what Linux passes is no fancy of ours.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration as Pause;
 
@@ -198,8 +198,8 @@ impl<'a> Linux<'a> {
     fn connect(&mut self, peer_port: u16) -> Result<(), String> {
         let socket = tcp_socket().map_err(text)?;
         socket.bind(&SocketAddr::from((SUBJECT, 0)).into()).map_err(text)?;
-        let remote = SocketAddrV4::new(self.peer.addresses.peer, peer_port);
-        match socket.connect(&SocketAddr::from(remote).into()) {
+        let remote = SocketAddr::new(self.peer.addresses.peer, peer_port);
+        match socket.connect(&remote.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(text(error)),
             _ => {}
         }

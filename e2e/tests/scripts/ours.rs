@@ -3,7 +3,7 @@
 //! Device, firmware, stack and peer take turns on one thread: what the peer has sent is taken and
 //! answered before the script goes on, however busy the machine is.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration as Pause;
 
 use dpdk::{DevicePort, Mbuf, Mempool};
@@ -158,7 +158,7 @@ impl Subject for Ours<'_> {
 
     fn command(&mut self, peer_port: u16, command: &AppCommand) -> Result<(), String> {
         if *command == AppCommand::Connect {
-            let (remote, now) = (SocketAddrV4::new(self.peer.addresses.peer, peer_port), self.now());
+            let (remote, now) = (SocketAddr::new(self.peer.addresses.peer, peer_port), self.now());
             let id = self.machine.stack(0).connect(remote, now).map_err(|error| error.to_string())?;
             self.opened.push((id, peer_port));
         } else {

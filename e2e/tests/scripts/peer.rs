@@ -1,7 +1,7 @@
 //! The script's side of the veth: a packet socket, and who is who on it.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
 use dpdk::Clock;
@@ -54,9 +54,9 @@ impl Peer {
         debug_assert_eq!(high, 0);
         let addresses = Addresses {
             peer_mac: self.peer_mac,
-            peer: Ipv4Addr::new(198, 18, low as u8, (self.runs % 200 + 10) as u8),
+            peer: Ipv4Addr::new(198, 18, low as u8, (self.runs % 200 + 10) as u8).into(),
             subject_mac: self.subject_mac,
-            subject: SUBJECT,
+            subject: SUBJECT.into(),
             port: settings::PORT,
         };
         while self.socket.receive().is_some() {}
@@ -104,7 +104,7 @@ impl Conversation<'_> {
 }
 
 /// An IP packet for this run, and not for an earlier one.
-fn is_for(frame: &[u8], peer: Ipv4Addr) -> bool {
+fn is_for(frame: &[u8], peer: IpAddr) -> bool {
     ethernet::Header::parse(frame).is_ok_and(|link| link.ether_type == EtherType::Ipv4)
         && ipv4::Header::parse(&frame[ethernet::HEADER_LEN..]).is_ok_and(|ip| ip.dst == peer)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::channel::{
     self, Abort, AcceptPolicy, Close, FlowId, Header, Hello, Kind, Listen, ListenStatus, MessageFlags,
-    NO_HANDLE,
+    NO_HANDLE, Refusal,
 };
 use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber, fill_checksum};
@@ -65,6 +65,8 @@ impl Host {
             status: ListenStatus::Unanswered,
             window: input.pick(&[64_000, 0, 1]),
             backlog: input.pick(&[4, 0, 1, u32::MAX]),
+            connections_max: input.pick(&[0, 0, 1, 2, u32::MAX]),
+            refusal: input.pick(&Refusal::ALL),
         };
         let mut body = [0; Listen::LEN];
         listen.emit(&mut body);

@@ -7,7 +7,7 @@ use netcore::{Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant};
 use nicfw::{Config, Event, Firmware, State};
 use protocol::channel::{
     self, Abort, AcceptPolicy, Close, Closed, ClosedEntry, ClosedReason, Established, FlowId, Header, Hello,
-    Kind, Listen, ListenStatus, MessageFlags,
+    Kind, Listen, ListenStatus, MessageFlags, Refusal,
 };
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ip::{self, Address};
@@ -229,6 +229,8 @@ pub fn listen_body() -> Listen {
         status: ListenStatus::Unanswered,
         window: 64_000,
         backlog: 32,
+        connections_max: 0,
+        refusal: Refusal::Reset,
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "the harness is shared by the modules of this one program")]
 
+mod admission;
 mod channel;
 mod cookies;
 mod fragments;

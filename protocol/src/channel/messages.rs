@@ -14,14 +14,15 @@ fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Malformed> {
     bytes.split_first_chunk::<N>().ok_or(Malformed::Truncated)
 }
 
+#[inline]
 fn address_at(b: &[u8], at: usize, family: u8) -> Result<Address, Malformed> {
-    let octets: [u8; 16] = core::array::from_fn(|n| b[at + n]);
+    let Some(octets) = b[at..].first_chunk::<16>() else { return Err(Malformed::Truncated) };
     match family {
-        FAMILY_IPV4 if octets[4..] == [0; 12] => {
+        FAMILY_IPV4 if u128::from_be_bytes(*octets) << 32 == 0 => {
             Ok(core::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into())
         }
         // An IPv4 address has one form only.
-        FAMILY_IPV6 if !Address::from(octets).is_v4() => Ok(octets.into()),
+        FAMILY_IPV6 if !Address::from(*octets).is_v4() => Ok((*octets).into()),
         _ => Err(Malformed::Value),
     }
 }
@@ -129,12 +130,30 @@ pub enum ListenStatus {
     TableFull = 2,
 }
 
+/// What a connection hears that cannot be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// RST, to the SYN where that is early enough.
+    #[default]
+    Reset = 0,
+    /// Nothing: the peer tries again by itself.
+    Silence = 1,
+    /// A Redis error in answer to its first data, and the end of the connection.
+    Error = 2,
+}
+
+impl Refusal {
+    /// Every refusal, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Reset, Self::Silence, Self::Error];
+}
+
 /// LISTEN and UNLISTEN: an address and port, and how to greet clients there.
 ///
 /// ```text
 ///  0 family (1) | 1 accept policy (1) | 2 port (2) | 4 address (16)
 /// 20 MSS (2) | 22 window scale (1) | 23 status (1) | 24 window (2) | 26 reserved 0 (2)
-/// 28 backlog (4)
+/// 28 backlog (4) | 32 connections (4) | 36 refusal (1) | 37 reserved 0 (3)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
@@ -154,16 +173,22 @@ pub struct Listen {
     pub window: u16,
     /// Connections that may wait for their first data; more push out the oldest.
     pub backlog: u32,
+    /// Connections that the host may hold at once on this port, all its addresses and queues
+    /// together; 0: no limit.
+    pub connections_max: u32,
+    /// What those hear who are too many.
+    pub refusal: Refusal,
 }
 
 impl Listen {
     /// Bytes of the body.
-    pub const LEN: usize = 32;
+    pub const LEN: usize = 40;
 
     /// Reads a body.
     ///
     /// # Errors
-    /// `Truncated`; `Value`: a code, scale or MSS outside its range.
+    /// `Truncated`; `Value`: a code, scale or MSS outside its range, or a reserved byte that is
+    /// not 0.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let (b, _) = split::<{ Self::LEN }>(bytes)?;
         let policy = match b[1] {
@@ -177,6 +202,10 @@ impl Listen {
             2 => ListenStatus::TableFull,
             _ => return Err(Malformed::Value),
         };
+        let Some(&refusal) = Refusal::ALL.get(usize::from(b[36])) else { return Err(Malformed::Value) };
+        if b[26..28] != [0; 2] || b[37..] != [0; 3] {
+            return Err(Malformed::Value);
+        }
         let listen = Self {
             addr: address_at(b, 4, b[0])?,
             port: le16(b, 2),
@@ -186,6 +215,8 @@ impl Listen {
             status,
             window: le16(b, 24),
             backlog: le32(b, 28),
+            connections_max: le32(b, 32),
+            refusal,
         };
         if listen.port == 0 || listen.window_scale > crate::tcp::WINDOW_SCALE_MAX || listen.mss < 64 {
             return Err(Malformed::Value);
@@ -205,6 +236,8 @@ impl Listen {
         out[24..26].copy_from_slice(&self.window.to_le_bytes());
         out[26..28].copy_from_slice(&[0, 0]);
         out[28..32].copy_from_slice(&self.backlog.to_le_bytes());
+        out[32..36].copy_from_slice(&self.connections_max.to_le_bytes());
+        out[36..40].copy_from_slice(&[self.refusal as u8, 0, 0, 0]);
     }
 }
 
@@ -544,11 +577,14 @@ mod tests {
             status: ListenStatus::Accepted,
             window: 65535,
             backlog: 1000,
+            connections_max: 10_000,
+            refusal: Refusal::Error,
         };
         let mut b = [0; Listen::LEN];
         listen.emit(&mut b);
         assert_eq!(Listen::parse(&b), Ok(listen));
-        for (at, value) in [(0, 5), (1, 2), (22, 15), (23, 3), (19, 1)] {
+        assert_eq!(Listen::parse(&b[..32]), Err(Malformed::Truncated));
+        for (at, value) in [(0, 5), (1, 2), (22, 15), (23, 3), (19, 1), (26, 1), (36, 3), (37, 1), (39, 1)] {
             let mut bad = b;
             bad[at] = value;
             assert_eq!(Listen::parse(&bad), Err(Malformed::Value), "byte {at}");

@@ -19,6 +19,7 @@ mod messages;
 
 pub use messages::{
     Abort, AcceptPolicy, Close, Closed, ClosedEntry, ClosedReason, Established, Hello, Listen, ListenStatus,
+    Refusal,
 };
 
 use crate::Malformed;
@@ -234,6 +235,7 @@ mod tests {
     fn numbers_are_pinned() {
         let codes = Kind::ALL.map(|kind| kind as u8);
         assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(Refusal::ALL.map(|refusal| refusal as u8), [0, 1, 2]);
         assert_eq!(VERSION, 1);
         assert_eq!(HEADER_LEN, 24);
     }

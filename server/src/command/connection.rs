@@ -169,11 +169,11 @@ fn hello(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Command
         ));
     }
     if let Some(name) = name {
-        cx.session.info.rename(|names| names.name = name.to_vec());
+        cx.session.rename(|names| names.name = name.to_vec());
     }
     if let Some(version) = version {
         cx.session.resp3 = version == 3;
-        cx.session.info.resp.store(version as u32, Ordering::Relaxed);
+        cx.session.info.resp.store(version as u8, Ordering::Relaxed);
         reply.resp3 = cx.session.resp3;
     }
     reply.map(7);
@@ -184,7 +184,7 @@ fn hello(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Command
     reply.bulk(b"proto");
     reply.integer(if cx.session.resp3 { 3 } else { 2 });
     reply.bulk(b"id");
-    reply.integer(cx.session.info.id as i64);
+    reply.integer(cx.session.info.id() as i64);
     for (field, value) in [("mode", "standalone"), ("role", "master")] {
         reply.bulk(field.as_bytes());
         reply.bulk(value.as_bytes());
@@ -213,8 +213,8 @@ fn reset(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandRes
     cx.session.reply_mode = ReplyMode::On;
     cx.session.no_touch = false;
     cx.session.authenticated = !cx.engine.live.password.load(Ordering::Relaxed);
+    cx.session.rename(|names| names.name.clear());
     let info = &cx.session.info;
-    info.rename(|names| names.name.clear());
     info.db.store(0, Ordering::Relaxed);
     info.resp.store(2, Ordering::Relaxed);
     info.multi.store(-1, Ordering::Relaxed);

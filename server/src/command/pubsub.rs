@@ -61,6 +61,7 @@ fn listen(
     reply: &mut Reply<'_>,
 ) -> CommandResult {
     let engine = cx.engine;
+    cx.session.keeps_info = true;
     let own = cx.session.subscriptions.get_or_insert_default();
     for name in args.from(1) {
         engine.pubsub.subscribe(own, &cx.session.info, kind, name);
@@ -134,7 +135,7 @@ fn sunsubscribe(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 fn send(cx: &mut Context<'_>, args: Args<'_>, kind: Kind, reply: &mut Reply<'_>) -> CommandResult {
-    let own = cx.session.info.id;
+    let own = cx.session.info.id();
     let count =
         cx.engine.pubsub.publish(cx.engine, own, kind, args.at(1), args.at(2), |message| reply.raw(message));
     reply.integer(count as i64);

@@ -45,6 +45,7 @@ fn clap() -> Clap {
         .arg(directive("cores", "LIST", "Processors for the host's threads, such as 0,2-3 [default: one thread, not pinned]"))
         .arg(directive("offload", "LEVEL", "What the firmware does: none or lifecycle [default: lifecycle]"))
         .arg(directive("nic", "PLACE", "Where the firmware runs: embedded (own thread) or inline (on the first core) [default: embedded]"))
+        .arg(directive("refuse", "HOW", "What those hear whom the firmware turns away: error (of Redis), reset or silence [default: error]"))
         .arg(directive("time-wait", "SECONDS", "Length of TIME_WAIT [default: 60]"))
         .arg(Arg::new("print-config").long("print-config").action(ArgAction::SetTrue).help("Print the settings in force and end"))
 }

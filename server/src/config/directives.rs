@@ -197,6 +197,7 @@ static WORKING: &[Directive] = &[
     network("cores", |c| c.network.show("cores"), |c, v| c.network.set("cores", single(v)?)),
     network("offload", |c| c.network.show("offload"), |c, v| c.network.set("offload", single(v)?)),
     network("nic", |c| c.network.show("nic"), |c, v| c.network.set("nic", single(v)?)),
+    network("refuse", |c| c.network.show("refuse"), |c, v| c.network.set("refuse", single(v)?)),
     network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
     field(
         "tcp-keepalive",

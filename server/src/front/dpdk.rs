@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
+use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, Share};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
 use netcore::rng::Rng;
@@ -23,7 +23,7 @@ use rand::TryRngCore;
 use stack::{AcceptPolicy, Stack, State};
 
 use super::pace::Pace;
-use crate::network::{Network, Nic};
+use crate::network::{Network, Nic, share};
 use crate::{CoreApp, Engine};
 
 /// Frames that the ring between firmware and a core holds in each direction.
@@ -107,7 +107,7 @@ impl Published {
     }
 
     /// The section of INFO: counters of all cores added up.
-    fn write(&self, network: &Network, out: &mut String) {
+    fn write(&self, network: &Network, is_shared: bool, out: &mut String) {
         let busy: u64 = self.host_busy_cycles.iter().map(|cycles| cycles.load(Ordering::Relaxed)).sum();
         out.push_str("# Mayfly\r\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
@@ -115,6 +115,7 @@ impl Published {
             let _ = write!(out, "{name}:{value}\r\n");
         };
         line("net", &network.device);
+        line("net_shared_with_kernel", &u8::from(is_shared));
         line("offload", &network.offload);
         line("nic", &network.nic);
         line("host_cores", &self.stacks.len());
@@ -159,10 +160,24 @@ pub fn run(
     ready: impl FnOnce() + Send,
 ) -> Result<()> {
     network.check().map_err(Error::Setting)?;
+    let shared = share::shared(network, &::dpdk::kernel_addresses()?).map_err(Error::Setting)?;
+    let network =
+        &Network { addresses: shared.clone().unwrap_or(network.addresses.clone()), ..network.clone() };
+    let share = shared.map(|addresses| Share {
+        addresses: addresses.iter().map(|network| network.address.to_ip_addr()).collect(),
+        ports: vec![port],
+        vlan: network.vlan,
+    });
     let eal = Eal::init(&EalConfig::for_device(&network.device))?;
-    let device = network.device.open(eal, &OpenConfig::default())?;
+    let device = network.device.open(eal, &OpenConfig { share: share.clone(), ..OpenConfig::default() })?;
     for note in device.notes() {
         tracing::info!("{note}");
+    }
+    if share.is_some() {
+        let addresses = network.show("address");
+        tracing::info!(
+            "TCP port {port} of {addresses} is the server's, everything else stays with the kernel"
+        );
     }
     let clock = Clock::start();
     engine.set_clock(super::unix_us());
@@ -170,7 +185,8 @@ pub fn run(
     let published = Arc::new(Published::new(network.cores.len().max(1)));
     let shown = Arc::clone(&published);
     let settings = network.clone();
-    engine.set_info_provider(Arc::new(move |out: &mut String| shown.write(&settings, out)));
+    let is_shared = share.is_some();
+    engine.set_info_provider(Arc::new(move |out: &mut String| shown.write(&settings, is_shared, out)));
 
     let mut rng = SystemRng;
     let capabilities = device.capabilities();
@@ -250,6 +266,12 @@ fn connections_max(maxclients: usize) -> usize {
     (maxclients + maxclients / 8 + 16_384).clamp(65_536, 1 << 30)
 }
 
+/// `maxclients` as the firmware is told of it. Counted there it holds for all cores together, so
+/// that none comes in on top while two cores accept at the same moment.
+fn listen_max(maxclients: usize) -> u32 {
+    u32::try_from(maxclients).unwrap_or(u32::MAX)
+}
+
 /// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never. `maxclients`: at the
 /// start; the stack follows it later.
 fn make_stack(
@@ -271,6 +293,8 @@ fn make_stack(
     };
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
     config.connections_max = connections_max(maxclients);
+    config.listen_max = listen_max(maxclients);
+    config.refusal = network.refuse;
     let mut stack = Stack::new(config, rng);
     stack
         .listen(port, AcceptPolicy::Deferred)
@@ -416,8 +440,9 @@ impl HostCore<'_> {
             shown.clear();
             shown.extend(self.stack.counters().iter().map(|(name, _, value)| (name, value)));
             let gauges = self.stack.gauges();
-            self.stack
-                .set_connections_max(connections_max(self.engine.live.maxclients.load(Ordering::Relaxed)));
+            let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
+            self.stack.set_connections_max(connections_max(maxclients));
+            self.stack.set_listen_max(listen_max(maxclients));
             shown.push(("received_waiting_bytes", self.stack.received_waiting() as u64));
             shown.push(("connections_now", gauges.connections().into()));
             shown.push(("half_open_now", gauges.half_open().into()));

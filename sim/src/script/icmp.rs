@@ -1,10 +1,11 @@
 //! ICMP errors that scripts inject: each quotes a segment that the subject has sent (RFC 792).
 
-use protocol::checksum::Sum;
-use protocol::{ethernet, icmp, ipv4};
+use protocol::checksum::{self, Sum};
+use protocol::ip::Version;
+use protocol::{ethernet, icmp, icmp_error, ipv4, ipv6};
 
 use super::segment::{self, Addresses, Origin, Segment};
-use crate::packet::{Route, TCP_AT, ip_frame};
+use crate::packet::{Route, ip_frame, tcp_at};
 
 /// Bytes of the quoted segment: what every router quotes (RFC 792), ports and sequence number.
 const QUOTED_BYTES: usize = 8;
@@ -52,6 +53,36 @@ impl IcmpKind {
     }
 }
 
+/// Bytes that a header of IPv6 is longer than one of IPv4. What scripts say of sizes of packets is
+/// meant for IPv4; over IPv6 segments are the same, and packets are so much longer.
+pub const LONGER_V6: usize = ipv6::HEADER_LEN - ipv4::HEADER_LEN;
+
+impl IcmpKind {
+    /// The same of ICMPv6 (RFC 4443 §3); `None`: it has no such error.
+    fn numbers_v6(self) -> Option<(u8, u8, u32)> {
+        Some(match self {
+            Self::NetUnreachable => (1, 0, 0),
+            Self::HostUnreachable => (1, 3, 0),
+            Self::PortUnreachable => (1, 4, 0),
+            Self::Prohibited => (1, 1, 0),
+            // RFC 8201 §4: no packet need be smaller than the least MTU of IPv6.
+            Self::TooBig(mtu) if mtu as usize + LONGER_V6 >= icmp_error::mtu_min(Version::V6) => {
+                (2, 0, mtu + LONGER_V6 as u32)
+            }
+            Self::TimeExceeded => (3, 0, 0),
+            Self::ParameterProblem => (4, 0, 0),
+            // "Unrecognized next header", which is where that number stands.
+            Self::ProtocolUnreachable => (4, 1, 6),
+            Self::TooBig(_) | Self::SourceRouteFailed | Self::SourceQuench => return None,
+        })
+    }
+
+    /// Whether this version of ICMP can say it.
+    pub fn exists_in(self, version: Version) -> bool {
+        version == Version::V4 || self.numbers_v6().is_some()
+    }
+}
+
 /// An error and what it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IcmpError {
@@ -70,13 +101,22 @@ pub fn build(error: &IcmpError, origin: &Origin, addresses: &Addresses) -> Vec<u
         dst: addresses.subject.into(),
     };
     let sent = segment::build_sent(&error.quoted, origin, addresses);
-    let quoted = &sent[ethernet::HEADER_LEN..TCP_AT + QUOTED_BYTES];
-    let (kind, code, word) = error.kind.numbers();
+    let version = route.src.version();
+    let quoted = &sent[ethernet::HEADER_LEN..tcp_at(version) + QUOTED_BYTES];
+    let (kind, code, word) = match version {
+        Version::V4 => error.kind.numbers(),
+        Version::V6 => error.kind.numbers_v6().unwrap_or_else(|| error.kind.numbers()),
+    };
     let mut message = vec![kind, code, 0, 0];
     message.extend(word.to_be_bytes());
     message.extend_from_slice(quoted);
-    let checksum = Sum::new().add(&message).finish();
-    message[2..4].copy_from_slice(&checksum.to_be_bytes());
-    debug_assert!(icmp::parse(&message).is_ok());
-    ip_frame(&route, ipv4::PROTOCOL_ICMP, &message)
+    let pseudo_header = match version {
+        Version::V4 => Sum::new(),
+        Version::V6 => checksum::pseudo_header(route.src, route.dst, ipv6::NEXT_ICMP, message.len()),
+    };
+    let sum = pseudo_header.add(&message).finish();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    debug_assert!(version == Version::V6 || icmp::parse(&message).is_ok());
+    let protocol = if version == Version::V4 { ipv4::PROTOCOL_ICMP } else { ipv6::NEXT_ICMP };
+    ip_frame(&route, protocol, &message)
 }

@@ -5,6 +5,7 @@ use super::segment::Segment;
 use super::words::{Words, parse_number, parse_when, peer_port};
 use super::written::{parse_icmp, parse_segment};
 use netcore::Duration;
+use protocol::ip::Version;
 
 /// The peer's port where a line names none.
 pub const DEFAULT_PEER_PORT: u16 = 40_000;
@@ -132,6 +133,14 @@ pub struct Script {
 }
 
 impl Script {
+    /// Whether it can be played over this version of IP: one ICMP has errors that the other lacks.
+    pub fn is_for(&self, version: Version) -> bool {
+        self.steps.iter().all(|step| match &step.action {
+            Action::InjectError(_, error) => error.kind.exists_in(version),
+            _ => true,
+        })
+    }
+
     /// Reads a script.
     ///
     /// # Errors

@@ -1,12 +1,12 @@
 //! A segment as a script writes it, and as bytes.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::ipv4;
 use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
+use protocol::{ip, ipv4};
 
-use crate::packet::{Route, TCP_AT, fix_checksums, tcp_frame, tcp_frame_with};
+use crate::packet::{Route, fix_checksums, tcp_at, tcp_frame, tcp_frame_with};
 
 /// A number that the script gives or leaves open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +94,11 @@ pub struct Addresses {
     /// The script's side.
     pub peer_mac: Mac,
     /// The script's address.
-    pub peer: Ipv4Addr,
+    pub peer: IpAddr,
     /// The subject's side.
     pub subject_mac: Mac,
-    /// The subject's address.
-    pub subject: Ipv4Addr,
+    /// The subject's address, of the same version.
+    pub subject: IpAddr,
     /// The subject's port.
     pub port: u16,
 }
@@ -161,12 +161,13 @@ pub fn build(segment: &Segment, origin: &Origin, addresses: &Addresses) -> Vec<u
     };
     let bytes = segment.options.as_ref().map_or(&[][..], |list| &list.bytes);
     let mut frame = tcp_frame_with(&route, &header, &options, bytes, &payload);
+    let tcp_at = tcp_at(route.src.version());
     if let Some(words) = segment.data_offset {
-        frame[TCP_AT + 12] = words << 4;
+        frame[tcp_at + 12] = words << 4;
         fix_checksums(&mut frame);
     }
     if segment.bad_checksum {
-        frame[TCP_AT + 16] ^= 0x55;
+        frame[tcp_at + 16] ^= 0x55;
     }
     frame
 }
@@ -209,23 +210,26 @@ pub struct Sent {
 /// What is wrong with it: a subject must never send a malformed packet.
 pub fn read(frame: &[u8], addresses: &Addresses) -> Result<Option<Sent>, String> {
     let link = ethernet::Header::parse(frame).map_err(|error| format!("Ethernet header: {error:?}"))?;
-    if link.ether_type != EtherType::Ipv4 {
+    if !matches!(link.ether_type, EtherType::Ipv4 | EtherType::Ipv6) {
+        return Ok(None);
+    }
+    let packet = &frame[ethernet::HEADER_LEN..];
+    let ip = ip::Header::parse(packet).map_err(|error| format!("IP header: {error:?}"))?;
+    if ip.protocol != ipv4::PROTOCOL_TCP {
         return Ok(None);
     }
     if link.dst != addresses.peer_mac {
         return Err(format!("sent to {} instead of {}", link.dst, addresses.peer_mac));
     }
-    let packet = &frame[ethernet::HEADER_LEN..];
-    let ip = ipv4::Header::parse(packet).map_err(|error| format!("IPv4 header: {error:?}"))?;
-    if ip.protocol != ipv4::PROTOCOL_TCP {
-        return Ok(None);
+    if link.ether_type != ip::ether_type(ip.src.version()) {
+        return Err(format!("a packet of {} as {:?}", ip.src, link.ether_type));
     }
-    if (ip.src, ip.dst) != (addresses.subject, addresses.peer) {
+    if (ip.src, ip.dst) != (addresses.subject.into(), addresses.peer.into()) {
         return Err(format!("from {} to {}", ip.src, ip.dst));
     }
     let segment = &packet[ip.header_len..ip.total_len];
     let header = tcp::Header::parse(segment).map_err(|error| format!("TCP header: {error:?}"))?;
-    if !tcp::verify_checksum(ip.src.into(), ip.dst.into(), segment, false) {
+    if !tcp::verify_checksum(ip.src, ip.dst, segment, false) {
         return Err("its TCP checksum is wrong".to_owned());
     }
     let options = header.options(segment);

@@ -1,11 +1,12 @@
 //! From a script to the configuration of the machine that it runs against.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use protocol::ethernet::Mac;
 use protocol::tcp;
-use stack::{AcceptPolicy, CongestionControl, EcnPolicy};
+use stack::{AcceptPolicy, CongestionControl, EcnPolicy, Refusal};
 
+use super::icmp::LONGER_V6;
 use super::parse::{Script, SubjectKind};
 use super::words::parse_seconds;
 use crate::machine::MachineConfig;
@@ -14,8 +15,11 @@ use crate::machine::MachineConfig;
 pub const PORT: u16 = 6379;
 /// Length of the prefix that peer and subject share.
 pub const PREFIX_LEN: u8 = 16;
+/// The same over IPv6.
+const PREFIX_LEN_V6: u8 = 64;
 
-/// Firmware and stack as the script wants them, with these addresses.
+/// Firmware and stack as the script wants them, with these addresses. Over IPv6 packets may be as much longer
+/// as their headers are, so that segments are those that the script says.
 ///
 /// # Errors
 /// A setting that does not exist or has no such value; a kind that is no machine of ours.
@@ -23,11 +27,11 @@ pub fn machine_config(
     kind: SubjectKind,
     script: &Script,
     mac: Mac,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Result<MachineConfig, String> {
     let mut config = MachineConfig {
         firmware: nicfw::Config::new(mac),
-        stack: stack::Config::new(mac, address, PREFIX_LEN),
+        stack: stack::Config::new(mac, address, if address.is_ipv4() { PREFIX_LEN } else { PREFIX_LEN_V6 }),
         ring_frames: 256,
         port: PORT,
         accept: AcceptPolicy::Deferred,
@@ -44,6 +48,10 @@ pub fn machine_config(
     config.stack.time_wait_max = 64;
     for (name, value) in &script.settings {
         set(&mut config, name, value)?;
+    }
+    if address.is_ipv6() {
+        config.stack.mtu += LONGER_V6;
+        config.firmware.mtu += LONGER_V6;
     }
     Ok(config)
 }
@@ -93,6 +101,15 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
         "waiting_max" => config.firmware.waiting_max = Some(time()?),
         "last_data_max" => config.firmware.last_data_max = number()?,
         "retained_max" => config.firmware.retained_max = number()? as usize,
+        "listen_max" => config.stack.listen_max = number()?,
+        "refusal" => {
+            config.stack.refusal = match value {
+                "reset" => Refusal::Reset,
+                "silence" => Refusal::Silence,
+                "error" => Refusal::Error,
+                _ => return Err(format!("set refusal: \"{value}\" is not reset, silence or error")),
+            };
+        }
         "backlog_max" => config.stack.backlog_max = number()? as usize,
         "connections_max" => config.stack.connections_max = number()? as usize,
         "retransmissions_max" => {

@@ -1,12 +1,13 @@
 //! Our own host on virtual time, alone or behind the firmware, as a subject of scripts.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netcore::port::{Capabilities, FrameQueue, Port};
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, Instant};
 use protocol::ethernet::Mac;
+use protocol::ip::Version;
 use stack::{ConnectionId, EndReason};
 
 use super::app::{PlainApp, ScriptApp};
@@ -19,14 +20,20 @@ use crate::frame::{Pool, SimFrame};
 use crate::machine::Machine;
 use crate::trace::Trace;
 
-const ADDRESSES: Addresses = Addresses {
-    peer_mac: Mac([2, 0, 0, 0, 0, 1]),
-    peer: Ipv4Addr::new(198, 18, 0, 1),
-    subject_mac: Mac([2, 0, 0, 0, 0, 2]),
-    subject: Ipv4Addr::new(198, 18, 0, 2),
-    port: settings::PORT,
-};
-const MTU: usize = 1500;
+const SUBJECT_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+/// Peer and subject of this version of IP.
+fn addresses(version: Version) -> Addresses {
+    let (peer, subject) = match version {
+        Version::V4 => (IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)), IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2))),
+        Version::V6 => {
+            let host = |number| IpAddr::V6(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, number));
+            (host(1), host(2))
+        }
+    };
+    let peer_mac = Mac([2, 0, 0, 0, 0, 1]);
+    Addresses { peer_mac, peer, subject_mac: SUBJECT_MAC, subject, port: settings::PORT }
+}
 /// Time for firmware and host to find each other before the script begins.
 const START: Instant = Instant::from_micros(10_000_000);
 
@@ -35,18 +42,14 @@ struct ScriptPort {
     arrived: VecDeque<SimFrame>,
     sent: VecDeque<(Instant, Vec<u8>)>,
     now: Instant,
+    mtu: usize,
 }
 
 impl Port for ScriptPort {
     type Frame = SimFrame;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            mac: ADDRESSES.subject_mac.0,
-            mtu: MTU,
-            rx_checksum: false,
-            rx_partial_checksum: false,
-        }
+        Capabilities { mac: SUBJECT_MAC.0, mtu: self.mtu, rx_checksum: false, rx_partial_checksum: false }
     }
 
     fn receive(&mut self, into: &mut FrameQueue<SimFrame>, max: usize) -> usize {
@@ -72,6 +75,7 @@ impl Port for ScriptPort {
 pub struct VirtualHost {
     machine: Machine<ScriptPort, ScriptApp>,
     pool: Pool,
+    addresses: Addresses,
     plain: Option<PlainApp>,
     /// Peer port of each connection that the subject opened.
     opened: Vec<(ConnectionId, u16)>,
@@ -81,19 +85,21 @@ pub struct VirtualHost {
 }
 
 impl VirtualHost {
-    /// A host of this kind, as the script wants it, up and listening.
+    /// A host of this kind and version of IP, as the script wants it, up and listening.
     ///
     /// # Errors
     /// A setting that does not exist.
-    pub fn new(kind: SubjectKind, script: &Script) -> Result<Self, String> {
-        let config = machine_config(kind, script, ADDRESSES.subject_mac, ADDRESSES.subject)?;
+    pub fn new(kind: SubjectKind, script: &Script, version: Version) -> Result<Self, String> {
+        let addresses = addresses(version);
+        let config = machine_config(kind, script, SUBJECT_MAC, addresses.subject)?;
         let (app, plain) = ScriptApp::new(script.app);
         let pool = Pool::new(2048, 4096);
-        let port = ScriptPort { arrived: VecDeque::new(), sent: VecDeque::new(), now: Instant::ZERO };
+        let mtu = config.stack.mtu;
+        let port = ScriptPort { arrived: VecDeque::new(), sent: VecDeque::new(), now: Instant::ZERO, mtu };
         let rng = SeededRng::new(1);
         let machine = Machine::new(config, vec![app], port, pool.clone(), rng, Trace::default());
         let (opened, failed) = (Vec::new(), Vec::new());
-        let mut host = Self { machine, pool, plain, opened, failed, now: Instant::ZERO };
+        let mut host = Self { machine, pool, addresses, plain, opened, failed, now: Instant::ZERO };
         host.settle();
         while host.now < START {
             host.advance(START);
@@ -107,7 +113,7 @@ impl VirtualHost {
         self.machine.wire().now = self.now;
         let mut rounds = 0;
         while self.machine.round(self.now) {
-            self.answer_arp();
+            self.answer_neighbour();
             rounds += 1;
             assert!(rounds < 10_000, "the host never comes to rest at {:?}", self.now);
         }
@@ -118,11 +124,12 @@ impl VirtualHost {
     }
 
     /// A peer that says where it is.
-    fn answer_arp(&mut self) {
+    fn answer_neighbour(&mut self) {
+        let addresses = self.addresses;
         let sent = &mut self.machine.wire().sent;
         let answers: Vec<_> =
-            sent.iter().filter_map(|(_, frame)| neighbour::answer(frame, &ADDRESSES)).collect();
-        sent.retain(|(_, frame)| neighbour::answer(frame, &ADDRESSES).is_none());
+            sent.iter().filter_map(|(_, frame)| neighbour::answer(frame, &addresses)).collect();
+        sent.retain(|(_, frame)| neighbour::answer(frame, &addresses).is_none());
         for frame in answers {
             self.arrive(&frame);
         }
@@ -136,7 +143,7 @@ impl VirtualHost {
 
 impl Subject for VirtualHost {
     fn addresses(&self) -> Addresses {
-        ADDRESSES
+        self.addresses
     }
 
     fn now(&self) -> Instant {
@@ -162,7 +169,7 @@ impl Subject for VirtualHost {
 
     fn command(&mut self, peer_port: u16, command: &AppCommand) -> Result<(), String> {
         if *command == AppCommand::Connect {
-            let remote = std::net::SocketAddrV4::new(ADDRESSES.peer, peer_port);
+            let remote = SocketAddr::new(self.addresses.peer, peer_port);
             let id = self.machine.stack(0).connect(remote, self.now).map_err(|error| error.to_string())?;
             self.opened.push((id, peer_port));
         } else {

@@ -99,6 +99,8 @@ fn listen_body(config: &Config, listener: &Listener) -> Listen {
         status: ListenStatus::Unanswered,
         window: config.receive_window.min(0xffff) as u16,
         backlog: config.backlog_max as u32,
+        connections_max: config.listen_max,
+        refusal: config.refusal,
     }
 }
 

@@ -558,3 +558,18 @@ fn unlisten_is_told() {
     nic.h.poll();
     nic.expect(&["Unlisten"]);
 }
+
+#[test]
+fn the_limit_of_connections_is_announced_and_can_change() {
+    let mut nic = Nic::with(Config { listen_max: 7, refusal: crate::Refusal::Silence, ..config() });
+    nic.h.stack.set_listen_max(7);
+    nic.h.poll();
+    nic.expect(&[]);
+    nic.h.stack.set_listen_max(8);
+    nic.h.poll();
+    let listens = nic.take();
+    let [listen] = &listens[..] else { panic!("one listener") };
+    let body = Listen::parse(&listen.body).unwrap();
+    assert_eq!((listen.header.kind, body.connections_max), (Kind::Listen, 8));
+    assert_eq!(body.refusal, crate::Refusal::Silence);
+}

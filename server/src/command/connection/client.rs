@@ -1,12 +1,11 @@
 //! `CLIENT`: looking at connections, naming and closing them.
 
 use core::sync::atomic::Ordering;
-use std::sync::Arc;
 
 use protocol::resp::number::parse_i64;
 
 use crate::args::Args;
-use crate::clients::ClientInfo;
+use crate::clients::Client;
 use crate::command::table::{Command, Flags, Keys};
 use crate::command::{Context, help_lines};
 use crate::error::{self, CommandResult, Error};
@@ -95,7 +94,7 @@ pub(super) static SUBCOMMANDS: &[Command] = &[
 ];
 
 fn id(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply.integer(cx.session.info.id as i64);
+    reply.integer(cx.session.info.id() as i64);
     Ok(())
 }
 
@@ -120,7 +119,7 @@ pub(crate) fn check_name(name: &[u8], what: &str) -> CommandResult {
 
 fn setname(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     check_name(args.at(2), "Client names")?;
-    cx.session.info.rename(|names| names.name = args.at(2).to_vec());
+    cx.session.rename(|names| names.name = args.at(2).to_vec());
     reply.ok();
     Ok(())
 }
@@ -128,10 +127,10 @@ fn setname(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Comma
 fn setinfo(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     if args.is(2, "LIB-NAME") {
         check_name(args.at(3), "lib-name")?;
-        cx.session.info.rename(|names| names.library = args.at(3).to_vec());
+        cx.session.rename(|names| names.library = args.at(3).to_vec());
     } else if args.is(2, "LIB-VER") {
         check_name(args.at(3), "lib-ver")?;
-        cx.session.info.rename(|names| names.library_version = args.at(3).to_vec());
+        cx.session.rename(|names| names.library_version = args.at(3).to_vec());
     } else {
         return Err(Error::text([b"ERR Unrecognized option '", args.at(2), b"'"].concat()));
     }
@@ -139,25 +138,27 @@ fn setinfo(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Comma
     Ok(())
 }
 
-fn describe(client: &ClientInfo, now_ms: i64, into: &mut Vec<u8>) {
-    client.describe(now_ms, into);
-    into.push(b'\n');
+fn describe(client: &Client, now_ms: i64, into: &mut Vec<u8>) {
+    if client.describe(now_ms, into) {
+        into.push(b'\n');
+    }
 }
 
 fn info(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let mut text = Vec::new();
-    describe(&cx.session.info, cx.now_ms(), &mut text);
+    cx.session.info.describe_own(cx.now_ms(), &mut text);
+    text.push(b'\n');
     reply.verbatim(b"txt", &text);
     Ok(())
 }
 
 /// Keeps the clients of a type: those that listen, or the others; there are no replicas.
-fn retain_type(clients: &mut Vec<Arc<ClientInfo>>, kind: &[u8]) -> CommandResult {
+fn retain_type(clients: &mut Vec<Client>, kind: &[u8]) -> CommandResult {
     let is = |name: &str| kind.eq_ignore_ascii_case(name.as_bytes());
     if is("normal") {
-        clients.retain(|client| !client.listens());
+        clients.retain(|client| !client.info.listens());
     } else if is("pubsub") {
-        clients.retain(|client| client.listens());
+        clients.retain(|client| client.info.listens());
     } else if ["slave", "replica", "master"].into_iter().any(is) {
         clients.clear();
     } else {
@@ -179,7 +180,7 @@ fn list(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandR
         for id in args.from(3) {
             wanted.push(parse_i64(id).ok_or(error::NOT_VALID_CLIENT_ID)?);
         }
-        clients.retain(|client| wanted.contains(&(client.id as i64)));
+        clients.retain(|client| wanted.contains(&(client.who.id as i64)));
     } else if args.len() != 2 {
         return Err(error::SYNTAX);
     }
@@ -190,8 +191,8 @@ fn list(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandR
 }
 
 /// Closes `client`; this connection's own after its reply.
-fn close(cx: &mut Context<'_>, client: &Arc<ClientInfo>) {
-    if client.id == cx.session.info.id {
+fn close(cx: &mut Context<'_>, client: &Client) {
+    if client.who.id == cx.session.info.id() {
         cx.session.closing = true;
     } else {
         cx.engine.kill(client);
@@ -201,7 +202,7 @@ fn close(cx: &mut Context<'_>, client: &Arc<ClientInfo>) {
 fn kill(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     if args.len() == 3 {
         let clients = cx.engine.clients();
-        let found = clients.iter().find(|client| client.remote.to_string().as_bytes() == args.at(2));
+        let found = clients.iter().find(|client| client.who.remote.to_string().as_bytes() == args.at(2));
         close(cx, found.ok_or(error::NO_SUCH_CLIENT)?);
         reply.ok();
         return Ok(());
@@ -214,13 +215,13 @@ fn kill(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandR
             if args.is(at, "ID") {
                 let id = args.integer(at + 1).ok().filter(|&id| id > 0);
                 let id = id.ok_or(Error::new("ERR client-id should be greater than 0"))?;
-                clients.retain(|client| client.id as i64 == id);
+                clients.retain(|client| client.who.id as i64 == id);
             } else if args.is(at, "TYPE") {
                 retain_type(&mut clients, value)?;
             } else if args.is(at, "ADDR") {
-                clients.retain(|client| client.remote.to_string().as_bytes() == value);
+                clients.retain(|client| client.who.remote.to_string().as_bytes() == value);
             } else if args.is(at, "LADDR") {
-                clients.retain(|client| client.local.to_string().as_bytes() == value);
+                clients.retain(|client| client.who.local.to_string().as_bytes() == value);
             } else if args.is(at, "USER") {
                 if value != b"default" {
                     return Err(Error::text([b"ERR No such user '", value, b"'"].concat()));
@@ -238,8 +239,8 @@ fn kill(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandR
     } else {
         return Err(error::SYNTAX);
     }
-    let me = cx.session.info.id;
-    clients.retain(|client| !(skip_me && client.id == me));
+    let me = cx.session.info.id();
+    clients.retain(|client| !(skip_me && client.who.id == me));
     clients.iter().for_each(|client| close(cx, client));
     reply.integer(clients.len() as i64);
     Ok(())
@@ -287,9 +288,9 @@ fn unblock(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Comma
         return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
     }
     let id = args.integer(2)?;
-    let client = cx.engine.clients().into_iter().find(|client| client.id as i64 == id);
+    let client = cx.engine.clients().into_iter().find(|client| client.who.id as i64 == id);
     let ended = client.is_some_and(|client| {
-        let waiter = client.waiter.lock().clone();
+        let waiter = client.info.waiter.lock().clone().filter(|_| client.is_here());
         let state = if args.is(3, "ERROR") { State::Unblocked } else { State::TimedOut };
         waiter.is_some_and(|waiter| waiter.end(cx.engine, state))
     });

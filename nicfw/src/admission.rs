@@ -1,0 +1,188 @@
+//! The door: whom the firmware lets in, and what those hear whom it does not.
+//!
+//! A limit is asked twice: when a SYN comes, where turning away costs least, and when a connection
+//! is to be announced to the host, since others may have come in between. What is refused never
+//! reaches the host. Established flows are asked nothing. (docs/admission.md)
+
+use netcore::{Frame, FramePool};
+use protocol::channel::{Close, Listen, Refusal};
+use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
+use protocol::{ethernet, ip, tcp};
+
+use crate::counters::Event;
+use crate::firmware::Firmware;
+use crate::flow_table::{FlowFlags, State};
+use crate::packet::{Outgoing, Segment};
+use crate::teardown::LastSegment;
+
+/// Why somebody is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The port has as many connections as its listener wants.
+    ConnectionsMax,
+}
+
+impl Why {
+    fn event(self) -> Event {
+        match self {
+            Self::ConnectionsMax => Event::ConnectionsMax,
+        }
+    }
+
+    /// What a client of Redis reads: an error of RESP, in Redis' words where Redis has some.
+    fn error(self) -> &'static [u8] {
+        match self {
+            Self::ConnectionsMax => b"-ERR max number of clients reached\r\n",
+        }
+    }
+}
+
+impl<F: Frame> Firmware<F> {
+    /// Why nobody new is let in on a listener's port now, if so.
+    #[inline]
+    pub(crate) fn closed_door(&self, listen: &Listen) -> Option<Why> {
+        let full = listen.connections_max > 0 && self.listeners.held(listen.port) >= listen.connections_max;
+        full.then_some(Why::ConnectionsMax)
+    }
+
+    /// Why a connection that is to be announced cannot be, if so. One that waits for room in the
+    /// host's queue has been let in already.
+    #[inline]
+    pub(crate) fn turned_away(&self, slot: u32) -> Option<Why> {
+        let flow = &self.flows[slot];
+        if flow.state == State::Announcing {
+            return None;
+        }
+        let listener = self.listeners.get(flow.listener)?;
+        self.closed_door(&listener.listen)
+    }
+
+    /// Turns a SYN away. Nothing was kept for it.
+    #[cold]
+    pub(crate) fn refuse_syn<P: FramePool<Frame = F>>(
+        &mut self,
+        refusal: Refusal,
+        why: Why,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        self.counters.add(why.event());
+        if refusal == Refusal::Silence {
+            return self.counters.add(Event::RefusedSilently);
+        }
+        self.counters.add(Event::RefusedReset);
+        self.counters.add(Event::ResetSent);
+        // RFC 9293 §3.10.7.1: as if nobody listened.
+        let reset = Outgoing {
+            ttl: self.config.ttl,
+            from: self.config.mac,
+            to: segment.src_mac,
+            tuple: segment.tuple,
+            seq: SeqNumber(0),
+            ack: segment.data_end() + 1,
+            flags: Flags::RST | Flags::ACK,
+            window: 0,
+            options: Options::default(),
+            data: &[],
+        };
+        self.send(Some(frame), &reset, pool);
+    }
+
+    /// Turns a flow away that the host has not heard of, as its listener wants it.
+    ///
+    /// `first`: its first data, unless it is to be announced without.
+    #[cold]
+    pub(crate) fn refuse<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        why: Why,
+        first: Option<(&Segment, F)>,
+        pool: &mut P,
+    ) {
+        let listener = self.listeners.get(self.flows[slot].listener);
+        let refusal = listener.map_or(Refusal::Reset, |listener| listener.listen.refusal);
+        match (refusal, first) {
+            (Refusal::Silence, Some(_)) => {
+                self.counters.add(why.event());
+                self.counters.add(Event::RefusedSilently);
+            }
+            // Of a peer that waits for the server to speak nothing will come again.
+            (Refusal::Silence | Refusal::Reset, first) => {
+                self.counters.add(why.event());
+                self.counters.add(Event::RefusedReset);
+                self.reset_flow(slot, first.map(|(_, frame)| frame), pool);
+            }
+            (Refusal::Error, first) => self.refuse_with_error(slot, why, first, pool),
+        }
+    }
+
+    /// Sends an error and the FIN, as if the host had handed them over by CLOSE.
+    fn refuse_with_error<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        why: Why,
+        first: Option<(&Segment, F)>,
+        pool: &mut P,
+    ) {
+        let flow = self.flows[slot];
+        let mut peer_finished = false;
+        let mut rcv_nxt = flow.rcv_nxt;
+        if let Some((segment, _)) = &first {
+            if segment.tcp.seq.after(rcv_nxt) {
+                // The answer would acknowledge what is not there.
+                return self.counters.add(Event::FirstDataMissing);
+            }
+            peer_finished = segment.has(Flags::FIN);
+            rcv_nxt = segment.data_end() + u32::from(peer_finished);
+        }
+        let has_timestamps = flow.flags.has(FlowFlags::TIMESTAMPS);
+        let timestamps =
+            has_timestamps.then_some(Timestamps { value: self.timestamp(), echo: flow.ts_recent });
+        let answer = Outgoing {
+            ttl: self.config.ttl,
+            from: self.config.mac,
+            to: flow.remote_mac,
+            tuple: flow.tuple,
+            seq: flow.snd_nxt,
+            ack: rcv_nxt,
+            flags: Flags::ACK | Flags::PSH | Flags::FIN,
+            window: flow.window_field(),
+            options: Options { timestamps, ..Options::default() },
+            data: why.error(),
+        };
+        // In the frame of the request if that has room. Without a frame the peer tries again.
+        let written = |mut frame: F| answer.write(&mut frame).then_some(frame);
+        let reused = first.and_then(|(_, frame)| written(frame));
+        let Some(frame) = reused.or_else(|| self.allocate(pool).and_then(written)) else { return };
+        self.counters.add(why.event());
+        self.counters.add(Event::RefusedWithError);
+        let tcp_at = ethernet::HEADER_LEN + ip::header_len(flow.tuple.local_addr.version());
+        let last = LastSegment {
+            close: Close {
+                snd_wnd: flow.snd_wnd,
+                rto_us: self.config.rto_initial.micros() as u32,
+                rcv_nxt,
+                ts_recent: flow.ts_recent,
+                cwnd: 0,
+                snd_una: answer.seq,
+            },
+            peer_finished,
+            tcp: tcp::Header {
+                src_port: flow.tuple.local_port,
+                dst_port: flow.tuple.remote_port,
+                seq: answer.seq,
+                ack: answer.ack,
+                flags: answer.flags,
+                window: answer.window,
+                urgent: 0,
+                header_len: tcp::HEADER_LEN + answer.options.emitted_len(),
+            },
+            packet_at: ethernet::HEADER_LEN,
+            data_at: tcp_at + tcp::HEADER_LEN + answer.options.emitted_len(),
+            end: frame.bytes().len(),
+        };
+        self.unlist(slot);
+        self.close(slot, &last, frame, pool);
+    }
+}
