@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     target("channel", "every message of the host-NIC channel", protocol::channel::run, 1200, 5000),
     target("resp_request", "requests, cut anywhere", protocol::resp::request::run, 2048, 5000),
     target("resp_inline", "typed request lines", protocol::resp::inline::run, 512, 5000),
+    target("first_key", "the key of a first request", protocol::resp::first_key::run, 256, 5000),
     target("resp_reply", "replies, written and read", protocol::resp::reply::run, 512, 5000),
     target("numbers", "numbers of clients and of INCRBYFLOAT", server::numbers::run, 300, 1000),
     target("glob", "glob patterns", server::glob::run, 64, 5000),

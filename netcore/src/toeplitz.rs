@@ -12,6 +12,21 @@ pub const STANDARD_KEY: [u8; 40] = [
     0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
 ];
 
+/// A key with which both directions of a connection have one hash: it repeats every 16 bits, so
+/// that exchanging addresses and ports changes nothing.
+///
+/// Source: Woo and Park, "Scalable TCP Session Monitoring with Symmetric Receive-side Scaling",
+/// KAIST, 2012.
+pub const SYMMETRIC_KEY: [u8; 40] = {
+    let mut key = [0x6d; 40];
+    let mut at = 1;
+    while at < key.len() {
+        key[at] = 0x5a;
+        at += 2;
+    }
+    key
+};
+
 /// The hash with a fixed key as a table: a look-up per byte of the tuple (12 for IPv4, 36 for IPv6)
 /// instead of a shift per bit. 36 KiB, of which IPv4 uses the first third.
 #[derive(Clone, Debug)]
@@ -79,6 +94,37 @@ mod tests {
             };
             assert_eq!(toeplitz.hash(&flow), hash, "{flow:?}");
         }
+    }
+
+    #[test]
+    fn the_symmetric_key_hashes_both_directions_alike() {
+        let (standard, symmetric) = (Toeplitz::default(), Toeplitz::new(&SYMMETRIC_KEY));
+        let mut hashes = [0u32; 4];
+        for n in 1..=200u16 {
+            let v4 = FourTuple {
+                local_addr: Ipv4Addr::new(198, 18, 0, 2).into(),
+                remote_addr: Ipv4Addr::new(198, 18, (n * 7) as u8, n as u8).into(),
+                local_port: 6379,
+                remote_port: n.wrapping_mul(331),
+            };
+            let v6 = FourTuple {
+                local_addr: core::net::Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 2).into(),
+                remote_addr: core::net::Ipv6Addr::new(0x2001, 2, n, 0, 0, 0, 9, n * 3).into(),
+                ..v4
+            };
+            for there in [v4, v6] {
+                let back = FourTuple {
+                    local_addr: there.remote_addr,
+                    remote_addr: there.local_addr,
+                    local_port: there.remote_port,
+                    remote_port: there.local_port,
+                };
+                assert_eq!(symmetric.hash(&there), symmetric.hash(&back), "{there:?}");
+                assert_ne!(standard.hash(&there), standard.hash(&back), "{there:?}");
+                hashes[symmetric.hash(&there) as usize % 4] += 1;
+            }
+        }
+        assert!(hashes.iter().all(|&count| count > 50), "it still spreads: {hashes:?}");
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 use netcore::{Frame, FramePool};
 use protocol::channel::{Close, Listen, Refusal};
+use protocol::ip::Address;
 use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
 use protocol::{ethernet, ip, tcp};
 
+use crate::budget::Verdict;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, State};
@@ -20,19 +22,24 @@ use crate::teardown::LastSegment;
 pub(crate) enum Why {
     /// The port has as many connections as its listener wants.
     ConnectionsMax,
+    /// The host has been told of many connections and has not answered them.
+    HostBehind,
 }
 
 impl Why {
     fn event(self) -> Event {
         match self {
             Self::ConnectionsMax => Event::ConnectionsMax,
+            Self::HostBehind => Event::HostBehind,
         }
     }
 
-    /// What a client of Redis reads: an error of RESP, in Redis' words where Redis has some.
-    fn error(self) -> &'static [u8] {
+    /// What a client of Redis reads: an error of RESP, in Redis' words where Redis has some. It fits
+    /// the smallest segment that a peer may ask for (64 bytes with timestamps).
+    const fn error(self) -> &'static [u8] {
         match self {
             Self::ConnectionsMax => b"-ERR max number of clients reached\r\n",
+            Self::HostBehind => b"-LOADING The server is behind, try again later\r\n",
         }
     }
 }
@@ -53,8 +60,94 @@ impl<F: Frame> Firmware<F> {
         if flow.state == State::Announcing {
             return None;
         }
+        let max = self.config.untaken_max;
+        if max > 0 && self.channel.queues[usize::from(flow.queue)].untaken >= max {
+            return Some(Why::HostBehind);
+        }
         let listener = self.listeners.get(flow.listener)?;
         self.closed_door(&listener.listen)
+    }
+
+    /// The host has been told of a flow and its first data.
+    #[inline]
+    pub(crate) fn untaken(&mut self, slot: u32) {
+        let flow = &mut self.flows[slot];
+        flow.flags.set(FlowFlags::UNTAKEN, true);
+        self.channel.queues[usize::from(flow.queue)].untaken += 1;
+    }
+
+    /// The host has answered, or the flow is not its any more.
+    #[inline]
+    pub(crate) fn taken(&mut self, slot: u32) {
+        let flow = &mut self.flows[slot];
+        if flow.flags.has(FlowFlags::UNTAKEN) {
+            flow.flags.set(FlowFlags::UNTAKEN, false);
+            self.channel.queues[usize::from(flow.queue)].untaken -= 1;
+        }
+    }
+
+    /// Whether those who have no flow may be answered: the last quarter of the wire's queue is for
+    /// flows, so that no storm of newcomers keeps established connections from being served.
+    #[inline]
+    pub(crate) fn wire_has_room_for_newcomers(&mut self) -> bool {
+        let has_room = self.wire_room() > self.config.queue_frames / 4;
+        if !has_room {
+            self.counters.add(Event::NewcomerDropped);
+        }
+        has_room
+    }
+
+    /// Takes a SYN from the budget of its source network.
+    #[inline]
+    pub(crate) fn syn_is_within_budget(&mut self, segment: &Segment) -> bool {
+        if !self.budgets.limits_syns() {
+            return true;
+        }
+        match self.budgets.take_syn(segment.tuple.remote_addr, self.now) {
+            Verdict::Within => true,
+            Verdict::Over => {
+                self.counters.add(Event::NetworkSynRate);
+                false
+            }
+            Verdict::Uncounted => {
+                self.counters.add(Event::NetworkUncounted);
+                true
+            }
+        }
+    }
+
+    /// Takes a place among the flows of a source network.
+    #[inline]
+    pub(crate) fn count_flow(&mut self, remote_addr: Address) -> Verdict {
+        if !self.budgets.limits_flows() {
+            return Verdict::Uncounted;
+        }
+        let verdict = self.budgets.take_flow(remote_addr, self.now);
+        if verdict == Verdict::Uncounted {
+            self.counters.add(Event::NetworkUncounted);
+        }
+        verdict
+    }
+
+    /// Turns away the end of a handshake whose source network has flows enough. No flow is made, so
+    /// there is nobody to say an error to.
+    #[cold]
+    pub(crate) fn refuse_unopened<P: FramePool<Frame = F>>(
+        &mut self,
+        listener: u16,
+        segment: &Segment,
+        frame: F,
+        pool: &mut P,
+    ) {
+        self.counters.add(Event::NetworkFlowsMax);
+        let listener = self.listeners.get(listener);
+        if listener.is_some_and(|listener| listener.listen.refusal == Refusal::Silence) {
+            return self.counters.add(Event::RefusedSilently);
+        }
+        self.counters.add(Event::RefusedReset);
+        if self.wire_has_room_for_newcomers() {
+            self.reset_unknown(segment, Some(frame), pool);
+        }
     }
 
     /// Turns a SYN away. Nothing was kept for it.
@@ -72,6 +165,9 @@ impl<F: Frame> Firmware<F> {
             return self.counters.add(Event::RefusedSilently);
         }
         self.counters.add(Event::RefusedReset);
+        if !self.wire_has_room_for_newcomers() {
+            return;
+        }
         self.counters.add(Event::ResetSent);
         // RFC 9293 §3.10.7.1: as if nobody listened.
         let reset = Outgoing {

@@ -8,7 +8,7 @@
 
 use alloc::boxed::Box;
 
-use netcore::{Duration, FourTuple, Frame, FramePool, FrameQueue, Instant};
+use netcore::{Duration, Frame, FramePool, FrameQueue, Instant};
 use protocol::channel::{
     self, Abort, ChannelError, Close, Closed, ClosedEntry, ClosedReason, FlowId, Header, Hello, Kind, Listen,
     ListenStatus, MessageFlags, NO_HANDLE,
@@ -50,6 +50,8 @@ pub(crate) struct HostQueue<F> {
     pub(crate) closed: FlowList,
     /// Flows that wait for room to be announced.
     pub(crate) announce: FlowList,
+    /// Flows announced with their first data that the host has not answered yet.
+    pub(crate) untaken: u32,
     unknown: [ClosedEntry; UNKNOWN_MAX],
     unknown_len: usize,
     /// Epoch of whoever serves the queue; 0 before the first HELLO.
@@ -87,6 +89,7 @@ impl<F: Frame> Channel<F> {
             out: FrameQueue::with_capacity(queue_frames),
             closed: FlowList::EMPTY,
             announce: FlowList::EMPTY,
+            untaken: 0,
             unknown: [no_entry; UNKNOWN_MAX],
             unknown_len: 0,
             epoch: 0,
@@ -198,7 +201,8 @@ impl<F: Frame> Firmware<F> {
     /// Spreads flows over the queues that take part.
     fn spread(&mut self) {
         let queues = &self.channel.queues;
-        self.steering.set_queues((0..queues.len()).filter(|&queue| queues[queue].joined));
+        let joined = queues.iter().enumerate().filter(|(_, queue)| queue.joined);
+        self.steering.set_members(joined.map(|(queue, _)| 1 << queue).sum());
     }
 
     /// The life with epoch `old` is over, on `queue` and wherever else it served.
@@ -227,11 +231,10 @@ impl<F: Frame> Firmware<F> {
         self.spread();
     }
 
-    /// The queue for a new flow: the one that scaling chose, unless whoever serves it does not
+    /// The queue for a new flow: the one that steering chose, unless whoever serves it does not
     /// listen there.
     #[inline]
-    pub(crate) fn queue_for(&self, listener: &Listener, tuple: &FourTuple) -> u16 {
-        let chosen = self.steering.queue(tuple);
+    pub(crate) fn queue_for(&self, listener: &Listener, chosen: u16) -> u16 {
         if listener.queues & 1 << chosen != 0 {
             return chosen;
         }
@@ -309,7 +312,8 @@ impl<F: Frame> Firmware<F> {
         if header.flags.has(MessageFlags::CHECKSUM_NEEDED) {
             self.fill_checksum(slot, &mut frame, &last);
         }
-        if self.flows[slot].flags.has(FlowFlags::PIECES) {
+        if self.flows[slot].flags.has(FlowFlags::UNTAKEN | FlowFlags::PIECES) {
+            self.taken(slot);
             // The host waits no longer for an answer.
             self.throw_pieces_away(slot);
         }

@@ -48,6 +48,51 @@ impl FromStr for Offload {
     }
 }
 
+/// What decides the host queue of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Steer {
+    /// Receive-side scaling with the standard key of network cards.
+    #[default]
+    Rss,
+    /// Receive-side scaling with a key by which both directions of a connection have one hash.
+    SymmetricRss,
+    /// The key of the first request where it can be told (level lifecycle, policy "with the first
+    /// data", more than one queue); otherwise as [`Self::Rss`].
+    Key,
+}
+
+impl Steer {
+    /// Every way, with its name.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("rss", Self::Rss), ("symmetric", Self::SymmetricRss), ("key", Self::Key)];
+}
+
+impl fmt::Display for Steer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(Self::NAMES[*self as usize].0)
+    }
+}
+
+/// A word that names no way of steering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownSteer;
+
+impl fmt::Display for UnknownSteer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown way of steering; use \"rss\", \"symmetric\" or \"key\"")
+    }
+}
+
+impl core::error::Error for UnknownSteer {}
+
+impl FromStr for Steer {
+    type Err = UnknownSteer;
+    fn from_str(word: &str) -> Result<Self, UnknownSteer> {
+        let named = Self::NAMES.into_iter().find(|(name, _)| *name == word);
+        named.map(|(_, steer)| steer).ok_or(UnknownSteer)
+    }
+}
+
 /// What a [`crate::Firmware`] is made from. All memory follows from it.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -111,6 +156,25 @@ pub struct Config {
     pub rx_partial_checksum: bool,
     /// Time to live (hop limit) of the packets that the firmware itself sends.
     pub ttl: u8,
+    // Admission and steering (docs/admission.md, docs/steering.md).
+    /// What decides a connection's host queue.
+    pub steer: Steer,
+    /// SYN-ACKs per second for each source network (/24 of IPv4, /64 of IPv6); SYNs above that are
+    /// dropped. 0: no limit, the default: a SYN costs no memory and the host nothing, and all of a
+    /// site's honest clients may be one network.
+    pub network_syn_rate: u32,
+    /// SYN-ACKs that a network may get at once after it was quiet.
+    pub network_syn_burst: u32,
+    /// Flows of one source network at once, whatever their state; connections above that are
+    /// refused. 0: no limit.
+    pub network_flows_max: u32,
+    /// Source networks that are told apart when there is one of these limits; 32 bytes each. When
+    /// more come, those that owe least are forgotten.
+    pub networks_max: usize,
+    /// Connections of each host queue that may have been announced with their first data and not
+    /// been answered by the host in any way: above that it is behind, and newcomers are refused.
+    /// A host that works answers within the time of a delayed ACK. 0: no limit.
+    pub untaken_max: u32,
     // How connections end.
     /// Last data in bytes that the firmware takes over for one flow, beyond the one segment that it
     /// always takes; 0: none.
@@ -152,6 +216,12 @@ impl Config {
             rx_partial_checksum: false,
             // RFC 9293 §3.9.2 MUST-49: can be configured.
             ttl: protocol::ipv4::DEFAULT_TTL,
+            steer: Steer::Rss,
+            network_syn_rate: 0,
+            network_syn_burst: 1024,
+            network_flows_max: 0,
+            networks_max: 65_536,
+            untaken_max: 16_384,
             last_data_max: 64 * 1024,
             user_timeout: None,
             waiting_max: None,

@@ -14,10 +14,11 @@ use netcore::{Frame, FramePool, FrameQueue, Instant, Port, TimerWheel};
 use netcore::{cookie::CookieJar, rng::Rng};
 use protocol::ethernet::{self, EtherType};
 
+use crate::budget::Budgets;
 use crate::channel::Channel;
 use crate::config::{Config, Offload};
 use crate::counters::{Counters, Event};
-use crate::flow_table::{FlowTable, Listed, State};
+use crate::flow_table::{FlowFlags, FlowTable, Listed, State};
 use crate::index::{Index, TupleHasher};
 use crate::listen::Listeners;
 use crate::packet::{Outgoing, Parsed, Segment, parse, peek_slot, peek_tuple};
@@ -68,6 +69,7 @@ pub struct Firmware<F: Frame> {
     pub(crate) retained: Retained<F>,
     pub(crate) timers: TimerWheel,
     pub(crate) steering: Steering,
+    pub(crate) budgets: Budgets,
     fragments: Fragments<F>,
     pub(crate) channel: Channel<F>,
     pub(crate) counters: Counters,
@@ -92,9 +94,9 @@ impl<F: Frame> Firmware<F> {
         assert!(config.flows_max < 1 << 30 && config.time_wait_max < 1 << 30, "tables above 2^30 entries");
         assert!(config.retained_max < 1 << 30, "more than 2^30 retained frames");
         let cookies = CookieJar::new(&rng.secret(), config.cookie_period);
-        let mut steering = Steering::new();
+        let mut steering = Steering::new(config.steer);
         if config.offload == Offload::None {
-            steering.set_queues(0..config.queues);
+            steering.set_members(u128::MAX >> (128 - config.queues));
         }
         let ts_offset = rng.wire_u32();
         Self {
@@ -116,6 +118,12 @@ impl<F: Frame> Firmware<F> {
                 config.queue_frames,
                 config.offload == Offload::Lifecycle,
             ),
+            budgets: Budgets::new(
+                config.networks_max,
+                (config.network_syn_rate, config.network_syn_burst),
+                config.network_flows_max,
+                || rng.secret(),
+            ),
             counters: Counters::default(),
             wire_out: FrameQueue::with_capacity(config.queue_frames),
             received: FrameQueue::with_capacity(config.burst),
@@ -133,6 +141,7 @@ impl<F: Frame> Firmware<F> {
             + Retained::<F>::memory(config.flows_max, config.retained_max)
             + TimerWheel::memory_of(config.flows_max)
             + Listeners::memory(config.listeners_max)
+            + Budgets::memory(config.networks_max, config.network_syn_rate, config.network_flows_max)
             + Channel::<F>::memory(config.queues, config.queue_frames)
             + FrameQueue::<F>::memory(config.queue_frames)
             + FrameQueue::<F>::memory(config.burst)
@@ -437,6 +446,12 @@ impl<F: Frame> Firmware<F> {
         }
     }
 
+    /// Frames that still can be put on the wire.
+    #[inline]
+    pub(crate) fn wire_room(&self) -> usize {
+        self.wire_out.room()
+    }
+
     #[inline]
     pub(crate) fn put_on_wire(&mut self, frame: F) {
         let event = match self.wire_out.push(frame) {
@@ -495,6 +510,10 @@ impl<F: Frame> Firmware<F> {
         if is_held(old) {
             self.let_go(slot);
         }
+        let flow = &self.flows[slot];
+        if flow.flags.has(FlowFlags::COUNTED) {
+            self.budgets.let_go(flow.tuple.remote_addr);
+        }
         self.flows.release(slot);
     }
 
@@ -502,6 +521,7 @@ impl<F: Frame> Firmware<F> {
     /// the host's: who is let in instead is announced behind that news.
     #[inline]
     fn let_go(&mut self, slot: u32) {
+        self.taken(slot);
         let flow = &self.flows[slot];
         if flow.list != Listed::Closed {
             self.listeners.let_go(flow.listener);

@@ -56,6 +56,10 @@ impl FlowFlags {
     pub(crate) const WINDOW_SCALE: u8 = 1 << 2;
     /// The host's last segment said that it waits for the peer.
     pub(crate) const IDLE: u8 = 1 << 3;
+    /// Announced to the host, which has not answered yet; its queue counts it.
+    pub(crate) const UNTAKEN: u8 = 1 << 6;
+    /// Counted for its source network.
+    pub(crate) const COUNTED: u8 = 1 << 7;
     /// The host is handing it over: pieces of its last data are here, the last one is not.
     pub(crate) const PIECES: u8 = 1 << 4;
 

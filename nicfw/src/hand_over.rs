@@ -25,6 +25,7 @@ impl<F: Frame> Firmware<F> {
         mut frame: F,
         pool: &mut P,
     ) {
+        self.taken(slot);
         if piece.tcp.seq == piece.close.snd_una {
             // The host begins, perhaps anew.
             self.throw_pieces_away(slot);
@@ -73,13 +74,18 @@ impl<F: Frame> Firmware<F> {
     }
 
     /// Forgets the pieces of a hand-over that came to nothing.
-    #[cold]
+    #[inline]
     pub(crate) fn throw_pieces_away(&mut self, slot: u32) {
-        let flow = &mut self.flows[slot];
-        if flow.flags.has(FlowFlags::PIECES) {
-            flow.flags.set(FlowFlags::PIECES, false);
+        if self.flows[slot].flags.has(FlowFlags::PIECES) {
+            self.flows[slot].flags.set(FlowFlags::PIECES, false);
             self.counters.add(Event::HandOverIncomplete);
+            self.drop_chain(slot);
         }
+    }
+
+    /// Lets a flow's pieces go.
+    #[cold]
+    pub(crate) fn drop_chain(&mut self, slot: u32) {
         let head = core::mem::replace(&mut self.flows[slot].chain, NO_PLACE);
         self.retained.drop_chain(head);
     }
@@ -88,7 +94,7 @@ impl<F: Frame> Firmware<F> {
     #[cold]
     pub(crate) fn refuse_hand_over(&mut self, slot: u32) {
         self.flows[slot].flags.set(FlowFlags::PIECES, false);
-        self.throw_pieces_away(slot);
+        self.drop_chain(slot);
         self.counters.add(Event::HandOverRefused);
         self.report_hand_over(slot, ClosedReason::Refused);
     }

@@ -22,7 +22,7 @@
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
 //!
-//! `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
+//! `budget`, `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
 //! [`Firmware::poll`].
 
 #![no_std]
@@ -31,6 +31,7 @@
 extern crate alloc;
 
 mod admission;
+mod budget;
 mod channel;
 mod config;
 mod counters;
@@ -49,7 +50,8 @@ mod teardown;
 mod time_wait;
 mod view;
 
-pub use config::{Config, Offload, UnknownOffload};
+pub use config::{Config, Offload, Steer, UnknownOffload, UnknownSteer};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
+pub use steer::{INDIRECTION, IndirectionError};

@@ -8,6 +8,7 @@ use netcore::{Duration, Frame, FramePool};
 use protocol::channel::{AcceptPolicy, Refusal};
 use protocol::tcp::{DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
 
+use crate::budget::Verdict;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{Flow, FlowFlags, Listed, State};
@@ -43,7 +44,9 @@ impl<F: Frame> Firmware<F> {
                 Cookie::Later => self.counters.add(Event::FirstDataMissing),
                 Cookie::Bad => {
                     self.counters.add(Event::CookieRefused);
-                    self.reset_unknown(segment, Some(frame), pool);
+                    if self.wire_has_room_for_newcomers() {
+                        self.reset_unknown(segment, Some(frame), pool);
+                    }
                 }
             };
         }
@@ -72,6 +75,9 @@ impl<F: Frame> Firmware<F> {
             && listen.refusal != Refusal::Error
         {
             return self.refuse_syn(listen.refusal, why, segment, frame, pool);
+        }
+        if !self.wire_has_room_for_newcomers() || !self.syn_is_within_budget(segment) {
+            return;
         }
         let offered = segment.options(frame.bytes());
         let mss = offered.mss.unwrap_or(DEFAULT_MSS);
@@ -124,9 +130,19 @@ impl<F: Frame> Firmware<F> {
         frame: F,
         pool: &mut P,
     ) {
+        let remote_addr = segment.tuple.remote_addr;
+        let counted = match self.count_flow(remote_addr) {
+            Verdict::Within => true,
+            Verdict::Uncounted => false,
+            Verdict::Over => return self.refuse_unopened(listener, segment, frame, pool),
+        };
         let Some(slot) = self.open(listener, segment, mss, ended, frame.bytes(), pool) else {
+            if counted {
+                self.budgets.let_go(remote_addr);
+            }
             return self.counters.add(Event::FlowTableFull);
         };
+        self.flows[slot].flags.set(FlowFlags::COUNTED, counted);
         self.counters.add(Event::CookieAccepted);
         self.waiting(slot, segment, frame, pool);
     }
@@ -153,7 +169,8 @@ impl<F: Frame> Firmware<F> {
         if let Some(ended) = ended.filter(|&ended| self.time_wait.get(ended).tuple == segment.tuple) {
             self.forget_ended(ended);
         }
-        let queue = self.listeners.get(place).map_or(0, |listener| self.queue_for(listener, &segment.tuple));
+        let chosen = self.steering.queue(&segment.tuple);
+        let queue = self.listeners.get(place).map_or(0, |listener| self.queue_for(listener, chosen));
         let host_life = self.channel.queues[usize::from(queue)].life;
         let flow = &mut self.flows[slot];
         *flow = Flow {

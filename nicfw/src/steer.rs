@@ -1,39 +1,88 @@
 //! The way of a segment: from the wire to the host queue that has the flow, and back.
 
-use netcore::toeplitz::Toeplitz;
+use netcore::toeplitz::{STANDARD_KEY, SYMMETRIC_KEY, Toeplitz};
 use netcore::{FourTuple, Frame, FramePool};
 use protocol::channel::{self, ClosedReason, Established, Header, Kind, MessageFlags};
 use protocol::ethernet;
+use protocol::resp::first_key::first_key_slot;
 use protocol::tcp::Flags;
 
+use crate::config::Steer;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
 use crate::packet::Segment;
 
 /// Entries of the indirection table, as cards have it.
-const INDIRECTION: usize = 128;
+pub const INDIRECTION: usize = 128;
 
-/// Receive-side scaling over the queues that take part.
+/// Why a table from hash to queue is not taken. The one in force stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndirectionError {
+    /// It has this many entries instead of [`INDIRECTION`].
+    Length(usize),
+    /// This queue takes no part: there is none of this number, or it has not said HELLO.
+    Queue(u16),
+}
+
+impl core::fmt::Display for IndirectionError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Length(len) => write!(f, "{len} entries; the table has {INDIRECTION}"),
+            Self::Queue(queue) => write!(f, "queue {queue} takes no part"),
+        }
+    }
+}
+
+impl core::error::Error for IndirectionError {}
+
+/// Bytes from what the host has acknowledged beyond which no segment is the peer's: behind, where
+/// nothing is worth the host's answer; ahead, unless the host's window is larger still.
+const FAR: u32 = 1 << 24;
+
+/// From a connection to the queue that it belongs to.
 #[derive(Debug)]
 pub(crate) struct Steering {
     toeplitz: Toeplitz,
     table: [u16; INDIRECTION],
+    /// The queues that take part, one bit each.
+    members: u128,
+    /// All entries of the table are one queue: no need to hash.
     single: bool,
 }
 
 impl Steering {
-    pub(crate) fn new() -> Self {
-        Self { toeplitz: Toeplitz::default(), table: [0; INDIRECTION], single: true }
+    pub(crate) fn new(steer: Steer) -> Self {
+        let key = match steer {
+            Steer::Rss | Steer::Key => &STANDARD_KEY,
+            Steer::SymmetricRss => &SYMMETRIC_KEY,
+        };
+        Self { toeplitz: Toeplitz::new(key), table: [0; INDIRECTION], members: 0, single: true }
     }
 
-    /// Spreads over these queues from now on; over queue 0 when there are none.
-    pub(crate) fn set_queues(&mut self, queues: impl Iterator<Item = usize> + Clone) {
-        self.single = queues.clone().count() <= 1;
-        let mut around = queues.cycle();
-        for queue in &mut self.table {
-            *queue = around.next().unwrap_or(0) as u16;
+    /// Spreads evenly over these queues from now on, over queue 0 when there are none. While they
+    /// are the same ones the table stays as it is.
+    pub(crate) fn set_members(&mut self, members: u128) {
+        if core::mem::replace(&mut self.members, members) == members {
+            return;
         }
+        let mut around = (0..u128::BITS as u16).filter(|&queue| members & 1 << queue != 0).cycle();
+        for queue in &mut self.table {
+            *queue = around.next().unwrap_or(0);
+        }
+        self.single = members.count_ones() <= 1;
+    }
+
+    fn set_table(&mut self, table: &[u16]) -> Result<(), IndirectionError> {
+        let table: [u16; INDIRECTION] =
+            table.try_into().map_err(|_| IndirectionError::Length(table.len()))?;
+        let takes_part = |queue: u16| u32::from(queue) < u128::BITS && self.members & 1 << queue != 0;
+        if let Some(&queue) = table.iter().find(|&&queue| !takes_part(queue)) {
+            return Err(IndirectionError::Queue(queue));
+        }
+        self.single = table.iter().all(|&queue| queue == table[0]);
+        self.table = table;
+        Ok(())
     }
 
     /// The queue for what has no four-tuple.
@@ -48,9 +97,56 @@ impl Steering {
         }
         self.table[self.toeplitz.hash(tuple) as usize % INDIRECTION]
     }
+
+    /// The queue for the keys of a hash slot: through the same table, so that it moves both.
+    fn queue_of_slot(&self, slot: u16) -> u16 {
+        self.table[usize::from(slot) % INDIRECTION]
+    }
 }
 
 impl<F: Frame> Firmware<F> {
+    /// Changes which queue each hash leads to, while everything runs.
+    ///
+    /// Flows that exist stay with their queue, so that nothing is lost; new ones follow the table.
+    /// At level `none` there are no flows: frames of connections that exist go where the table says
+    /// at once, as on any card, and a host that has a stack for each queue does not know them there.
+    /// The table is the even one again when a queue joins or leaves.
+    ///
+    /// `table`: [`INDIRECTION`] queues, by the lowest bits of the hash.
+    ///
+    /// # Errors
+    /// [`IndirectionError`]; nothing has changed then.
+    pub fn set_indirection(&mut self, table: &[u16]) -> Result<(), IndirectionError> {
+        self.steering.set_table(table)?;
+        self.counters.add(Event::IndirectionChanged);
+        Ok(())
+    }
+
+    /// The table in force, see [`Self::set_indirection`].
+    pub fn indirection(&self) -> &[u16; INDIRECTION] {
+        &self.steering.table
+    }
+
+    /// Has the key of the first request choose the queue of a flow that the host has not heard of,
+    /// where there is a choice and a key.
+    fn steer_by_key(&mut self, slot: u32, segment: &Segment, bytes: &[u8]) {
+        let flow = &self.flows[slot];
+        let is_start = segment.tcp.seq == flow.rcv_nxt && !segment.has(Flags::URG);
+        if self.steering.single || flow.state != State::Waiting || !is_start {
+            return;
+        }
+        let Some(listener) = self.listeners.get(flow.listener) else { return };
+        let data = &bytes[segment.tcp_at + segment.tcp.header_len..segment.end];
+        let Some(key_slot) = first_key_slot(data) else {
+            return self.counters.add(Event::SteeredByTuple);
+        };
+        let queue = self.queue_for(listener, self.steering.queue_of_slot(key_slot));
+        let host_life = self.channel.queues[usize::from(queue)].life;
+        let flow = &mut self.flows[slot];
+        (flow.queue, flow.host_life) = (queue, host_life);
+        self.counters.add(Event::SteeredByKey);
+    }
+
     /// Hands a frame to the host as it came.
     pub(crate) fn raw_to_host(&mut self, queue: u16, frame: F) {
         self.counters.add(Event::RawToHost);
@@ -69,6 +165,9 @@ impl<F: Frame> Firmware<F> {
             return self.unusual(slot, segment, frame, pool);
         }
         let flow = &mut self.flows[slot];
+        if segment.tcp.seq.distance_from(flow.rcv_nxt - FAR) >= FAR + flow.rcv_wnd.max(FAR) {
+            return self.far_off(slot, frame, pool);
+        }
         flow.remote_mac = segment.src_mac;
         let data_end = segment.data_end();
         if segment.has(Flags::FIN) {
@@ -87,6 +186,14 @@ impl<F: Frame> Firmware<F> {
             flow.rcv_seen = end;
         }
         self.segment_to_host(slot, segment, frame);
+    }
+
+    /// A number that no segment of this peer can have: somebody guesses. What answers an honest peer
+    /// that is lost (RFC 9293 §3.10.7.4, first) is a challenge ACK, now and then.
+    #[cold]
+    fn far_off<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: F, pool: &mut P) {
+        self.counters.add(Event::Unacceptable);
+        self.challenge(slot, Some(frame), pool);
     }
 
     #[cold]
@@ -169,6 +276,11 @@ impl<F: Frame> Firmware<F> {
         first: Option<(&Segment, F)>,
         pool: &mut P,
     ) {
+        if self.config.steer == Steer::Key
+            && let Some((segment, frame)) = &first
+        {
+            self.steer_by_key(slot, segment, frame.bytes());
+        }
         if let Some(why) = self.turned_away(slot) {
             return self.refuse(slot, why, first, pool);
         }
@@ -213,6 +325,9 @@ impl<F: Frame> Firmware<F> {
         self.unlist(slot);
         self.timers.cancel(slot);
         self.enter(slot, State::Established);
+        if packet_len > 0 {
+            self.untaken(slot);
+        }
         self.counters.add(Event::EstablishedSent);
         self.event_to_host(queue, frame);
     }

@@ -515,6 +515,7 @@ impl<F: Frame> Firmware<F> {
         self.retained.drop(slot);
         if self.flows[slot].chain != NO_PLACE {
             self.throw_pieces_away(slot);
+            self.drop_chain(slot);
         }
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {

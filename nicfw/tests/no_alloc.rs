@@ -558,7 +558,8 @@ fn nothing_is_allocated_after_the_start() {
 fn the_memory_of_a_firmware_is_what_it_says() {
     let small = Config { flows_max: 100, time_wait_max: 300, retained_max: 10, ..Config::new(NIC) };
     let large = Config { flows_max: 5000, queues: 3, queue_frames: 100, ..Config::new(NIC) };
-    for config in [small, large, Config::new(NIC)] {
+    let with_budgets = Config { network_flows_max: 10, networks_max: 1000, ..small.clone() };
+    for config in [small, large, with_budgets, Config::new(NIC)] {
         let said = Firmware::<HeapFrame>::memory(&config);
         let before = BYTES.with(Cell::get);
         let nic = Firmware::<HeapFrame>::new(config, &mut SeededRng::new(1));

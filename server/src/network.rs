@@ -10,6 +10,9 @@
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
 //! | `nic` | `embedded` or `inline` | `embedded` |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
+//! | `steer` | what chooses a connection's core: `rss`, `symmetric` or `key` | `rss` |
+//! | `network-syn-rate` | SYN-ACKs per second for each source network (/24, /64); 0: no limit | 0 |
+//! | `network-connections` | connections of each source network at once; 0: no limit | 0 |
 //! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
 
 use std::fmt;
@@ -17,7 +20,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use dpdk::Device;
-use nicfw::Offload;
+use nicfw::{Offload, Steer};
 use protocol::ip::Address;
 use stack::Refusal;
 
@@ -62,6 +65,12 @@ pub struct Network {
     pub time_wait_s: u64,
     /// `refuse`
     pub refuse: Refusal,
+    /// `steer`
+    pub steer: Steer,
+    /// `network-syn-rate`: SYN-ACKs per second; 0: no limit.
+    pub network_syn_rate: u32,
+    /// `network-connections`; 0: no limit.
+    pub network_connections: u32,
 }
 
 impl Default for Network {
@@ -77,6 +86,9 @@ impl Default for Network {
             time_wait_s: 60,
             // As Redis does it.
             refuse: Refusal::Error,
+            steer: Steer::Rss,
+            network_syn_rate: 0,
+            network_connections: 0,
         }
     }
 }
@@ -90,8 +102,20 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 9] =
-        ["net", "address", "gateway", "vlan", "cores", "offload", "nic", "time-wait", "refuse"];
+    pub const DIRECTIVES: [&'static str; 12] = [
+        "net",
+        "address",
+        "gateway",
+        "vlan",
+        "cores",
+        "offload",
+        "nic",
+        "time-wait",
+        "refuse",
+        "steer",
+        "network-syn-rate",
+        "network-connections",
+    ];
 
     /// Takes one of [`Self::DIRECTIVES`].
     ///
@@ -128,6 +152,12 @@ impl Network {
                     format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
                 })?;
             }
+            "network-syn-rate" => self.network_syn_rate = limit(value, "SYNs per second")?,
+            "network-connections" => self.network_connections = limit(value, "connections")?,
+            "steer" => {
+                self.steer = Steer::from_str(value)
+                    .map_err(|_| format!("'{value}' is not 'rss', 'symmetric' or 'key'"))?;
+            }
             "refuse" => {
                 let named = REFUSALS.iter().find(|(word, _)| *word == value);
                 let (_, refusal) =
@@ -156,6 +186,9 @@ impl Network {
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
+            "steer" => self.steer.to_string(),
+            "network-syn-rate" => self.network_syn_rate.to_string(),
+            "network-connections" => self.network_connections.to_string(),
             "refuse" => {
                 let (word, _) = REFUSALS[self.refuse as usize];
                 word.to_owned()
@@ -181,6 +214,16 @@ impl Network {
                 self.device
             ));
         }
+        if self.offload == Offload::None {
+            let settings = [
+                (self.steer == Steer::Key, "--steer key"),
+                (self.network_syn_rate > 0, "--network-syn-rate"),
+                (self.network_connections > 0, "--network-connections"),
+            ];
+            if let Some((_, name)) = settings.into_iter().find(|(is_set, _)| *is_set) {
+                return Err(format!("{name} is the firmware's work and needs --offload lifecycle"));
+            }
+        }
         for gateway in &self.gateways {
             if self.addresses.is_empty() {
                 return Err(format!(
@@ -201,6 +244,11 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// A number of something, 0 for no limit.
+fn limit(text: &str, of: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number of {of}, or 0 for no limit"))
 }
 
 /// Words between spaces or commas.
@@ -289,7 +337,20 @@ mod tests {
         let core = dpdk::allowed_cpus()[0].to_string();
         let addresses = "198.18.0.2/24 2001:2::2/64";
         let gateways = "198.18.0.1 fe80::1";
-        let values = ["packet:eth0", addresses, gateways, "7", &core, "none", "inline", "5", "silence"];
+        let values = [
+            "packet:eth0",
+            addresses,
+            gateways,
+            "7",
+            &core,
+            "lifecycle",
+            "inline",
+            "5",
+            "silence",
+            "key",
+            "1000",
+            "50",
+        ];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
             assert_eq!(network.show(name), value);
@@ -323,6 +384,9 @@ mod tests {
             ("time-wait", "-1"),
             ("time-wait", "961"),
             ("refuse", "politely"),
+            ("steer", "north"),
+            ("network-syn-rate", "-1"),
+            ("network-connections", "many"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();
@@ -339,5 +403,9 @@ mod tests {
         assert!(network.check().unwrap_err().contains("fe80::1"), "there is no IPv6 address");
         network.set("address", "198.18.0.2/24,2001:2::2/64").unwrap();
         assert_eq!(network.check(), Ok(()));
+        network.set("steer", "key").unwrap();
+        assert_eq!(network.check(), Ok(()));
+        network.set("offload", "none").unwrap();
+        assert!(network.check().unwrap_err().contains("--steer key"));
     }
 }

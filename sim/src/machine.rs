@@ -159,6 +159,11 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
         &self.firmware
     }
 
+    /// The firmware, for what its owner may change while it runs.
+    pub fn firmware_mut(&mut self) -> &mut Firmware<P::Frame> {
+        &mut self.firmware
+    }
+
     /// The stack of a core.
     pub fn stack(&mut self, core: usize) -> &mut Stack<P::Frame, A> {
         &mut self.cores[core].stack

@@ -3,6 +3,7 @@
 use loadgen::{ClosesFirst, WorkloadConfig};
 use netcore::Duration;
 use netcore::rng::SeededRng;
+use nicfw::Steer;
 use stack::AcceptPolicy;
 
 use crate::fault::Plan;
@@ -26,6 +27,8 @@ pub enum Event {
     Shutdown,
     /// From now on at most so many frames may be out of the machine's pool.
     PoolLimit(usize),
+    /// The table from hash to core is drawn anew, from this seed.
+    Indirection(u64),
 }
 
 /// Parameters of a world.
@@ -83,6 +86,8 @@ pub struct Scenario {
     pub time_wait: Duration,
     /// Frames with last data above which the firmware gives up connections that do not take it.
     pub retained_max: usize,
+    /// What chooses a connection's core.
+    pub steer: Steer,
 }
 
 impl Scenario {
@@ -137,8 +142,10 @@ impl Scenario {
             backlog_max: clients + 8 + 12 + pick(rng, &[0, 60, 4096]) as usize,
             time_wait: Duration::from_millis(pick(rng, &[1_000, 10_000, 60_000])),
             retained_max: pick(rng, &[2, 16, 4096, 4096]) as usize,
+            steer: Steer::Rss,
         };
         scenario.draw_events(rng);
+        scenario.draw_steering(&mut SeededRng::new(seed ^ 0x7374_6565));
         scenario
     }
 
@@ -184,15 +191,30 @@ impl Scenario {
         self.events.sort_by_key(|(at, _)| *at);
     }
 
+    fn draw_steering(&mut self, rng: &mut SeededRng) {
+        let ways = Steer::NAMES.map(|(_, steer)| steer);
+        self.steer = ways[rng.below(ways.len() as u64) as usize];
+        // At level none connections do not survive it: the other core does not know them.
+        if self.lifecycle && self.cores > 1 && !self.twice {
+            for _ in 0..rng.below(6) {
+                let at = Duration::from_millis(20 + rng.below(6_000));
+                self.events.push((at, Event::Indirection(rng.next_u64())));
+            }
+            self.events.sort_by_key(|(at, _)| *at);
+        }
+    }
+
     /// True when something happens on purpose that connections cannot survive.
     pub fn breaks_connections(&self) -> bool {
         self.events.iter().any(|(_, event)| match event {
             Event::RestartHost(_) | Event::RestartFirmware | Event::Shutdown => true,
             // A SYN cookie is good for 32 s at least: in a longer jump a handshake may be lost.
             Event::Jump(length) => *length > Duration::from_secs(25),
-            Event::PoolLimit(_) | Event::StallHost(..) | Event::StallFirmware(_) | Event::MaxClients(_) => {
-                false
-            }
+            Event::PoolLimit(_)
+            | Event::StallHost(..)
+            | Event::StallFirmware(_)
+            | Event::MaxClients(_)
+            | Event::Indirection(_) => false,
         })
     }
 

@@ -368,6 +368,17 @@ impl World {
                 Event::MaxClients(max) => {
                     self.trace.note(&format!("maxclients {max}"));
                     self.engine.live.maxclients.store(max, Ordering::Relaxed);
+                    for core in 0..self.machine.cores() {
+                        self.machine.stack(core).set_listen_max(max as u32);
+                    }
+                }
+                Event::Indirection(seed) => {
+                    let mut rng = SeededRng::new(seed);
+                    let cores = self.machine.cores() as u64;
+                    let table = [0; nicfw::INDIRECTION].map(|_: u16| rng.below(cores) as u16);
+                    // A core that has just restarted may take no part at the moment.
+                    let changed = self.machine.firmware_mut().set_indirection(&table);
+                    self.trace.note(&format!("the table from hash to core: {changed:?}"));
                 }
                 Event::Shutdown => {
                     self.trace.note("the server shuts down");
@@ -573,6 +584,7 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
         stack.networks.push(stack::Network { address: SERVER_V6.into(), prefix_len: 64 });
     }
     firmware.queues = scenario.cores;
+    firmware.steer = scenario.steer;
     firmware.flows_max = 4096;
     firmware.time_wait_max = 8192;
     firmware.retained_max = scenario.retained_max;
@@ -582,6 +594,7 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     stack.connections_max = 4096;
     stack.receive_window = scenario.receive_window;
     stack.backlog_max = scenario.backlog_max;
+    stack.refusal = stack::Refusal::Error;
     // A peer that is gone must be found out some day, or nothing would ever end.
     stack.keepalive = Some(Duration::from_secs(60));
     MachineConfig { firmware, stack, ring_frames: scenario.ring_frames, port: PORT, accept: scenario.accept }

@@ -56,7 +56,13 @@ impl Host {
     }
 
     pub(super) fn listen(&self, kind: Kind, input: &mut Input<'_>) -> Vec<u8> {
-        let listen = Listen {
+        // One byte for all limits, so that the corpus keeps its meaning.
+        let limits = |input: &mut Input<'_>| {
+            let byte = usize::from(input.u8());
+            let backlog = [4, 0, 1, u32::MAX][byte % 4];
+            (backlog, [0, 1, 2, u32::MAX][byte / 4 % 4], Refusal::ALL[byte / 16 % 3])
+        };
+        let mut listen = Listen {
             addr: US,
             port: input.pick(&[6379, 6379, 6379, 6380, 1]),
             policy: input.pick(&[AcceptPolicy::Deferred, AcceptPolicy::Immediate]),
@@ -64,10 +70,11 @@ impl Host {
             window_scale: input.pick(&[7, 0, 14]),
             status: ListenStatus::Unanswered,
             window: input.pick(&[64_000, 0, 1]),
-            backlog: input.pick(&[4, 0, 1, u32::MAX]),
-            connections_max: input.pick(&[0, 0, 1, 2, u32::MAX]),
-            refusal: input.pick(&Refusal::ALL),
+            backlog: 0,
+            connections_max: 0,
+            refusal: Refusal::Reset,
         };
+        (listen.backlog, listen.connections_max, listen.refusal) = limits(input);
         let mut body = [0; Listen::LEN];
         listen.emit(&mut body);
         message(&Header::new(kind, self.nic_epoch), &[&body])

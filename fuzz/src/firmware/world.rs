@@ -2,7 +2,7 @@
 
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, Instant};
-use nicfw::{Config, Firmware, Offload};
+use nicfw::{Config, Firmware, INDIRECTION, Offload, Steer};
 use protocol::channel::Kind;
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::tcp::{Flags, Options};
@@ -34,8 +34,17 @@ pub(super) struct World {
 }
 
 fn config(input: &mut Input<'_>) -> Config {
+    // The first byte says several things, so that the corpus keeps its meaning.
+    let first = input.u8();
+    let limited = first & 4 != 0;
     Config {
-        offload: if input.u8() < 245 { Offload::Lifecycle } else { Offload::None },
+        offload: if first < 245 { Offload::Lifecycle } else { Offload::None },
+        steer: Steer::NAMES[usize::from(first % 3)].1,
+        network_syn_rate: if limited { 2 } else { 0 },
+        network_syn_burst: 3,
+        network_flows_max: if limited { 2 } else { 0 },
+        networks_max: 4,
+        untaken_max: if first & 8 != 0 { 1 } else { 0 },
         queues: input.pick(&[1, 2]),
         flows_max: input.pick(&[8, 2]),
         time_wait_max: input.pick(&[8, 1]),
@@ -287,6 +296,17 @@ impl World {
         match input.below(4) {
             0 => self.pool.set_limit(self.pool.out()),
             1 => self.stuck = true,
+            2 => {
+                let queues: Vec<u16> = input.bytes().iter().map(|&byte| u16::from(byte % 4)).collect();
+                let table: Vec<u16> = queues.iter().copied().cycle().take(INDIRECTION).collect();
+                let before = *self.nic.indirection();
+                match self.nic.set_indirection(&table) {
+                    Ok(()) => assert_eq!(self.nic.indirection()[..], table),
+                    Err(_) => assert_eq!(*self.nic.indirection(), before),
+                }
+                self.pool.set_limit(usize::MAX);
+                self.stuck = false;
+            }
             _ => {
                 self.pool.set_limit(usize::MAX);
                 self.stuck = false;

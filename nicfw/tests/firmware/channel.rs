@@ -326,6 +326,12 @@ fn the_wire_queue_is_bounded() {
     for port in 1..=10 {
         world.client(&Seg::new(SYN, 100, 0).port(port));
     }
+    // A quarter is kept for flows.
+    assert_eq!((world.wire_segments().len(), world.count(Event::NewcomerDropped)), (6, 4));
+    let mut conn = world.connect(20);
+    for _ in 0..10 {
+        world.host_segment(&mut conn, PSH_ACK, b"reply", false);
+    }
     assert_eq!(world.wire_segments().len(), 8);
     assert_eq!(world.count(Event::WireQueueFull), 2);
 }

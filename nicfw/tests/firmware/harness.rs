@@ -454,6 +454,11 @@ impl World {
         conn.seq = conn.seq.wrapping_add(data.len() as u32);
     }
 
+    /// The stack of a queue sends a segment that is not its last.
+    pub fn host_segment_on(&mut self, queue: usize, conn: &Conn, segment: &Seg) {
+        self.tell(queue, conn.header(Kind::Segment, self.nic_epoch), &[&segment.packet(false)]);
+    }
+
     /// The host hands over its last data and FIN.
     pub fn host_close(&mut self, conn: &Conn, data: &[u8], snd_wnd: u32, peer_finished: bool) {
         let segment = Seg::new(FIN_ACK, conn.seq, conn.ack).port(conn.port).window(500).data(data);

@@ -12,4 +12,5 @@ mod icmp;
 mod ipv6;
 mod poll;
 mod setup;
+mod steer;
 mod teardown;

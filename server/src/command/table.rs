@@ -414,6 +414,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn steering_by_key_knows_the_commands_that_begin_with_a_key() {
+        let begins_with_key = |row: &&Row| row.command.keys.legacy().0 == 1;
+        let mut names: Vec<&str> =
+            TABLE.rows().iter().filter(begins_with_key).map(|row| row.command.name).collect();
+        names.sort_unstable();
+        assert_eq!(names, protocol::resp::first_key::COMMANDS);
+    }
+
+    #[test]
     fn every_row_is_found_in_any_case_and_stands_once() {
         for row in TABLE.rows() {
             let upper = row.command.name.to_ascii_uppercase();

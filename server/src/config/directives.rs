@@ -197,6 +197,17 @@ static WORKING: &[Directive] = &[
     network("cores", |c| c.network.show("cores"), |c, v| c.network.set("cores", single(v)?)),
     network("offload", |c| c.network.show("offload"), |c, v| c.network.set("offload", single(v)?)),
     network("nic", |c| c.network.show("nic"), |c, v| c.network.set("nic", single(v)?)),
+    network("steer", |c| c.network.show("steer"), |c, v| c.network.set("steer", single(v)?)),
+    network(
+        "network-syn-rate",
+        |c| c.network.show("network-syn-rate"),
+        |c, v| c.network.set("network-syn-rate", single(v)?),
+    ),
+    network(
+        "network-connections",
+        |c| c.network.show("network-connections"),
+        |c, v| c.network.set("network-connections", single(v)?),
+    ),
     network("refuse", |c| c.network.show("refuse"), |c, v| c.network.set("refuse", single(v)?)),
     network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
     field(

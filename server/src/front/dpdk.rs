@@ -200,6 +200,10 @@ pub fn run(
     firmware_config.offload = network.offload;
     firmware_config.mtu = capabilities.mtu;
     firmware_config.queues = core_count;
+    firmware_config.steer = network.steer;
+    firmware_config.network_syn_rate = network.network_syn_rate;
+    firmware_config.network_syn_burst = network.network_syn_rate;
+    firmware_config.network_flows_max = network.network_connections;
     firmware_config.time_wait = Duration::from_secs(network.time_wait_s);
     firmware_config.rx_partial_checksum = capabilities.rx_partial_checksum;
     let pool = device.pool();
