@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod cookie;
+pub mod decode;
 pub mod flow;
 pub mod fragments;
 pub mod frame;
@@ -19,6 +20,7 @@ pub mod port;
 pub mod ring;
 pub mod rng;
 pub mod rto;
+pub mod tap;
 pub mod time;
 pub mod toeplitz;
 pub mod vlan;

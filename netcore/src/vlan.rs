@@ -53,6 +53,11 @@ impl<P: Port> VlanPort<P> {
     pub fn inner(&self) -> &P {
         &self.port
     }
+
+    /// The port inside, to be changed.
+    pub fn inner_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
 }
 
 /// Takes a tag off; returns its VLAN, 0 when there was none.

@@ -468,7 +468,7 @@ impl<F: Frame> Firmware<F> {
         let end = self.flows.slots_used().min(self.channel.sweep + SWEEP_PER_ROUND);
         for slot in self.channel.sweep..end {
             if self.flows.is_used(slot) && self.is_of_earlier_life(slot) {
-                self.counters.add(Event::RestartReset);
+                self.note(slot, Event::RestartReset);
                 self.reset_flow(slot, None, pool);
             }
         }
@@ -574,7 +574,7 @@ impl<F: Frame> Firmware<F> {
     fn announce_waiting<P: FramePool<Frame = F>>(&mut self, queue: usize, pool: &mut P) {
         while let Some(slot) = first(&self.channel.queues[queue].announce) {
             if self.is_of_earlier_life(slot) {
-                self.counters.add(Event::RestartReset);
+                self.note(slot, Event::RestartReset);
                 self.reset_flow(slot, None, pool);
                 continue;
             }

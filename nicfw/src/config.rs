@@ -186,6 +186,9 @@ pub struct Config {
     /// How long a connection may wait for its first data, however alive its peer is; then it is
     /// reset. `None`: for ever, if it answers probes.
     pub waiting_max: Option<Duration>,
+    // What can be seen from outside.
+    /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
+    pub history_max: usize,
 }
 
 impl Config {
@@ -225,6 +228,7 @@ impl Config {
             last_data_max: 64 * 1024,
             user_timeout: None,
             waiting_max: None,
+            history_max: 1024,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::channel::Channel;
 use crate::config::{Config, Offload};
 use crate::counters::{Counters, Event};
 use crate::flow_table::{FlowFlags, FlowTable, Listed, State};
+use crate::history::{History, Stage};
 use crate::index::{Index, TupleHasher};
 use crate::listen::Listeners;
 use crate::packet::{Outgoing, Parsed, Segment, parse, peek_slot, peek_tuple};
@@ -73,6 +74,7 @@ pub struct Firmware<F: Frame> {
     fragments: Fragments<F>,
     pub(crate) channel: Channel<F>,
     pub(crate) counters: Counters,
+    pub(crate) history: History,
     wire_out: FrameQueue<F>,
     received: FrameQueue<F>,
 }
@@ -125,6 +127,7 @@ impl<F: Frame> Firmware<F> {
                 || rng.secret(),
             ),
             counters: Counters::default(),
+            history: History::new(config.history_max),
             wire_out: FrameQueue::with_capacity(config.queue_frames),
             received: FrameQueue::with_capacity(config.burst),
             cookies,
@@ -141,6 +144,7 @@ impl<F: Frame> Firmware<F> {
             + Retained::<F>::memory(config.flows_max, config.retained_max)
             + TimerWheel::memory_of(config.flows_max)
             + Listeners::memory(config.listeners_max)
+            + History::memory(config.history_max)
             + Budgets::memory(config.networks_max, config.network_syn_rate, config.network_flows_max)
             + Channel::<F>::memory(config.queues, config.queue_frames)
             + FrameQueue::<F>::memory(config.queue_frames)
@@ -352,7 +356,7 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         if self.is_of_earlier_life(slot) {
-            self.counters.add(Event::RestartReset);
+            self.note(slot, Event::RestartReset);
             return self.reset_flow(slot, Some(frame), pool);
         }
         match self.flows[slot].state {
@@ -487,6 +491,7 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn enter_first(&mut self, slot: u32, state: State) {
         self.flows[slot].state = state;
         self.counters.states[state as usize] += 1;
+        self.note_step(slot, Some(Event::CookieAccepted), Stage::Unknown, Stage::Flow(state));
     }
 
     #[inline]
@@ -500,6 +505,14 @@ impl<F: Frame> Firmware<F> {
             (true, false) => self.let_go(slot),
             _ => {}
         }
+        let event = match state {
+            // Its end has been written down already.
+            State::Ended => return,
+            State::Announcing => Some(Event::EstablishedDelayed),
+            State::Established => Some(Event::EstablishedSent),
+            State::Waiting | State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => None,
+        };
+        self.note_step(slot, event, Stage::Flow(old), Stage::Flow(state));
     }
 
     /// Frees a flow's slot.

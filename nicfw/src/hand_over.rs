@@ -78,7 +78,7 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn throw_pieces_away(&mut self, slot: u32) {
         if self.flows[slot].flags.has(FlowFlags::PIECES) {
             self.flows[slot].flags.set(FlowFlags::PIECES, false);
-            self.counters.add(Event::HandOverIncomplete);
+            self.note(slot, Event::HandOverIncomplete);
             self.drop_chain(slot);
         }
     }
@@ -95,14 +95,14 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn refuse_hand_over(&mut self, slot: u32) {
         self.flows[slot].flags.set(FlowFlags::PIECES, false);
         self.drop_chain(slot);
-        self.counters.add(Event::HandOverRefused);
+        self.note(slot, Event::HandOverRefused);
         self.report_hand_over(slot, ClosedReason::Refused);
     }
 
     /// The last piece is here: from now on the flow is ours.
     fn take_over<P: FramePool<Frame = F>>(&mut self, slot: u32, last: &LastSegment, pool: &mut P) {
-        self.counters.add(Event::ActiveClose);
-        self.counters.add(Event::HandOverTaken);
+        self.note(slot, Event::HandOverTaken);
+        self.note(slot, Event::ActiveClose);
         self.take_state(slot, last);
         let mss = self.segment_max(slot);
         let flow = &mut self.flows[slot];

@@ -65,7 +65,7 @@ impl<F: Frame> Firmware<F> {
             // The peer had no room for what it was probed with.
             sender.next = snd_una;
         } else if acked.duplicate && snd_nxt.after(snd_una) && sender.duplicate(snd_una, snd_nxt, mss) {
-            self.counters.add(Event::FastRetransmitted);
+            self.note(slot, Event::FastRetransmitted);
             self.send_first(slot, pool);
             self.start_timer(slot);
         }
@@ -189,7 +189,7 @@ impl<F: Frame> Firmware<F> {
         let end = data_end + u32::from(fin);
         self.put_on_wire(frame);
         if seq.before(flow.snd_nxt) {
-            self.counters.add(Event::Retransmitted);
+            self.note(slot, Event::Retransmitted);
         }
         let sender = self.retained.sender(flow.chain);
         sender.next = sender.next.later(end);

@@ -21,6 +21,7 @@
 //! | `icmp` | news of the path to a flow's peer |
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
+//! | `history` | what happened last, for who asks |
 //!
 //! `budget`, `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
 //! [`Firmware::poll`].
@@ -38,6 +39,7 @@ mod counters;
 mod firmware;
 mod flow_table;
 mod hand_over;
+mod history;
 mod icmp;
 mod index;
 mod last_data;
@@ -54,4 +56,6 @@ pub use config::{Config, Offload, Steer, UnknownOffload, UnknownSteer};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;
+pub use history::{History, Record, Stage};
 pub use steer::{INDIRECTION, IndirectionError};
+pub use view::FlowView;

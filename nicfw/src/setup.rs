@@ -161,7 +161,7 @@ impl<F: Frame> Firmware<F> {
         let listener = self.listeners.get(place)?;
         let (listen, oldest) = (listener.listen, listener.waiting.head);
         if listener.waiting.len >= listen.backlog.max(1) {
-            self.counters.add(Event::BacklogEvicted);
+            self.note(oldest, Event::BacklogEvicted);
             self.reset_flow(oldest, None, pool);
         }
         let slot = self.flows.allocate()?;
@@ -271,7 +271,7 @@ impl<F: Frame> Firmware<F> {
         }
         if segment.has(Flags::FIN) {
             if seq == flow.rcv_nxt {
-                self.counters.add(Event::WaitingClosed);
+                self.note(slot, Event::WaitingClosed);
                 return self.finish_passively(slot, segment, frame, pool);
             }
             return self.send_ack(slot, Some(frame), pool);
@@ -287,17 +287,17 @@ impl<F: Frame> Firmware<F> {
     /// for ever.
     pub(crate) fn probe_waiting<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
         if self.waiting_left(slot) == Some(Duration::ZERO) {
-            self.counters.add(Event::WaitingExpired);
+            self.note(slot, Event::WaitingExpired);
             return self.reset_flow(slot, None, pool);
         }
         let flow = &mut self.flows[slot];
         if flow.retries >= self.config.waiting_probes {
-            self.counters.add(Event::WaitingTimedOut);
+            self.note(slot, Event::WaitingTimedOut);
             return self.reset_flow(slot, None, pool);
         }
         flow.retries += 1;
         let before_all = flow.snd_nxt - 1;
-        self.counters.add(Event::WaitingProbed);
+        self.note(slot, Event::WaitingProbed);
         self.start_waiting_timer(slot, self.config.waiting_probe_interval);
         self.send_for(slot, Flags::ACK, before_all, None, pool);
     }

@@ -222,7 +222,7 @@ impl<F: Frame> Firmware<F> {
         if let Some(timestamps) = timestamps {
             self.flows[slot].ts_recent = timestamps.value;
         }
-        self.counters.add(Event::PassiveClose);
+        self.note(slot, Event::PassiveClose);
         self.report_end(slot, ClosedReason::PeerClosed);
         self.finish_passively(slot, segment, frame, pool);
     }

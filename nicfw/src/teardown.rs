@@ -63,7 +63,7 @@ impl<F: Frame> Firmware<F> {
         mut frame: F,
         pool: &mut P,
     ) {
-        self.counters.add(Event::ActiveClose);
+        self.note(slot, Event::ActiveClose);
         self.take_state(slot, last);
         let LastSegment { close, tcp, .. } = *last;
         let data_len = (last.end - last.data_at) as u32;
@@ -119,7 +119,7 @@ impl<F: Frame> Firmware<F> {
 
     /// The host resets a connection.
     pub(crate) fn abort<P: FramePool<Frame = F>>(&mut self, slot: u32, abort: Abort, frame: F, pool: &mut P) {
-        self.counters.add(Event::Aborted);
+        self.note(slot, Event::Aborted);
         let flow = &mut self.flows[slot];
         flow.snd_nxt = abort.snd_nxt;
         flow.rcv_nxt = abort.rcv_nxt;
@@ -281,7 +281,7 @@ impl<F: Frame> Firmware<F> {
         }
         if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
             // RFC 9293 §3.6.1: nobody is left to read it.
-            self.counters.add(Event::DataAfterClose);
+            self.note(slot, Event::DataAfterClose);
             self.reset_unknown(segment, Some(frame), pool);
             return self.end(slot);
         }
@@ -312,7 +312,7 @@ impl<F: Frame> Firmware<F> {
         match flow.state {
             State::FinWait1 | State::Closing | State::LastAck => {}
             State::FinWait2 => {
-                self.counters.add(Event::TimedOut);
+                self.note(slot, Event::TimedOut);
                 return self.end(slot);
             }
             State::Waiting | State::Announcing => return self.probe_waiting(slot, pool),
@@ -321,13 +321,13 @@ impl<F: Frame> Firmware<F> {
         let progress_ms = flow.progress_ms;
         // RFC 9293 §3.8.3 MUST-20: by time where that is configured, and by count.
         if self.left_of(self.config.user_timeout, progress_ms) == Some(Duration::ZERO) {
-            self.counters.add(Event::UserTimedOut);
+            self.note(slot, Event::UserTimedOut);
             return self.reset_flow(slot, None, pool);
         }
         let flow = &mut self.flows[slot];
         flow.retries += 1;
         if flow.retries > self.config.retries {
-            self.counters.add(Event::TimedOut);
+            self.note(slot, Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
         let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
@@ -335,7 +335,7 @@ impl<F: Frame> Firmware<F> {
             && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
             && u64::from(closing_for) >= self.config.fin_wait_2.millis()
         {
-            self.counters.add(Event::RetainGivenUp);
+            self.note(slot, Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
         }
         self.start_timer(slot);
@@ -370,7 +370,7 @@ impl<F: Frame> Firmware<F> {
             return self.send_first(slot, pool);
         }
         if probe {
-            self.counters.add(Event::Retransmitted);
+            self.note(slot, Event::Retransmitted);
         }
         let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
         let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
@@ -411,7 +411,7 @@ impl<F: Frame> Firmware<F> {
         let seq = segment.tcp.seq;
         // While the host holds the flow, its last ACK may be behind what it has been given.
         if seq == flow.rcv_nxt || seq == flow.rcv_seen {
-            self.counters.add(Event::ResetReceived);
+            self.note(slot, Event::ResetReceived);
             self.report_end(slot, ClosedReason::Reset);
             self.end(slot);
         } else if seq.in_window(flow.rcv_nxt, flow.rcv_wnd) {
@@ -430,7 +430,7 @@ impl<F: Frame> Firmware<F> {
             return self.counters.add(Event::ChallengeLimited);
         }
         flow.challenged_ms = now_ms;
-        self.counters.add(Event::ChallengeSent);
+        self.note(slot, Event::ChallengeSent);
         self.send_ack(slot, frame, pool);
     }
 
@@ -445,7 +445,7 @@ impl<F: Frame> Firmware<F> {
 
     /// Sends RST for a flow and ends it. The host is not told.
     pub(crate) fn reset_flow<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: Option<F>, pool: &mut P) {
-        self.counters.add(Event::ResetSent);
+        self.note(slot, Event::ResetSent);
         let seq = self.flows[slot].snd_nxt;
         self.send_for(slot, Flags::RST | Flags::ACK, seq, frame, pool);
         self.end(slot);
@@ -517,6 +517,7 @@ impl<F: Frame> Firmware<F> {
             self.throw_pieces_away(slot);
             self.drop_chain(slot);
         }
+        self.note_end(slot, kind);
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {
             self.enter(slot, State::Ended);

@@ -1,11 +1,14 @@
 //! Flows as seen from outside: for checkers, and for people who ask what is going on.
 
+use core::fmt;
+
 use netcore::{FourTuple, Frame};
-use protocol::channel::FlowId;
+use protocol::channel::{FlowId, NO_HANDLE};
 use protocol::tcp::SeqNumber;
 
 use crate::firmware::Firmware;
 use crate::flow_table::State;
+use crate::history::Ends;
 
 /// What the firmware believes of one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,20 @@ pub struct FlowView {
     pub snd_nxt: SeqNumber,
     /// What our side has acknowledged.
     pub rcv_nxt: SeqNumber,
+}
+
+impl fmt::Display for FlowView {
+    /// `flow=SLOT.GENERATION local=… remote=… state=… queue=… handle=… snd_nxt=… rcv_nxt=…`, on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, tuple, state, handle, queue, snd_nxt, rcv_nxt } = self;
+        write!(f, "flow={}.{} {} state={}", id.slot, id.generation, Ends(tuple), state.name())?;
+        // Before the host has named it there is no handle.
+        match *handle {
+            NO_HANDLE => write!(f, " queue={queue} handle=-")?,
+            handle => write!(f, " queue={queue} handle={handle}")?,
+        }
+        write!(f, " snd_nxt={} rcv_nxt={}", snd_nxt.0, rcv_nxt.0)
+    }
 }
 
 impl<F: Frame> Firmware<F> {

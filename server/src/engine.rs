@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::core_state::CoreState;
 use crate::keyspace::key::KeyHash;
 use crate::keyspace::{KeyHasher, Shard};
+use crate::nic::NicView;
 use crate::output_limit::LiveOutputLimit;
 use crate::pubsub::PubSub;
 use crate::slowlog::SlowLog;
@@ -133,6 +134,7 @@ pub struct Engine {
     shutdown: AtomicBool,
     info_provider: RwLock<Option<InfoProvider>>,
     memory_source: RwLock<Option<MemorySource>>,
+    nic_view: RwLock<Option<Arc<dyn NicView>>>,
 }
 
 impl Engine {
@@ -166,6 +168,7 @@ impl Engine {
             shutdown: AtomicBool::new(false),
             info_provider: RwLock::new(None),
             memory_source: RwLock::new(None),
+            nic_view: RwLock::new(None),
             config: RwLock::new(config),
         };
         engine.apply_config();
@@ -301,6 +304,14 @@ impl Engine {
     pub fn memory_use(&self) -> Option<MemoryUse> {
         let source = *self.memory_source.read();
         source.and_then(|source| source())
+    }
+    /// A front with a firmware shows it.
+    pub fn set_nic_view(&self, view: Arc<dyn NicView>) {
+        *self.nic_view.write() = Some(view);
+    }
+    /// The firmware, if the front has one.
+    pub fn nic_view(&self) -> Option<Arc<dyn NicView>> {
+        self.nic_view.read().clone()
     }
     /// What was given to [`Engine::set_info_provider`].
     pub fn info_provider(&self) -> Option<InfoProvider> {

@@ -22,6 +22,7 @@ pub mod info;
 pub mod keyspace;
 pub mod longdouble;
 pub mod network;
+pub mod nic;
 mod output_limit;
 pub mod pubsub;
 pub mod reply;

@@ -11,7 +11,6 @@
 
 pub mod belief;
 pub mod counting;
-pub mod decode;
 pub mod fault;
 pub mod frame;
 pub mod hostile;

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use netcore::Instant;
 use netcore::port::{Capabilities, FrameQueue, Port};
 
-use crate::decode::Decoder;
 use crate::pcap::PcapWriter;
 use crate::wire::Fate;
+use netcore::decode::Decoder;
 
 /// Takes note of every frame; clones write to the same place.
 #[derive(Clone, Default)]

@@ -52,6 +52,11 @@ const NEEDS: &[Need] = &[
         },
     },
     Need {
+        package: "tcpdump",
+        purpose: "reads captures in the whole-system tests",
+        present: || on_path("tcpdump"),
+    },
+    Need {
         package: "python3-redis",
         purpose: "a client library for the whole-system tests",
         present: || succeeds("/usr/bin/python3", &["-c", "import redis"]),

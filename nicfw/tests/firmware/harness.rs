@@ -444,6 +444,13 @@ impl World {
         Conn { flow: header.flow, seq: iss + 1, ack: 106, port }
     }
 
+    /// [`Self::connect`], whatever was sent before.
+    pub fn connect_quietly(&mut self, port: u16) -> Conn {
+        self.wire_frames();
+        self.host_messages();
+        self.connect(port)
+    }
+
     /// The host sends a segment.
     pub fn host_segment(&mut self, conn: &mut Conn, flags: Flags, data: &[u8], idle: bool) {
         let segment = Seg::new(flags, conn.seq, conn.ack).port(conn.port).window(500).data(data);

@@ -8,6 +8,7 @@ mod cookies;
 mod fragments;
 mod hand_over;
 mod harness;
+mod history;
 mod icmp;
 mod ipv6;
 mod poll;

@@ -5,6 +5,7 @@
 mod command_info;
 mod config;
 mod inspect;
+mod mayfly;
 
 use super::Context;
 use super::table::{Command, Flags, Keys};
@@ -117,6 +118,9 @@ pub static COMMANDS: &[Command] = &[
     Command::new("module", -2, Flags::NONE, Keys::None, inspect::help_module)
         .doc("4.0.0", "Depends on subcommand", "", "Modules: there are none.")
         .subcommands(inspect::MODULE),
+    Command::new("mayfly", -2, Flags::NONE, Keys::None, mayfly::help)
+        .doc("7.0.0", "Depends on subcommand", "", "Looks into the firmware; not a command of Redis.")
+        .subcommands(mayfly::MAYFLY),
 ];
 
 const NO_SAVE: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_ASYNC_LOADING);

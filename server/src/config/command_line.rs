@@ -50,6 +50,7 @@ fn clap() -> Clap {
         .arg(directive("network-connections", "N", "Connections of each source network; 0: no limit [default: 0]"))
         .arg(directive("refuse", "HOW", "What those hear whom the firmware turns away: error (of Redis), reset or silence [default: error]"))
         .arg(directive("time-wait", "SECONDS", "Length of TIME_WAIT [default: 60]"))
+        .arg(directive("capture-dir", "FOLDER", "Where MAYFLY CAPTURE may write files [default: nowhere]"))
         .arg(Arg::new("print-config").long("print-config").action(ArgAction::SetTrue).help("Print the settings in force and end"))
 }
 

@@ -177,6 +177,12 @@ static WORKING: &[Directive] = &[
         |c, v| single(v).map(|file| c.pidfile = file.into()),
     ),
     field(
+        "capture-dir",
+        When::Start,
+        |c| c.capture_dir.clone(),
+        |c, v| single(v).map(|folder| c.capture_dir = folder.into()),
+    ),
+    field(
         "loglevel",
         When::Start,
         |c| c.loglevel.clone(),

@@ -51,6 +51,8 @@ pub struct Config {
     pub logfile: String,
     /// `pidfile`; empty: none.
     pub pidfile: String,
+    /// `capture-dir`: the folder for `MAYFLY CAPTURE`; empty: there are none.
+    pub capture_dir: String,
     /// `tcp-keepalive`, seconds of silence before a client is asked whether it is there; 0: never.
     pub tcp_keepalive_s: u32,
     /// `protected-mode`: without a password only clients from the loopback interface are served.
@@ -86,6 +88,7 @@ impl Default for Config {
             loglevel: "notice".into(),
             logfile: String::new(),
             pidfile: String::new(),
+            capture_dir: String::new(),
             tcp_keepalive_s: 300,
             protected_mode: false,
             daemonize: false,

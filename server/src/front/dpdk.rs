@@ -9,12 +9,13 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, Share};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
 use netcore::rng::Rng;
+use netcore::tap::TapPort;
 use netcore::vlan::VlanPort;
 use netcore::{Duration, Instant, Port};
 use nicfw::{Firmware, Offload};
@@ -22,7 +23,10 @@ use protocol::ethernet::Mac;
 use rand::TryRngCore;
 use stack::{AcceptPolicy, Stack, State};
 
+use super::capture::Capture;
+use super::lock;
 use super::pace::Pace;
+use super::view::Shown;
 use crate::network::{Network, Nic, share};
 use crate::{CoreApp, Engine};
 
@@ -95,11 +99,14 @@ struct Published {
     stacks: Vec<Mutex<Vec<(&'static str, u64)>>>,
     firmware: Mutex<Vec<(&'static str, u64)>>,
     device: Mutex<Vec<(&'static str, u64)>>,
+    /// What commands see of the firmware beside its counters.
+    shown: Arc<Shown>,
 }
 
 impl Published {
-    fn new(cores: usize) -> Self {
+    fn new(cores: usize, shown: Arc<Shown>) -> Self {
         Self {
+            shown,
             host_busy_cycles: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             stacks: (0..cores).map(|_| Mutex::default()).collect(),
             ..Self::default()
@@ -140,11 +147,10 @@ impl Published {
         for &(name, value) in lock(&self.device).iter() {
             line(&format!("device_{name}"), &value);
         }
+        for (name, value) in self.shown.info() {
+            line(&name, &value);
+        }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves until `stop` is set (or the engine asks for a shutdown); `ready` is called once, when
@@ -182,7 +188,9 @@ pub fn run(
     let clock = Clock::start();
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
-    let published = Arc::new(Published::new(network.cores.len().max(1)));
+    let view = Arc::new(Shown::new(engine.config.read().capture_dir.clone()));
+    let published = Arc::new(Published::new(network.cores.len().max(1), Arc::clone(&view)));
+    engine.set_nic_view(view);
     let shown = Arc::clone(&published);
     let settings = network.clone();
     let is_shared = share.is_some();
@@ -209,8 +217,8 @@ pub fn run(
     let pool = device.pool();
     let mut nic = Some(NicCore {
         firmware: Firmware::new(firmware_config, &mut rng),
-        wire: VlanPort::new(device, network.vlan, WIRE_FRAMES),
-        hosts: nic_ends,
+        wire: VlanPort::new(TapPort::new(device), network.vlan, WIRE_FRAMES),
+        hosts: nic_ends.into_iter().map(TapPort::new).collect(),
         pool,
         published: &published,
         next_publish: Instant::ZERO,
@@ -309,8 +317,8 @@ fn make_stack(
 /// The firmware and its ports: what a SmartNIC would be.
 struct NicCore<'a> {
     firmware: Firmware<Mbuf>,
-    wire: VlanPort<DevicePort>,
-    hosts: Vec<RingPort<Mbuf>>,
+    wire: VlanPort<TapPort<DevicePort, Capture>>,
+    hosts: Vec<TapPort<RingPort<Mbuf>, Capture>>,
     pool: Mempool,
     published: &'a Published,
     next_publish: Instant,
@@ -322,6 +330,9 @@ impl NicCore<'_> {
     fn round(&mut self, clock: &Clock) -> bool {
         let begin = ::dpdk::tsc();
         let now = clock.at(begin);
+        if let Some(captures) = self.published.shown.changed_captures() {
+            self.capture(captures);
+        }
         let worked = self.firmware.poll(&mut self.wire, &mut self.hosts, &mut self.pool, now).any();
         if worked {
             self.published.nic_busy_cycles.fetch_add(::dpdk::tsc() - begin, Ordering::Relaxed);
@@ -329,8 +340,18 @@ impl NicCore<'_> {
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH;
             self.publish();
+            self.published.shown.update(&self.firmware, now);
         }
         worked
+    }
+
+    /// Taps the ports, or no longer.
+    #[cold]
+    fn capture(&mut self, [wire, host]: [Option<Capture>; 2]) {
+        self.wire.inner_mut().watch(wire);
+        for port in &mut self.hosts {
+            port.watch(host.clone());
+        }
     }
 
     fn publish(&self) {
@@ -339,7 +360,7 @@ impl NicCore<'_> {
         shown.extend(self.firmware.counters().iter().map(|(name, _, value)| (name, value)));
         shown.push(("flows_now", self.firmware.counters().flows()));
         drop(shown);
-        let stats = self.wire.inner().stats();
+        let stats = self.wire.inner().inner().stats();
         let mut shown = lock(&self.published.device);
         shown.clear();
         shown.extend([

@@ -3,19 +3,26 @@
 //! [`dpdk`] is our own TCP stack on a DPDK device, [`kernel`] ordinary sockets of the operating
 //! system.
 
+mod capture;
 pub mod dpdk;
 pub mod kernel;
 mod memory;
 mod pace;
+mod view;
 
 pub use memory::memory_use;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rand::TryRngCore;
 
 use crate::engine::EngineStart;
+
+/// Locks what no panic leaves half changed.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Unix time now, in µs.
 pub fn unix_us() -> i64 {

@@ -172,10 +172,10 @@ impl<S: Subject> Run<'_, S> {
         format!(
             "> @{} {} {seq}:{}({len}){ack} win {}{}",
             header.dst_port,
-            crate::decode::flags(header.flags),
+            netcore::decode::flags(header.flags),
             seq.wrapping_add(len as u32),
             header.window,
-            crate::decode::options(&sent.options),
+            netcore::decode::options(&sent.options),
         )
     }
 }

@@ -269,7 +269,7 @@ pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin, windows: boo
     // PSH is a hint about the sender's buffers (RFC 9293 §3.9.1.2), so it is not compared.
     let essential = |flags: Flags| Flags(flags.0 & !Flags::PSH.0);
     if essential(expected.flags) != essential(header.flags) {
-        let show = crate::decode::flags;
+        let show = netcore::decode::flags;
         return differs("flags", &show(expected.flags), &show(header.flags));
     }
     // Without a connection numbers are what the injected segment said.
@@ -324,9 +324,9 @@ fn options_difference(expected: &OptionList, sent: &Options, origin: &Origin) ->
             }
         };
         if !found {
-            return Some(format!("{option:?} is not among its options{}", crate::decode::options(sent)));
+            return Some(format!("{option:?} is not among its options{}", netcore::decode::options(sent)));
         }
     }
-    let rest = crate::decode::options(&left);
+    let rest = netcore::decode::options(&left);
     (!expected.more && !rest.is_empty()).then(|| format!("options{rest} were not expected"))
 }

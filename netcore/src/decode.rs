@@ -1,7 +1,11 @@
 //! Frames as text: TCP with relative numbers, ARP, ICMP, and the messages of the channel.
 
-use std::collections::HashMap;
-use std::fmt::Write;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::Write;
 
 use protocol::channel::{
     Abort, Close, Closed, Established, Header as ChannelHeader, Hello, Kind, Listen, MessageFlags,
@@ -14,9 +18,9 @@ use protocol::{arp, ipv4};
 type End = (Address, u16);
 
 /// Remembers the initial sequence numbers that it has seen, to show the others relative to them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Decoder {
-    initial: HashMap<(End, End), SeqNumber>,
+    initial: BTreeMap<(End, End), SeqNumber>,
 }
 
 impl Decoder {
@@ -192,4 +196,46 @@ pub fn options(options: &Options) -> String {
         parts.push(format!("sack {}:{}", left.0, right.0));
     }
     if parts.is_empty() { String::new() } else { format!(" <{}>", parts.join(",")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dissector for Wireshark knows every kind of message.
+    #[test]
+    fn the_dissector_names_every_kind() {
+        let script = include_str!("../../contrib/mayfly.lua");
+        for kind in Kind::ALL {
+            let name = match kind {
+                Kind::Hello => "HELLO",
+                Kind::Listen => "LISTEN",
+                Kind::Unlisten => "UNLISTEN",
+                Kind::Established => "ESTABLISHED",
+                Kind::Segment => "SEGMENT",
+                Kind::Close => "CLOSE",
+                Kind::Abort => "ABORT",
+                Kind::Closed => "CLOSED",
+                Kind::IcmpError => "ICMP_ERROR",
+            };
+            let number = kind as u8;
+            assert!(script.contains(&format!("[{number}] = \"{name}\"")), "{name}");
+            let body = [format!("bodies[{number}] = function"), format!("bodies[{number}] = bodies[")];
+            assert!(body.iter().any(|body| script.contains(body)), "{name} has no body");
+        }
+    }
+
+    #[test]
+    fn a_message_is_a_line() {
+        let mut frame = [0; ethernet::HEADER_LEN + protocol::channel::HEADER_LEN + Abort::LEN];
+        protocol::channel::emit_ethernet(ethernet::Mac([2; 6]), ethernet::Mac([2; 6]), &mut frame);
+        let header = ChannelHeader {
+            flow: protocol::channel::FlowId { slot: 5, generation: 2 },
+            ..ChannelHeader::new(Kind::Abort, 0xabcd)
+        };
+        header.emit(Abort::LEN, &mut frame[ethernet::HEADER_LEN..]);
+        let line = Decoder::default().channel_frame(&frame);
+        assert!(line.starts_with("Abort epoch 0000abcd flow 5.2 Abort {"), "{line}");
+        assert_eq!(Decoder::default().channel_frame(&frame[..9]), "9 bytes");
+    }
 }
