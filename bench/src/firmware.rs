@@ -257,13 +257,7 @@ impl World {
 
     /// HELLO and LISTEN.
     fn listen(&mut self) -> Result<(), String> {
-        let hello = Hello {
-            epoch: 7,
-            version_min: channel::VERSION,
-            version_max: channel::VERSION,
-            queues: 1,
-            features: 0,
-        };
+        let hello = Hello::new(7, 1);
         let mut body = [0; Hello::LEN];
         hello.emit(&mut body);
         let frame = self.message(&Header::new(Kind::Hello, 0), &body, &[])?;
@@ -419,7 +413,15 @@ impl World {
             (header.flow, header.handle) = (flow.id, flow.number);
             header.flags = MessageFlags::IDLE | MessageFlags::CHECKSUM_NEEDED;
             let mut body = [0; Close::LEN];
-            Close { snd_wnd: 65_535, rto_us: 200_000, rcv_nxt: flow.peer, ts_recent: value }.emit(&mut body);
+            let last = Close {
+                snd_wnd: 65_535,
+                rto_us: 200_000,
+                rcv_nxt: flow.peer,
+                ts_recent: value,
+                cwnd: 14_600,
+                snd_una: flow.host,
+            };
+            last.emit(&mut body);
             let body = if close { body.as_slice() } else { &[] };
             frames.push(self.message(&header, body, &packet)?);
             flow.host += REPLY.len() as u32 + u32::from(close);
