@@ -104,7 +104,7 @@ pub struct Config {
     pub mtu: usize,
     /// Host queues: 1..=128.
     pub queues: usize,
-    /// Flows at once. Each takes 128 bytes, 16 of timer, [one bit](crate::Firmware::memory) and the
+    /// Flows at once. Each takes 128 bytes, 16 of timer, one bit and the
     /// place for a frame of last data (8 bytes where a frame is a pointer), and in the index, which
     /// has a power of two of places, 11 to 21. When all are taken, a valid cookie opens
     /// nothing: the peer repeats its data (`flow_table_full`).

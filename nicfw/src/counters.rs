@@ -85,6 +85,8 @@ events! {
     ChallengeSent "challenge_sent" "Challenge ACKs sent (RFC 5961)."
     ChallengeLimited "challenge_limited" "Challenge ACKs not sent because of their rate limit."
     DataAfterClose "data_after_close" "Connections reset because data came after the host had closed."
+    DataHeldOff "data_held_off" "Segments with data after the host's close, dropped because last data of ours is still on its way."
+    FinCrossed "fin_crossed" "FINs of peers that the host had not read when it closed, found when the firmware took over."
     Retransmitted "retransmitted" "Last data and FINs sent again."
     FastRetransmitted "fast_retransmitted" "Last data sent again after three duplicate acknowledgments."
     TimedOut "timed_out" "Connections given up after too many retransmissions, or in FIN_WAIT_2."

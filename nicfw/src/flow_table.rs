@@ -62,6 +62,8 @@ impl FlowFlags {
     pub(crate) const COUNTED: u8 = 1 << 7;
     /// The host is handing it over: pieces of its last data are here, the last one is not.
     pub(crate) const PIECES: u8 = 1 << 4;
+    /// The peer's FIN came in order and was handed to the host.
+    pub(crate) const FIN_SEEN: u8 = 1 << 5;
 
     #[inline]
     pub(crate) const fn has(self, bit: u8) -> bool {

@@ -103,7 +103,7 @@ impl<F: Frame> Firmware<F> {
     fn take_over<P: FramePool<Frame = F>>(&mut self, slot: u32, last: &LastSegment, pool: &mut P) {
         self.note(slot, Event::HandOverTaken);
         self.note(slot, Event::ActiveClose);
-        self.take_state(slot, last);
+        let peer_finished = self.take_state(slot, last);
         let mss = self.segment_max(slot);
         let flow = &mut self.flows[slot];
         flow.flags.set(FlowFlags::PIECES, false);
@@ -114,7 +114,7 @@ impl<F: Frame> Firmware<F> {
         sender.next = snd_nxt;
         sender.cwnd = last.close.cwnd.max(mss);
         self.report_hand_over(slot, ClosedReason::HandedOver);
-        self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
+        self.enter(slot, if peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
         self.send_more(slot, pool);
     }

@@ -64,17 +64,18 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         self.note(slot, Event::ActiveClose);
-        self.take_state(slot, last);
+        let peer_finished = self.take_state(slot, last);
         let LastSegment { close, tcp, .. } = *last;
         let data_len = (last.end - last.data_at) as u32;
         let flow = &mut self.flows[slot];
         flow.snd_una = tcp.seq;
         flow.snd_nxt = tcp.seq + data_len + 1;
         let (to, version) = (flow.remote_mac, flow.tuple.local_addr.version());
-        self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
+        self.enter(slot, if peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
 
-        let fits = data_len < close.snd_wnd || data_len == 0;
+        // As it is, unless the window is too small for it, or it does not acknowledge enough.
+        let fits = (data_len < close.snd_wnd || data_len == 0) && peer_finished == last.peer_finished;
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
@@ -83,22 +84,27 @@ impl<F: Frame> Firmware<F> {
             link.emit(frame.bytes_mut());
             return self.put_on_wire(frame);
         }
-        // The peer's window is too small, or no frame was left for a copy: keep the original.
+        // Otherwise, or when no frame was left for a copy: keep the original.
         frame.truncate(last.end);
         frame.advance(last.data_at);
-        self.retained.put(slot, frame);
+        if data_len > 0 {
+            self.retained.put(slot, frame);
+        }
         self.transmit(slot, false, pool);
     }
 
-    /// Takes the state of a connection from the host's CLOSE.
-    pub(crate) fn take_state(&mut self, slot: u32, last: &LastSegment) {
+    /// Takes the state of a connection from the host's CLOSE. Returns whether the peer has finished:
+    /// its FIN may be on its way to the host, which has not read it and never will.
+    pub(crate) fn take_state(&mut self, slot: u32, last: &LastSegment) -> bool {
         let LastSegment { close, tcp, .. } = *last;
         let rto =
             close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
         let flow = &mut self.flows[slot];
+        let crossed =
+            !last.peer_finished && flow.flags.has(FlowFlags::FIN_SEEN) && flow.rcv_seen == close.rcv_nxt + 1;
         flow.snd_wnd = close.snd_wnd;
-        flow.rcv_nxt = close.rcv_nxt;
-        flow.rcv_seen = close.rcv_nxt;
+        flow.rcv_nxt = close.rcv_nxt + u32::from(crossed);
+        flow.rcv_seen = flow.rcv_nxt;
         flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
         flow.ts_recent = close.ts_recent;
         flow.rto_ms = rto / 1000;
@@ -106,6 +112,10 @@ impl<F: Frame> Firmware<F> {
         flow.challenged_ms = 0;
         flow.since_ms = self.now.millis() as u32;
         flow.progress_ms = flow.since_ms;
+        if crossed {
+            self.counters.add(Event::FinCrossed);
+        }
+        crossed || last.peer_finished
     }
 
     /// Keeps a copy of the data; false when there is no frame for it.
@@ -280,6 +290,11 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
+            if flow.chain != NO_PLACE {
+                // A RST would cost the peer what is still to come: first it gets all of it.
+                self.counters.add(Event::DataHeldOff);
+                return self.challenge(slot, Some(frame), pool);
+            }
             // RFC 9293 §3.6.1: nobody is left to read it.
             self.note(slot, Event::DataAfterClose);
             self.reset_unknown(segment, Some(frame), pool);

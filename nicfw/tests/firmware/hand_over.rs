@@ -431,6 +431,48 @@ fn the_fin_waits_for_its_place_in_the_window() {
 }
 
 #[test]
+fn data_after_the_close_does_not_cost_the_peer_its_replies() {
+    let mut world = World::new();
+    let mut hand_over = HandOver::new(&mut world, 1, 4 * MSS);
+    hand_over.close.cwnd = 2 * MSS as u32;
+    hand_over.all(&mut world);
+    assert_eq!(world.wire_segments().len(), 2);
+    world.closed();
+    // It is not taken, but what it acknowledges counts.
+    let more = |offset: usize| {
+        Seg::new(PSH_ACK, 106, hand_over.conn.seq + offset as u32).port(1).window(60_000).data(b"more")
+    };
+    world.client(&more(MSS));
+    let sent = world.wire_segments();
+    assert_eq!(sent.iter().map(|segment| segment.data.len()).collect::<Vec<_>>(), [MSS, MSS, 0]);
+    assert!(sent.iter().all(|segment| segment.ack == 106));
+    assert_eq!(world.count(Event::DataHeldOff), 1);
+    hand_over.ack(&mut world, 4 * MSS + 1);
+    assert_eq!(world.flows_in(State::FinWait2), 1);
+    // Only now, when the peer has all, it hears that nobody reads.
+    world.client(&more(4 * MSS + 1));
+    assert_eq!(world.one().flags, RST);
+    world.all_gone();
+}
+
+#[test]
+fn the_peers_fin_crosses_the_hand_over() {
+    let mut world = World::new();
+    let hand_over = HandOver::new(&mut world, 1, 2 * MSS);
+    hand_over.piece(&mut world, 0);
+    world.client(&Seg::new(FIN_ACK, 106, hand_over.conn.seq).port(1));
+    world.host_messages();
+    hand_over.piece(&mut world, 1);
+    let sent = world.wire_segments();
+    assert!(sent.len() == 2 && sent.iter().all(|segment| segment.ack == 107));
+    assert_eq!((world.flows_in(State::LastAck), world.count(Event::FinCrossed)), (1, 1));
+    told(&mut world, &hand_over, ClosedReason::HandedOver);
+    world.client(&Seg::new(ACK, 107, hand_over.end() + 1).port(1));
+    assert_eq!(world.nic.counters().flows(), 0);
+    world.all_gone();
+}
+
+#[test]
 fn nothing_is_lost_when_frames_run_out() {
     let mut world = World::new();
     let hand_over = HandOver::new(&mut world, 1, 3 * MSS);

@@ -3,7 +3,7 @@
 use netcore::Duration;
 use nicfw::{Config, Event, State};
 use protocol::channel::ClosedReason;
-use protocol::tcp::{Options, Timestamps};
+use protocol::tcp::{Flags, Options, Timestamps};
 
 use crate::harness::*;
 
@@ -307,6 +307,50 @@ fn simultaneous_close() {
     world.client(&Seg::new(ACK, 107, conn.seq + 1).port(1));
     assert_eq!(world.nic.counters().flows(), 0);
     assert_eq!(world.nic.counters().held(), 1);
+    world.all_gone();
+}
+
+#[test]
+fn the_peers_fin_and_the_hosts_close_cross() {
+    // The FIN is on its way to the host when the host closes: the firmware acknowledges it with its
+    // own, so that the peer need not repeat it. Without data, with data, and without a window.
+    for (data, snd_wnd) in [(&b""[..], 1000), (b"reply", 1000), (b"reply", 3)] {
+        for mut world in [World::new(), World::new_v6()] {
+            let conn = world.connect(1);
+            world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+            assert!(matches!(&world.host_messages()[..], [Msg::Segment(..)]));
+            world.host_close(&conn, data, snd_wnd, false);
+            let last = world.one();
+            assert_eq!((last.ack, &last.data[..]), (107, &data[..data.len().min(snd_wnd as usize)]));
+            assert_eq!((world.flows_in(State::LastAck), world.count(Event::FinCrossed)), (1, 1));
+            // Repeated all the same, it is answered.
+            world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+            assert_eq!(world.one().ack, 107);
+            if snd_wnd == 3 {
+                world.client(&Seg::new(ACK, 107, conn.seq + 3).port(1));
+                assert_eq!(world.one().flags, Flags(0x19));
+            }
+            let end = conn.seq + data.len() as u32;
+            world.client(&Seg::new(ACK, 107, end + 1).port(1));
+            world.silent();
+            assert_eq!(world.nic.counters().flows(), 0);
+            world.all_gone();
+        }
+    }
+    // Data that the host has not read is none of this: the host threw it away.
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1).data(b"more"));
+    world.host_messages();
+    world.host_close(&conn, b"bye", 1000, false);
+    assert_eq!((world.one().ack, world.count(Event::FinCrossed)), (106, 0));
+    assert_eq!(world.flows_in(State::FinWait1), 1);
+    // So is a FIN that came out of order.
+    let other = world.connect(2);
+    world.client(&Seg::new(FIN_ACK, 110, other.seq).port(2));
+    world.host_messages();
+    world.host_close(&other, b"bye", 1000, false);
+    assert_eq!((world.one().ack, world.count(Event::FinCrossed)), (106, 0));
     world.all_gone();
 }
 
