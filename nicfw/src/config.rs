@@ -186,6 +186,11 @@ pub struct Config {
     /// How long a connection may wait for its first data, however alive its peer is; then it is
     /// reset. `None`: for ever, if it answers probes.
     pub waiting_max: Option<Duration>,
+    // A host in another process.
+    /// Silence of a host after which it counts as gone; it says HELLO more often than that. `None`:
+    /// the host lives as long as the firmware.
+    pub host_silence: Option<Duration>,
+
     // What can be seen from outside.
     /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
     pub history_max: usize,
@@ -228,6 +233,7 @@ impl Config {
             last_data_max: 64 * 1024,
             user_timeout: None,
             waiting_max: None,
+            host_silence: None,
             history_max: 1024,
         }
     }

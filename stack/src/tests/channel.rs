@@ -16,25 +16,25 @@ use super::harness::*;
 use crate::{ChannelState, Config, EndReason, Next, Offload, State};
 
 const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x77]);
-const FLOW: FlowId = FlowId { slot: 5, generation: 9 };
+pub(super) const FLOW: FlowId = FlowId { slot: 5, generation: 9 };
 const ISS: u32 = 70_000;
 
-struct Message {
-    header: Header,
-    body: Vec<u8>,
+pub(super) struct Message {
+    pub(super) header: Header,
+    pub(super) body: Vec<u8>,
 }
 
 /// A harness whose wire ends in a firmware.
-struct Nic {
-    h: Harness,
-    epoch: u32,
-    host_epoch: u32,
+pub(super) struct Nic {
+    pub(super) h: Harness,
+    pub(super) epoch: u32,
+    pub(super) host_epoch: u32,
     /// What HELLO says that it takes over.
     last_data_max: u32,
 }
 
 impl Nic {
-    fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         let config = Config { offload: Offload::Lifecycle, ..config };
         let mut h = Harness::new(config);
         h.iss = ISS - 1;
@@ -46,7 +46,7 @@ impl Nic {
         Self::with(config())
     }
 
-    fn with(config: Config) -> Self {
+    pub(super) fn with(config: Config) -> Self {
         Self::new(config).joined()
     }
 
@@ -76,14 +76,18 @@ impl Nic {
         nic
     }
 
-    fn hello(&mut self, flags: MessageFlags) {
-        let hello = Hello { last_data_max: self.last_data_max, ..Hello::new(self.epoch, 1) };
+    pub(super) fn hello(&mut self, flags: MessageFlags) {
+        let hello = Hello {
+            features: Hello::LIFECYCLE,
+            last_data_max: self.last_data_max,
+            ..Hello::new(self.epoch, 1)
+        };
         let mut body = vec![0; Hello::LEN];
         hello.emit(&mut body);
         self.send(Kind::Hello, flags, FlowId::default(), NO_HANDLE, &body);
     }
 
-    fn send(&mut self, kind: Kind, flags: MessageFlags, flow: FlowId, handle: u32, body: &[u8]) {
+    pub(super) fn send(&mut self, kind: Kind, flags: MessageFlags, flow: FlowId, handle: u32, body: &[u8]) {
         let mut bytes = vec![0; 14 + channel::HEADER_LEN];
         channel::emit_ethernet(OUR_MAC, NIC_MAC, &mut bytes);
         let header = Header { kind, flags, epoch: self.host_epoch, flow, handle };
@@ -93,7 +97,7 @@ impl Nic {
     }
 
     /// ESTABLISHED, with the first data when there is any.
-    fn established(&mut self, flow: FlowId, data: &[u8]) {
+    pub(super) fn established(&mut self, flow: FlowId, data: &[u8]) {
         let established = Established {
             local_addr: US.into(),
             remote_addr: PEER.into(),
@@ -139,7 +143,7 @@ impl Nic {
         self.h.poll();
     }
 
-    fn take(&mut self) -> Vec<Message> {
+    pub(super) fn take(&mut self) -> Vec<Message> {
         let frames = self.h.take_frames();
         let parse = |frame: &Vec<u8>| {
             assert_eq!(frame[12..14], [0x88, 0xb5]);
