@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use clap::Args;
-use dpdk::{Eal, EalConfig, Mempool};
+use dpdk::{Device, DevicePort, Eal, EalConfig, Mempool, OpenConfig};
 use loadgen::workload::ClosesFirst;
 use nicfw::Offload;
 use server::{Engine, config::Config};
 
 use crate::report::{Report, Sample};
-use crate::world::{Connection, Load, Place, one_core, two_cores};
+use crate::world::{Connection, Load, Place, one_core, ring_link, two_cores};
 use crate::{cores, report};
 
 /// Frames of the pool that all sides share, and the room of each in bytes.
@@ -45,9 +45,9 @@ pub(crate) struct Options {
     /// Only short-lived connections closed by this side: client or server (by a QUIT behind the GET)
     #[arg(long, value_parser = ["client", "server"])]
     closes: Option<String>,
-    /// With two cores, only this place of the firmware: embedded (with the client) or inline (with
-    /// the host)
-    #[arg(long, value_parser = ["embedded", "inline"])]
+    /// Only this place of the firmware: embedded (with two cores: on the client's), inline (on the
+    /// host's, with two cores only) or external (joined to the host by vhost and virtio)
+    #[arg(long, value_parser = ["embedded", "inline", "external"])]
     place: Option<String>,
     /// Also write the figures to this file, as JSON (- for standard output)
     #[arg(long, value_name = "FILE")]
@@ -59,10 +59,11 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     // One pool for all runs: pools last as long as the process.
     let pool = Mempool::new(eal, POOL_FRAMES, FRAME_BYTES).map_err(|error| error.to_string())?;
     let _lcore = dpdk::register_thread(eal).map_err(|error| error.to_string())?;
+    let mut devices = DeviceLink { eal, open: None };
     let mut report = Report::default();
     let wanted = |name: &str| options.arrangement.as_deref().is_none_or(|only| only == name);
     for arrangement in ["one-core", "two-cores"].into_iter().filter(|name| wanted(name)) {
-        measure(options, eal, &pool, arrangement, &mut report)?;
+        measure(options, eal, &pool, &mut devices, arrangement, &mut report)?;
     }
     report.print();
     if let Some(file) = &options.json {
@@ -71,6 +72,32 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     match report.errors() {
         0 => Ok(()),
         errors => Err(format!("{errors} transactions had a wrong or missing reply")),
+    }
+}
+
+/// Both sides of a vhost-user socket, as they join the firmware's process to the server's. Opened when
+/// first needed, and used again: a device's pool lasts as long as the process.
+struct DeviceLink {
+    eal: &'static Eal,
+    open: Option<(DevicePort, DevicePort)>,
+}
+
+impl DeviceLink {
+    /// The firmware's end and the host's.
+    fn ends(&mut self) -> Result<(&mut DevicePort, &mut DevicePort), String> {
+        if self.open.is_none() {
+            let socket = std::env::temp_dir().join(format!("mayfly-bench-{}.sock", std::process::id()));
+            let config = OpenConfig { frames: POOL_FRAMES, ..OpenConfig::default() };
+            let open = |scheme: &str| {
+                let device: Device =
+                    format!("{scheme}:{}", socket.display()).parse().map_err(|error| format!("{error}"))?;
+                device.open(self.eal, &config).map_err(|error| error.to_string())
+            };
+            let nic = open("vhost")?;
+            self.open = Some((nic, open("virtio")?));
+        }
+        let (nic, host) = self.open.as_mut().ok_or("the link is not open")?;
+        Ok((nic, host))
     }
 }
 
@@ -92,16 +119,14 @@ fn cases(options: &Options, arrangement: &str) -> Vec<Case> {
         (Connection::Persistent, ClosesFirst::Client),
     ];
     let mut cases = Vec::new();
-    for place in [Place::Embedded, Place::Inline] {
+    for place in [Place::Embedded, Place::Inline, Place::External] {
         for offload in [Offload::None, Offload::Lifecycle] {
             for (connection, closes) in kinds {
                 let closer = connection == Connection::Persistent
                     || asked(&options.closes, report::closer_name(closes));
-                let placed = match arrangement {
-                    "one-core" => place == Place::Embedded,
-                    _ => asked(&options.place, place.name()),
-                };
-                if placed
+                let possible = arrangement == "two-cores" || place != Place::Inline;
+                if possible
+                    && asked(&options.place, place.name())
                     && closer
                     && asked(&options.offload, &offload.to_string())
                     && asked(&options.connection, connection.name())
@@ -118,6 +143,7 @@ fn measure(
     options: &Options,
     eal: &Eal,
     pool: &Mempool,
+    devices: &mut DeviceLink,
     arrangement: &'static str,
     report: &mut Report,
 ) -> Result<(), String> {
@@ -145,15 +171,14 @@ fn measure(
             progress.set_message(format!("{offload}, {}", connection.name()));
             let start = server::front::engine_start(1).map_err(|error| error.to_string())?;
             let engine = Arc::new(Engine::new(Config::default(), start));
-            let outcome = match arrangement {
-                "one-core" => one_core(pool, &load, &engine),
-                _ => two_cores(eal, pool, &load, place, &engine),
+            let outcome = match (arrangement, place) {
+                ("one-core", Place::External) => one_core(pool, &load, devices.ends()?, &engine),
+                ("one-core", _) => one_core(pool, &load, ring_link(), &engine),
+                (_, Place::External) => two_cores(eal, pool, &load, place, devices.ends()?, &engine),
+                _ => two_cores(eal, pool, &load, place, ring_link(), &engine),
             }
             .map_err(|error| format!("{arrangement}, {offload}, {}: {error}", connection.name()))?;
-            let arrangement = report::Arrangement {
-                cores: arrangement,
-                place: (arrangement == "two-cores").then_some(place),
-            };
+            let arrangement = report::Arrangement { cores: arrangement, place };
             report.add(Sample { arrangement, offload, connection, closes, outcome });
             progress.inc(1);
         }

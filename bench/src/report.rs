@@ -12,14 +12,8 @@ use crate::world::{Connection, Outcome, Place};
 pub(crate) struct Arrangement {
     /// "one-core" or "two-cores".
     pub(crate) cores: &'static str,
-    /// Of the firmware, with two cores.
-    pub(crate) place: Option<Place>,
-}
-
-impl Arrangement {
-    fn place_name(self) -> &'static str {
-        self.place.map_or("-", Place::name)
-    }
+    /// Of the firmware.
+    pub(crate) place: Place,
 }
 
 /// As the tables and options name it.
@@ -58,7 +52,7 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 struct Row {
     arrangement: &'static str,
-    /// Where the firmware runs: "embedded" or "inline", "-" on one core.
+    /// Where the firmware runs: "embedded", "inline" or "external".
     place: &'static str,
     offload: String,
     connection: &'static str,
@@ -213,12 +207,12 @@ fn row(
         };
         let name = |with_nic: &'static str, cycles: f64| if nic > cycles { "NIC" } else { with_nic };
         match arrangement.place {
-            Some(Place::Inline) => [
+            Place::Inline => [
                 (name("host", median(&host)), busy(&|o| o.cycles.host + o.cycles.nic)),
                 ("client", busy(&|o| o.cycles.client)),
                 ("", 0.0),
             ],
-            _ => [
+            Place::Embedded | Place::External => [
                 ("host", busy(&|o| o.cycles.host)),
                 (name("client", client), busy(&|o| o.cycles.nic + o.cycles.client)),
                 ("", 0.0),
@@ -228,7 +222,7 @@ fn row(
     let bottleneck = shares.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or("", |share| share.0);
     Row {
         arrangement: arrangement.cores,
-        place: arrangement.place_name(),
+        place: arrangement.place.name(),
         offload: offload.to_string(),
         connection: connection.name(),
         closes: if connection == Connection::Short { closer_name(closes) } else { "-" },

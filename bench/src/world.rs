@@ -8,7 +8,7 @@ use dpdk::{Clock, Eal, Mbuf, Mempool};
 use loadgen::client::{ClientConfig, Clients, Network};
 use loadgen::workload::{ClosesFirst, WorkloadConfig};
 use netcore::Instant;
-use netcore::port::Capabilities;
+use netcore::port::{Capabilities, Port};
 use netcore::ring::{self, RingPort};
 use netcore::rng::SeededRng;
 use nicfw::{Firmware, Offload};
@@ -49,6 +49,8 @@ pub(crate) enum Place {
     Embedded,
     /// The host's.
     Inline,
+    /// Not the host's, and joined to it by vhost and virtio as two processes are.
+    External,
 }
 
 impl Place {
@@ -57,6 +59,7 @@ impl Place {
         match self {
             Self::Embedded => "embedded",
             Self::Inline => "inline",
+            Self::External => "external",
         }
     }
 }
@@ -106,18 +109,18 @@ struct Outside {
 }
 
 /// The firmware between wire and host.
-struct Nic {
+struct Nic<H> {
     firmware: Firmware<Mbuf>,
     wire: RingPort<Mbuf>,
-    host: [RingPort<Mbuf>; 1],
+    host: [H; 1],
     pool: Mempool,
 }
 
 /// The host: stack and Redis engine.
-struct Host {
+struct Host<H> {
     stack: Stack<Mbuf, CoreApp>,
     app: CoreApp,
-    ring: RingPort<Mbuf>,
+    port: H,
     pool: Mempool,
 }
 
@@ -139,26 +142,40 @@ impl Outside {
     }
 }
 
-impl Nic {
+impl<H: Port<Frame = Mbuf>> Nic<H> {
     #[inline]
     fn round(&mut self, now: Instant, cycles: &mut u64) -> bool {
         counted(cycles, || self.firmware.poll(&mut self.wire, &mut self.host, &mut self.pool, now).any())
     }
 }
 
-impl Host {
+impl<H: Port<Frame = Mbuf>> Host<H> {
     #[inline]
     fn round(&mut self, now: Instant, cycles: &mut u64) -> bool {
-        counted(cycles, || self.stack.poll(&mut self.ring, &mut self.pool, &mut self.app, now).any())
+        counted(cycles, || self.stack.poll(&mut self.port, &mut self.pool, &mut self.app, now).any())
     }
 }
 
-fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, Nic, Host), String> {
-    let mut rng = SeededRng::new(0x006d_6179_666c_7979);
-    let capabilities =
-        |mac: Mac| Capabilities { mac: mac.0, mtu: MTU, rx_checksum: false, rx_partial_checksum: false };
+fn capabilities(mac: Mac) -> Capabilities {
+    Capabilities { mac: mac.0, mtu: MTU, rx_checksum: false, rx_partial_checksum: false }
+}
+
+/// Both ends of a link between firmware and host: frames change hands, nothing is copied.
+pub(crate) fn ring_link() -> (RingPort<Mbuf>, RingPort<Mbuf>) {
+    ring::pair(RING_FRAMES, capabilities(SERVER_MAC))
+}
+
+/// `link`: between firmware and host.
+fn build<H>(
+    pool: &Mempool,
+    load: &Load,
+    (nic_host, port): (H, H),
+    engine: &Arc<Engine>,
+) -> Result<(Outside, Nic<H>, Host<H>), String> {
+    // What an earlier run has left in a device is of another epoch.
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let mut rng = SeededRng::new(0x6d61_7966_6c79_0000 + RUNS.fetch_add(1, Ordering::Relaxed));
     let (client_wire, nic_wire) = ring::pair(RING_FRAMES, capabilities(CLIENT_MAC));
-    let (nic_host, host_ring) = ring::pair(RING_FRAMES, capabilities(SERVER_MAC));
 
     let mut firmware = nicfw::Config::new(SERVER_MAC);
     firmware.offload = load.offload;
@@ -184,13 +201,18 @@ fn build(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<(Outside, 
     let outside = Outside { clients, wire: client_wire, pool: *pool };
     let firmware = Firmware::new(firmware, &mut rng);
     let nic = Nic { firmware, wire: nic_wire, host: [nic_host], pool: *pool };
-    let host = Host { stack, app: CoreApp::new(Arc::clone(engine), 0), ring: host_ring, pool: *pool };
+    let host = Host { stack, app: CoreApp::new(Arc::clone(engine), 0), port, pool: *pool };
     Ok((outside, nic, host))
 }
 
 /// Client, firmware and host take turns on this thread.
-pub(crate) fn one_core(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Result<Outcome, String> {
-    let (mut outside, mut nic, mut host) = build(pool, load, engine)?;
+pub(crate) fn one_core<H: Port<Frame = Mbuf>>(
+    pool: &Mempool,
+    load: &Load,
+    link: (H, H),
+    engine: &Arc<Engine>,
+) -> Result<Outcome, String> {
+    let (mut outside, mut nic, mut host) = build(pool, load, link, engine)?;
     let clock = Clock::start();
     let mut cycles = Cycles::default();
     let mut measured = Measured::new(load.transactions);
@@ -206,16 +228,17 @@ pub(crate) fn one_core(pool: &Mempool, load: &Load, engine: &Arc<Engine>) -> Res
 }
 
 /// The client on this thread, the host on another, the firmware with one of them.
-pub(crate) fn two_cores(
+pub(crate) fn two_cores<H: Port<Frame = Mbuf> + Send>(
     eal: &Eal,
     pool: &Mempool,
     load: &Load,
     place: Place,
+    link: (H, H),
     engine: &Arc<Engine>,
 ) -> Result<Outcome, String> {
-    let (mut outside, nic, mut host) = build(pool, load, engine)?;
+    let (mut outside, nic, mut host) = build(pool, load, link, engine)?;
     let (mut near, mut far) = match place {
-        Place::Embedded => (Some(nic), None),
+        Place::Embedded | Place::External => (Some(nic), None),
         Place::Inline => (None, Some(nic)),
     };
     let clock = Clock::start();

@@ -49,6 +49,22 @@ pub trait Port {
     fn send(&mut self, from: &mut FrameQueue<Self::Frame>) -> usize;
 }
 
+/// A port that is lent.
+impl<P: Port> Port for &mut P {
+    type Frame = P::Frame;
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+    #[inline]
+    fn receive(&mut self, into: &mut FrameQueue<Self::Frame>, max: usize) -> usize {
+        (**self).receive(into, max)
+    }
+    #[inline]
+    fn send(&mut self, from: &mut FrameQueue<Self::Frame>) -> usize {
+        (**self).send(from)
+    }
+}
+
 /// A bounded first-in-first-out queue of frames; its memory is taken when it is made.
 #[derive(Debug)]
 pub struct FrameQueue<F> {

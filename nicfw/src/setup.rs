@@ -6,7 +6,7 @@
 use netcore::cookie::{NO_CONNECTION_BEFORE, SynOptions};
 use netcore::{Frame, FramePool};
 use protocol::channel::{AcceptPolicy, Refusal};
-use protocol::tcp::{DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
+use protocol::tcp::{self, DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
 
 use crate::budget::Verdict;
 use crate::counters::Event;
@@ -43,6 +43,11 @@ impl<F: Frame> Firmware<F> {
                 Cookie::Good(mss) => self.open_by(listener, segment, mss, None, frame, pool),
                 Cookie::Later => self.counters.add(Event::FirstDataMissing),
                 Cookie::Bad => {
+                    if let Some(ack) = acknowledgment_in(segment)
+                        && let Cookie::Good(mss) = self.first_ack(&ack, NO_CONNECTION_BEFORE)
+                    {
+                        return self.open_by(listener, &ack, mss, None, frame, pool);
+                    }
                     self.counters.add(Event::CookieRefused);
                     if self.wire_has_room_for_newcomers() {
                         self.reset_unknown(segment, Some(frame), pool);
@@ -337,4 +342,13 @@ impl<F: Frame> Firmware<F> {
             _ => true,
         }
     }
+}
+
+/// A keep-alive as the ACK of a handshake that it repeats: the peer whose ACK was lost believes
+/// that the connection stands, and when both sides wait for the other, the first that is heard of
+/// it is its keep-alive, one number below (RFC 9293 §3.8.4).
+fn acknowledgment_in(segment: &Segment) -> Option<Segment> {
+    let is_probe = segment.data_len() <= 1 && !segment.has(Flags::SYN | Flags::FIN | Flags::RST | Flags::URG);
+    let tcp = tcp::Header { seq: segment.tcp.seq + 1, ..segment.tcp };
+    is_probe.then_some(Segment { tcp, end: segment.tcp_at + segment.tcp.header_len, ..*segment })
 }

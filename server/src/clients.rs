@@ -448,7 +448,7 @@ mod tests {
     }
 
     fn who(id: u64) -> Identity {
-        let end: SocketAddr = format!("198.18.0.1:{id}").parse().unwrap();
+        let end = SocketAddr::from(([198, 18, 0, 1], id as u16));
         let connection = ConnectionId { slot: 1, generation: id as u32 };
         Identity { id, connection, local: end.into(), remote: end.into(), created_ms: 5 }
     }
@@ -493,5 +493,33 @@ mod tests {
         }
         let ids: Vec<u64> = clients.all().iter().map(|client| client.who.id).collect();
         assert_eq!((ids, clients.count()), (vec![3], 1));
+    }
+
+    #[test]
+    fn readers_never_see_a_mixture_of_two_clients() {
+        const CLIENTS: u64 = 60_000;
+        let clients = CoreClients::default();
+        let info = clients.more(0);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for id in 1..=CLIENTS {
+                    clients.enter(&info, &who(id));
+                    std::hint::spin_loop();
+                    clients.leave(&info);
+                }
+                done.store(true, Ordering::Release);
+            });
+            let mut line = Vec::new();
+            while !done.load(Ordering::Acquire) {
+                for client in clients.all() {
+                    assert_eq!(client.who, who(client.who.id));
+                    line.clear();
+                    let here = client.describe(1005, &mut line);
+                    assert_eq!(here, line.starts_with(format!("id={} ", client.who.id).as_bytes()));
+                }
+            }
+        });
+        assert_eq!((clients.count(), clients.all().len()), (0, 0));
     }
 }

@@ -160,10 +160,23 @@ impl<F: Frame, A: App> Stack<F, A> {
             entry => before(entry.as_deref()),
         };
         let tuple = key.tuple(&env.config);
-        match env.cookies.worth(env.now, &tuple, before, header) {
+        let mut worth = env.cookies.worth(env.now, &tuple, before, header);
+        let (mut segment, mut payload) = (*segment, payload);
+        if worth == Cookie::Bad
+            && payload.len() <= 1
+            && !header.flags.any(Flags::FIN | Flags::URG)
+            && let ack = (Header { seq: header.seq + 1, ..*header })
+            && let Cookie::Good(mss) = env.cookies.worth(env.now, &tuple, before, &ack)
+        {
+            // RFC 9293 §3.8.4: a keep-alive, one number below. The peer whose ACK was lost believes that
+            // the connection stands, and nothing else comes when both sides wait for the other.
+            worth = Cookie::Good(mss);
+            (segment.header, payload) = (ack, &[]);
+        }
+        match worth {
             Cookie::Good(mss) => {
                 env.counters.cookies_accepted += 1;
-                self.open_by_cookie(app, key, segment, payload, (mac, mss));
+                self.open_by_cookie(app, key, &segment, payload, (mac, mss));
                 true
             }
             Cookie::Later => {

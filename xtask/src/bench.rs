@@ -15,10 +15,12 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum What {
-    /// Host cycles per transaction: {none, lifecycle} x {short, persistent}, alternating
+    /// Host cycles per transaction, by offload, kind of connection, who closes and where the firmware runs
     Lifecycle(LifecycleOptions),
     /// Memory per idle connection, at each offload level
     Idle(IdleOptions),
+    /// The firmware alone: cycles by stage of a connection's life, from 1,000 to 1,000,000 flows
+    Firmware(FirmwareOptions),
     /// Goodput over an emulated link with losses, beside the real Redis on Linux's TCP
     Goodput(GoodputOptions),
 }
@@ -41,6 +43,13 @@ struct IdleOptions {
 }
 
 #[derive(Args)]
+struct FirmwareOptions {
+    /// Arguments for the measuring program (see `mayfly-bench firmware --help`)
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Args)]
 struct GoodputOptions {
     /// Arguments for the measuring program (see `mayfly-goodput --help`)
     #[arg(last = true)]
@@ -52,6 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.what {
         What::Lifecycle(options) => lifecycle(options),
         What::Idle(options) => idle(options),
+        What::Firmware(options) => measure(bench()?.arg("firmware").args(&options.rest)),
         What::Goodput(options) => goodput(options),
     }
 }

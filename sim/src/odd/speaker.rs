@@ -239,6 +239,9 @@ impl Speaker {
     fn hear(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() {
             let Some(first) = self.expected.front() else {
+                if self.heard_bytes == 0 && self.is_refusal(bytes) {
+                    return self.surprised(bytes);
+                }
                 return Err(format!("\"{}\" came and nothing was expected", shown(bytes)));
             };
             let done = match first {
@@ -280,9 +283,14 @@ impl Speaker {
         Ok(())
     }
 
+    /// Whether what came begins as the refusal does, in place of a reply.
+    fn is_refusal(&self, bytes: &[u8]) -> bool {
+        TURNED_AWAY.starts_with(&bytes[..bytes.len().min(TURNED_AWAY.len())]) && self.heard.is_empty()
+    }
+
     fn surprised(&mut self, bytes: &[u8]) -> Result<(), String> {
         // A newcomer may be turned away, whatever it asks.
-        if TURNED_AWAY.starts_with(&bytes[..bytes.len().min(TURNED_AWAY.len())]) && self.heard.is_empty() {
+        if self.is_refusal(bytes) {
             self.turned_away = true;
             self.forget();
             self.expect(vec![Expected::Bytes(TURNED_AWAY.to_vec())]);
