@@ -173,7 +173,7 @@ pub struct Config {
     pub host_silence: Option<Duration>,
 
     // What can be seen from outside.
-    /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
+    /// Events of flows that are kept (rounded up to a power of two, 64 bytes each); 0: none.
     pub history_max: usize,
 }
 
