@@ -13,9 +13,9 @@ const FUNCTIONS: &str = "mayfly_.*\
     |rte_thread_(register|unregister)\
     |rte_pktmbuf_pool_create|rte_mempool_(free|avail_count|in_use_count)\
     |rte_eth_dev_(configure|start|stop|close|info_get|get_port_by_name|adjust_nb_rx_tx_desc)\
-    |rte_eth_(rx|tx)_queue_setup|rte_eth_(macaddr_get|stats_get)\
+    |rte_eth_(rx|tx)_queue_setup|rte_eth_(macaddr_get|stats_get|link_get_nowait)\
     |rte_eth_dev_get_mtu|rte_strerror|rte_socket_id";
-const TYPES: &str = "rte_mbuf|rte_mempool|rte_eth_(conf|dev_info|stats)|rte_ether_addr";
+const TYPES: &str = "rte_mbuf|rte_mempool|rte_eth_(conf|dev_info|stats|link)|rte_ether_addr";
 const VARIABLES: &str = "RTE_MBUF_F_RX_.*|RTE_PKTMBUF_HEADROOM|RTE_ETH_NAME_MAX_LEN\
     |RTE_VER_(YEAR|MONTH|MINOR)|LCORE_ID_ANY";
 

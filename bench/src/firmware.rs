@@ -257,13 +257,7 @@ impl World {
 
     /// HELLO and LISTEN.
     fn listen(&mut self) -> Result<(), String> {
-        let hello = Hello {
-            epoch: 7,
-            version_min: channel::VERSION,
-            version_max: channel::VERSION,
-            queues: 1,
-            features: 0,
-        };
+        let hello = Hello::new(7, 1);
         let mut body = [0; Hello::LEN];
         hello.emit(&mut body);
         let frame = self.message(&Header::new(Kind::Hello, 0), &body, &[])?;

@@ -45,8 +45,16 @@ impl Default for EalConfig {
 impl EalConfig {
     /// The default, with what this device needs.
     pub fn for_device(device: &Device) -> Self {
-        let pci = if let Device::Pci(address) = device { vec![address.clone()] } else { Vec::new() };
-        Self { pci, ..Self::default() }
+        Self::for_devices(&[device])
+    }
+
+    /// The default, with what all of these devices need.
+    pub fn for_devices(devices: &[&Device]) -> Self {
+        let address = |device: &&Device| match device {
+            Device::Pci(address) => Some(address.clone()),
+            _ => None,
+        };
+        Self { pci: devices.iter().filter_map(address).collect(), ..Self::default() }
     }
 }
 

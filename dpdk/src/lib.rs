@@ -38,4 +38,4 @@ pub use interface::{KernelAddress, kernel_addresses};
 pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread, sleep_precisely};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
-pub use port::{DevicePort, PortStats};
+pub use port::{DevicePort, LinkWatch, Pools, PortStats};

@@ -24,7 +24,9 @@ pub struct DevicePort {
     queue: u16,
     capabilities: Capabilities,
     pool: Mempool,
-    /// The device receives into frames of another, larger kind; small ones are moved to `pool`.
+    /// For what fits no frame of `pool`.
+    large: Option<Mempool>,
+    /// The device receives into frames of `large`; small ones are moved to `pool`.
     large_rx_frames: bool,
     stats: PortStats,
 }
@@ -55,6 +57,15 @@ pub struct PortStats {
     pub tx_errors: u64,
 }
 
+/// The pools of a device. They outlive it: their frames may be anywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Pools {
+    /// Frames for an MTU.
+    pub(crate) pool: Mempool,
+    /// Frames of up to [`Mempool::MAX_DATA_BYTES`], where the device may hand out such.
+    pub(crate) large: Option<Mempool>,
+}
+
 /// A device that was added to DPDK; taken out again on drop.
 #[derive(Debug)]
 pub(crate) struct OpenDevice {
@@ -70,6 +81,28 @@ pub(crate) struct OpenDevice {
     pub(crate) _claim: Option<Claim>,
     /// What a packet socket's driver does not count.
     pub(crate) packet_drops: Option<PacketDrops>,
+}
+
+impl OpenDevice {
+    fn is_link_up(&self) -> bool {
+        // SAFETY: a plain C struct, for which all zero bits are valid.
+        let mut link = unsafe { std::mem::zeroed::<sys::rte_eth_link>() };
+        // SAFETY: the port exists while `self` lives; the struct is writable.
+        let asked = unsafe { sys::rte_eth_link_get_nowait(self.id, &mut link) };
+        asked != 0 || link.link_status() == 1
+    }
+}
+
+/// Looks at the link of a device, from any thread.
+#[derive(Debug)]
+pub struct LinkWatch(Arc<OpenDevice>);
+
+impl LinkWatch {
+    /// True when the device has a link: for a card a cable, for a vhost-user socket (either side)
+    /// another process that is connected to it. A driver that knows nothing of links says true.
+    pub fn is_up(&self) -> bool {
+        self.0.is_link_up()
+    }
 }
 
 impl Drop for OpenDevice {
@@ -91,10 +124,16 @@ impl DevicePort {
         device: Arc<OpenDevice>,
         queue: u16,
         capabilities: Capabilities,
-        pool: Mempool,
+        pools: Pools,
         large_rx_frames: bool,
     ) -> Self {
-        Self { device, queue, capabilities, pool, large_rx_frames, stats: PortStats::default() }
+        let Pools { pool, large } = pools;
+        Self { device, queue, capabilities, pool, large, large_rx_frames, stats: PortStats::default() }
+    }
+
+    /// The pools, for another opening of the device.
+    pub fn pools(&self) -> Pools {
+        Pools { pool: self.pool, large: self.large }
     }
 
     /// Where frames to be sent through this port are best allocated.
@@ -105,6 +144,16 @@ impl DevicePort {
     /// What was done or had to be decided on opening that the user should be told, a sentence each.
     pub fn notes(&self) -> &[String] {
         &self.device.notes
+    }
+
+    /// True when the device has a link: see [`LinkWatch::is_up`].
+    pub fn is_link_up(&self) -> bool {
+        self.device.is_link_up()
+    }
+
+    /// For another thread to look at the link. The device is not closed before it is dropped.
+    pub fn watch(&self) -> LinkWatch {
+        LinkWatch(Arc::clone(&self.device))
     }
 
     /// The counters so far.
@@ -138,10 +187,11 @@ impl DevicePort {
         Some(unsafe { Mbuf::from_raw(raw) })
     }
 
-    /// The slow half of [`Self::adopt`]: the bytes move to a frame of the pool, or stay where they
+    /// The slow half of [`Self::adopt`]: the bytes move to a frame of a pool, or stay where they
     /// are if they cannot.
     fn adopt_into_pool(&mut self, raw: NonNull<sys::rte_mbuf>, segments: u16, len: u32) -> Option<Mbuf> {
-        if let Some(mut frame) = self.pool.take()
+        let pool = self.large.filter(|_| len > u32::from(self.pool.data_bytes())).unwrap_or(self.pool);
+        if let Some(mut frame) = pool.take()
             && let Some(room) = frame.append(len as usize)
             // SAFETY: `raw` is a valid chain of mbufs, `room` is writable and `len` bytes long.
             && unsafe { sys::mayfly_mbuf_read(raw.as_ptr(), len, room.as_mut_ptr().cast()) } == 0

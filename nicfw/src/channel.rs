@@ -17,6 +17,7 @@ use protocol::ethernet;
 use protocol::ip;
 use protocol::tcp::{self, Flags};
 
+use crate::config::Offload;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, FlowList, NO_SLOT, State};
@@ -54,15 +55,31 @@ pub(crate) struct HostQueue<F> {
     pub(crate) untaken: u32,
     unknown: [ClosedEntry; UNKNOWN_MAX],
     unknown_len: usize,
+    /// When a frame came from there last.
+    pub(crate) heard_at: Instant,
+    /// It is known that nobody serves the queue; over with the next HELLO.
+    pub(crate) deserted: bool,
     /// Epoch of whoever serves the queue; 0 before the first HELLO.
     pub(crate) epoch: u32,
     previous_epoch: u32,
     /// Counts the lives that have served the queue; flows carry it.
     pub(crate) life: u8,
     /// The queue has said HELLO in its present life.
-    joined: bool,
+    pub(crate) joined: bool,
     hello: HelloDue,
     asked_at: Option<Instant>,
+}
+
+impl<F> HostQueue<F> {
+    /// True when it is known that nobody serves the queue, who may have before.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.deserted || (self.epoch == 0 && self.previous_epoch != 0)
+    }
+
+    /// Says HELLO as soon as somebody is there to hear it.
+    pub(crate) fn greet(&mut self) {
+        self.hello = HelloDue::Ask;
+    }
 }
 
 /// Both ends' lives, and the host's queues.
@@ -74,6 +91,8 @@ pub(crate) struct Channel<F> {
     sweep: u32,
     sweeping: bool,
     draining: bool,
+    /// When silent hosts are looked for again.
+    pub(crate) silence_due: Instant,
     pub(crate) queues: Box<[HostQueue<F>]>,
 }
 
@@ -92,6 +111,8 @@ impl<F: Frame> Channel<F> {
             untaken: 0,
             unknown: [no_entry; UNKNOWN_MAX],
             unknown_len: 0,
+            heard_at: Instant::ZERO,
+            deserted: false,
             epoch: 0,
             previous_epoch: 0,
             life: 0,
@@ -104,6 +125,7 @@ impl<F: Frame> Channel<F> {
             sweep: 0,
             sweeping: false,
             draining: false,
+            silence_due: Instant::ZERO,
             queues: (0..queues).map(queue).collect(),
         }
     }
@@ -114,7 +136,7 @@ impl<F: Frame> Channel<F> {
             queue.closed.len > 0
                 || queue.announce.len > 0
                 || queue.unknown_len > 0
-                || queue.hello != HelloDue::No
+                || (queue.hello != HelloDue::No && !queue.deserted)
                 || !queue.out.is_empty()
         };
         self.sweeping || self.draining || self.queues.iter().any(busy)
@@ -133,6 +155,9 @@ impl<F: Frame> Firmware<F> {
         };
         if header.kind == Kind::Hello {
             return self.hello(queue, &header, len, &frame);
+        }
+        if self.config.offload == Offload::None {
+            return self.counters.add(Event::ChannelMalformed);
         }
         let known = self.channel.queues[queue].joined && header.epoch == self.channel.epoch;
         if !known {
@@ -175,22 +200,31 @@ impl<F: Frame> Firmware<F> {
         }
         let host = &mut self.channel.queues[queue];
         if hello.epoch == host.previous_epoch {
-            // Left over in a ring from before the restart.
             host.hello = HelloDue::No;
+            if host.epoch == 0 {
+                // Whoever was given up is back. The epoch 0 in our HELLO says that nothing is
+                // left of that life, and that it takes a new one.
+                return self.stale(queue);
+            }
+            // Left over in a ring from before the restart.
             return self.counters.add(Event::ChannelStale);
         }
         if hello.epoch != host.epoch {
             let old = core::mem::replace(&mut host.epoch, hello.epoch);
             if old != 0 {
-                self.host_restarted(queue, old);
+                self.counters.add(Event::HostRestarted);
+                self.host_life_over(queue, old);
             }
         }
         if is_reply && header.epoch != self.channel.epoch {
             // It answers an earlier life of ours.
             return self.stale(queue);
         }
-        self.channel.queues[queue].joined = true;
-        self.spread();
+        let host = &mut self.channel.queues[queue];
+        host.deserted = false;
+        if !core::mem::replace(&mut host.joined, true) {
+            self.spread();
+        }
     }
 
     /// Spreads flows over the queues that take part.
@@ -201,8 +235,7 @@ impl<F: Frame> Firmware<F> {
     }
 
     /// The life with epoch `old` is over, on `queue` and wherever else it served.
-    fn host_restarted(&mut self, queue: usize, old: u32) {
-        self.counters.add(Event::HostRestarted);
+    pub(crate) fn host_life_over(&mut self, queue: usize, old: u32) {
         for other in 0..self.channel.queues.len() {
             let host = &mut self.channel.queues[other];
             if other != queue {
@@ -222,7 +255,9 @@ impl<F: Frame> Firmware<F> {
                 self.listeners.leave(place, other);
             }
         }
-        (self.channel.sweep, self.channel.sweeping, self.channel.draining) = (0, true, true);
+        // A plain card has neither flows nor listeners.
+        let any = self.config.offload == Offload::Lifecycle;
+        (self.channel.sweep, self.channel.sweeping, self.channel.draining) = (0, any, any);
         self.spread();
     }
 
@@ -425,13 +460,20 @@ impl<F: Frame> Firmware<F> {
         if self.channel.draining {
             self.drain_listeners(pool);
         }
+        self.greet(pool);
         for queue in 0..self.channel.queues.len() {
-            let host = &self.channel.queues[queue];
-            if host.hello != HelloDue::No {
-                self.send_hello(queue, pool);
-            }
             self.report_closed(queue, pool);
             self.announce_waiting(queue, pool);
+        }
+    }
+
+    /// Sends the HELLOs that are due.
+    pub(crate) fn greet<P: FramePool<Frame = F>>(&mut self, pool: &mut P) {
+        for queue in 0..self.channel.queues.len() {
+            let host = &self.channel.queues[queue];
+            if host.hello != HelloDue::No && !host.deserted {
+                self.send_hello(queue, pool);
+            }
         }
     }
 
@@ -487,12 +529,18 @@ impl<F: Frame> Firmware<F> {
         let due = core::mem::replace(&mut host.hello, HelloDue::No);
         let flags = if due == HelloDue::Reply { MessageFlags::REPLY } else { MessageFlags::default() };
         let header = Header { flags, ..Header::new(Kind::Hello, host.epoch) };
+        let mut features = match self.config.offload {
+            Offload::None => 0,
+            Offload::Lifecycle => Hello::LIFECYCLE,
+        };
+        if self.config.rx_partial_checksum {
+            features |= Hello::PARTIAL_CHECKSUM;
+        }
         let hello = Hello {
-            epoch: self.channel.epoch,
-            version_min: channel::VERSION,
-            version_max: channel::VERSION,
-            queues: self.config.queues as u16,
-            features: 0,
+            features,
+            mac: self.config.mac,
+            mtu: self.config.mtu.min(usize::from(u16::MAX)) as u16,
+            ..Hello::new(self.channel.epoch, self.config.queues as u16)
         };
         channel::emit_ethernet(self.config.mac, self.config.mac, out);
         header.emit(Hello::LEN, &mut out[HEADER_AT..]);

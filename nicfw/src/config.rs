@@ -167,6 +167,10 @@ pub struct Config {
     /// been answered by the host in any way: above that it is behind, and newcomers are refused.
     /// A host that works answers within the time of a delayed ACK. 0: no limit.
     pub untaken_max: u32,
+    // A host in another process.
+    /// Silence of a host after which it counts as gone; it says HELLO more often than that. `None`:
+    /// the host lives as long as the firmware.
+    pub host_silence: Option<Duration>,
 
     // What can be seen from outside.
     /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
@@ -207,6 +211,7 @@ impl Config {
             network_flows_max: 0,
             networks_max: 65_536,
             untaken_max: 16_384,
+            host_silence: None,
             history_max: 1024,
         }
     }

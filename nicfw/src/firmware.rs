@@ -158,7 +158,11 @@ impl<F: Frame> Firmware<F> {
         for (queue, host) in hosts.iter_mut().enumerate().take(self.config.queues) {
             // What the wire cannot take now stays with the host.
             let max = self.config.burst.min(self.wire_out.room());
-            work.host_received += host.receive(&mut self.received, max);
+            let received = host.receive(&mut self.received, max);
+            work.host_received += received;
+            if received > 0 || max == 0 {
+                self.channel.queues[queue].heard_at = self.now;
+            }
             self.warm_up_flows();
             while let Some(frame) = self.received.pop() {
                 self.host_frame_now(queue, frame, pool);
@@ -184,6 +188,7 @@ impl<F: Frame> Firmware<F> {
     /// Takes one frame from a host queue; see [`Self::wire_frame`].
     pub fn host_frame(&mut self, queue: usize, frame: F, pool: &mut impl FramePool<Frame = F>, now: Instant) {
         self.time_is(now);
+        self.channel.queues[queue].heard_at = self.now;
         self.host_frame_now(queue, frame, pool);
     }
 
@@ -211,7 +216,8 @@ impl<F: Frame> Firmware<F> {
         }
         let timers = self.timers.next_deadline();
         let ended = self.time_wait.next_deadline(self.now);
-        timers.into_iter().chain(ended).chain(self.fragments.next_deadline()).min()
+        let others = self.fragments.next_deadline().into_iter().chain(self.silence_deadline());
+        timers.into_iter().chain(ended).chain(others).min()
     }
 
     /// What has been counted.
@@ -310,6 +316,9 @@ impl<F: Frame> Firmware<F> {
         };
         let is_for_us = segment.dst_mac == self.config.mac;
         if !is_for_us || (listener.is_none() && matches!(found, Found::Nobody)) {
+            if is_for_us && self.is_nobody_there() {
+                return self.host_is_absent(segment, frame, pool);
+            }
             return self.raw_to_host(self.steering.queue(tuple), frame);
         }
         let good = match frame.rx_checksum() {
@@ -371,8 +380,8 @@ impl<F: Frame> Firmware<F> {
     #[inline]
     fn host_frame_now<P: FramePool<Frame = F>>(&mut self, queue: usize, frame: F, pool: &mut P) {
         self.counters.add(Event::HostReceived);
-        let is_message = self.config.offload == Offload::Lifecycle
-            && ethernet::Header::parse(frame.bytes()).is_ok_and(|link| link.ether_type == EtherType::Channel);
+        let is_message =
+            ethernet::Header::parse(frame.bytes()).is_ok_and(|link| link.ether_type == EtherType::Channel);
         if is_message {
             return self.message(queue, frame, pool);
         }
@@ -382,7 +391,9 @@ impl<F: Frame> Firmware<F> {
 
     fn due<P: FramePool<Frame = F>>(&mut self, pool: &mut P) -> usize {
         self.fragments.expire(self.now);
+        self.look_for_silence();
         if self.config.offload == Offload::None {
+            self.greet(pool);
             return 0;
         }
         let mut fired = 0;

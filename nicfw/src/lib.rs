@@ -19,6 +19,7 @@
 //! | `icmp` | news of the path to a flow's peer |
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
+//! | `presence` | whether a host is there, and what happens while none is |
 //! | `history` | what happened last, for who asks |
 //!
 //! `budget`, `flow_table`, `index`, `listen` and `retain` hold what these work on. Start reading at
@@ -41,6 +42,7 @@ mod icmp;
 mod index;
 mod listen;
 mod packet;
+mod presence;
 mod retain;
 mod setup;
 mod steer;

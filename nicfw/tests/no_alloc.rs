@@ -155,7 +155,7 @@ fn nothing_is_allocated_after_the_start() {
     let before = ALLOCATIONS.with(Cell::get);
     for epoch in 7..9 {
         let mut body = [0; Hello::LEN];
-        Hello { epoch, version_min: 1, version_max: 1, queues: 1, features: 0 }.emit(&mut body);
+        Hello::new(epoch, 1).emit(&mut body);
         bench.host(&channel::Header::new(Kind::Hello, bench.epoch), &body, None);
         bench.nic.timer(&mut bench.stock, bench.now);
         while let Some(frame) = bench.nic.host_output(0).pop() {

@@ -8,7 +8,8 @@
 //! | `vlan` | number of the VLAN that the device is in | none |
 //! | `cores` | processors for the host's threads: `0,2-3` | one thread, not pinned |
 //! | `offload` | `none` or `lifecycle` | `lifecycle` |
-//! | `nic` | `embedded` or `inline` | `embedded` |
+//! | `nic` | `embedded`, `inline` or `external` | `embedded` |
+//! | `nic-timeout` | seconds that an external NIC may take to answer | 10 |
 //! | `time-wait` | seconds of TIME_WAIT | 60 |
 //! | `steer` | what chooses a connection's core: `rss`, `symmetric` or `key` | `rss` |
 //! | `network-syn-rate` | SYN-ACKs per second for each source network (/24, /64); 0: no limit | 0 |
@@ -33,6 +34,8 @@ pub enum Nic {
     Embedded,
     /// On the server's first core.
     Inline,
+    /// In another process, or on a card: `mayfly-nic` at the other end of the device.
+    External,
 }
 
 impl fmt::Display for Nic {
@@ -40,6 +43,7 @@ impl fmt::Display for Nic {
         f.write_str(match self {
             Self::Embedded => "embedded",
             Self::Inline => "inline",
+            Self::External => "external",
         })
     }
 }
@@ -61,6 +65,8 @@ pub struct Network {
     pub offload: Offload,
     /// `nic`
     pub nic: Nic,
+    /// `nic-timeout` in seconds.
+    pub nic_timeout_s: u64,
     /// `time-wait` in seconds.
     pub time_wait_s: u64,
     /// `refuse`
@@ -83,6 +89,7 @@ impl Default for Network {
             cores: Vec::new(),
             offload: Offload::Lifecycle,
             nic: Nic::Embedded,
+            nic_timeout_s: 10,
             time_wait_s: 60,
             // As Redis does it.
             refuse: Refusal::Error,
@@ -97,12 +104,14 @@ impl Default for Network {
 const REFUSALS: [(&str, Refusal); 3] =
     [("reset", Refusal::Reset), ("silence", Refusal::Silence), ("error", Refusal::Error)];
 
+/// Longest patience with an external NIC, in seconds.
+const NIC_TIMEOUT_MAX_S: u64 = 3600;
 /// Longest TIME_WAIT that can be asked for, in seconds: four times RFC 9293's 2 MSL.
 const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 12] = [
+    pub const DIRECTIVES: [&'static str; 13] = [
         "net",
         "address",
         "gateway",
@@ -110,6 +119,7 @@ impl Network {
         "cores",
         "offload",
         "nic",
+        "nic-timeout",
         "time-wait",
         "refuse",
         "steer",
@@ -143,8 +153,15 @@ impl Network {
                 self.nic = match value {
                     "embedded" => Nic::Embedded,
                     "inline" => Nic::Inline,
-                    _ => return Err(format!("'{value}' is neither 'embedded' nor 'inline'")),
+                    "external" => Nic::External,
+                    _ => return Err(format!("'{value}' is neither 'embedded', 'inline' nor 'external'")),
                 }
+            }
+            "nic-timeout" => {
+                let seconds = value.parse().ok().filter(|seconds| (1..=NIC_TIMEOUT_MAX_S).contains(seconds));
+                self.nic_timeout_s = seconds.ok_or_else(|| {
+                    format!("'{value}' is not a number of seconds from 1 to {NIC_TIMEOUT_MAX_S}")
+                })?;
             }
             "time-wait" => {
                 let seconds = value.parse().ok().filter(|&seconds| seconds <= TIME_WAIT_MAX_S);
@@ -185,6 +202,7 @@ impl Network {
             "cores" => self.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(","),
             "offload" => self.offload.to_string(),
             "nic" => self.nic.to_string(),
+            "nic-timeout" => self.nic_timeout_s.to_string(),
             "time-wait" => self.time_wait_s.to_string(),
             "steer" => self.steer.to_string(),
             "network-syn-rate" => self.network_syn_rate.to_string(),
@@ -202,6 +220,9 @@ impl Network {
     /// # Errors
     /// What is missing or impossible together.
     pub fn check(&self) -> Result<(), String> {
+        if self.nic == Nic::External {
+            self.check_external()?;
+        }
         if self.device == Device::Kernel {
             return Ok(());
         }
@@ -240,6 +261,26 @@ impl Network {
             if !by_link && !self.addresses.iter().any(by_network) {
                 let networks = self.show("address");
                 return Err(format!("gateway {gateway} is in no network of the address {networks}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Network {
+    /// The device is the way to the NIC, and the wire is the NIC's.
+    fn check_external(&self) -> Result<(), String> {
+        if self.device == Device::Kernel {
+            return Err("--nic external needs the device that leads to the NIC: add --net virtio:SOCKET, \
+                 where SOCKET is that of mayfly-nic --host vhost:SOCKET"
+                .into());
+        }
+        let default = Self::default();
+        for name in ["vlan", "steer", "network-syn-rate", "network-connections"] {
+            if self.show(name) != default.show(name) {
+                return Err(format!(
+                    "--{name} is the firmware's, which with --nic external is mayfly-nic: tell it there"
+                ));
             }
         }
         Ok(())
@@ -345,6 +386,7 @@ mod tests {
             &core,
             "lifecycle",
             "inline",
+            "9",
             "5",
             "silence",
             "key",
@@ -381,6 +423,8 @@ mod tests {
             ("cores", "1023"),
             ("offload", "all"),
             ("nic", "x"),
+            ("nic-timeout", "0"),
+            ("nic-timeout", "3601"),
             ("time-wait", "-1"),
             ("time-wait", "961"),
             ("refuse", "politely"),
@@ -407,5 +451,14 @@ mod tests {
         assert_eq!(network.check(), Ok(()));
         network.set("offload", "none").unwrap();
         assert!(network.check().unwrap_err().contains("--steer key"));
+        network.set("offload", "lifecycle").unwrap();
+        network.set("nic", "external").unwrap();
+        assert!(network.check().unwrap_err().contains("mayfly-nic"));
+        network.set("steer", "rss").unwrap();
+        assert_eq!(network.check(), Ok(()));
+        network.set("vlan", "7").unwrap();
+        assert!(network.check().unwrap_err().contains("--vlan"));
+        network.set("net", "kernel").unwrap();
+        assert!(network.check().unwrap_err().contains("virtio:SOCKET"));
     }
 }

@@ -150,6 +150,11 @@ pub struct Config {
     /// Differentiated services field of the packets that we send (RFC 2474), its two lowest bits
     /// being 0; [`crate::Stack::set_diffserv`] sets it for one connection.
     pub diffserv: u8,
+    /// For a NIC that is outside this process and may go away by itself: how long its answer to
+    /// HELLO may take before it counts as gone. HELLO is then said all the time, at every level of
+    /// offload, and what the NIC says of itself goes before what stands here: its hardware address,
+    /// a smaller MTU, `rx_partial_checksum`. `None`: it lives as long as this process.
+    pub nic_silence: Option<Duration>,
 }
 
 impl Config {
@@ -189,6 +194,7 @@ impl Config {
             challenge_acks_per_second: 1000,
             ttl: protocol::ipv4::DEFAULT_TTL,
             diffserv: 0,
+            nic_silence: None,
         }
     }
 

@@ -117,7 +117,8 @@ counters! {
     channel_closed_by_peer: "Connections that the firmware finished after the peer",
     channel_closed_known: "CLOSED for a connection that was still here",
     channel_closed_gone: "CLOSED for a flow that was handed over before",
-    channel_resets: "Times that the firmware came up new and all flows were forgotten",
+    channel_resets: "Times that the firmware came up new, or had given this host up, and all flows were forgotten",
+    channel_silences: "Times that the firmware was found gone and all flows were forgotten",
 }
 
 #[cfg(test)]

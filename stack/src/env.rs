@@ -136,7 +136,7 @@ impl<F: Frame> Env<F> {
             fragments: Fragments::default(),
             time_wait: TimeWait::new(config.time_wait, cookies.lifetime(), config.time_wait_max, rng),
             cookies,
-            channel: Driver::new(config.offload, rng),
+            channel: Driver::new(&config, rng),
             dirty: VecDeque::new(),
             controls: VecDeque::new(),
             tx: FrameQueue::with_capacity(config.tx_queue_frames.max(BURST)),

@@ -103,19 +103,20 @@ impl<F: Frame, A: App> Stack<F, A> {
     pub fn unlisten(&mut self, port: u16) -> bool {
         let was = self.listeners.remove(port);
         self.env.gauges.set(State::Listen, self.listeners.len());
-        if was && self.env.channel.is_up() {
+        if was && self.env.channel.is_up() && self.env.channel.has_listeners() {
             let addresses = self.env.config.networks.len() as u16;
             self.env.controls.extend((0..addresses).map(|local| Control::Unlisten(local, port)));
         }
         was
     }
 
-    /// True when connections can come: at once without offload; with it, when the firmware has
-    /// acknowledged every listener.
+    /// True when connections can come: at once without a channel; with offload, when the firmware
+    /// has acknowledged every listener; without, when a NIC outside this process has answered.
     pub fn is_ready(&self) -> bool {
         !self.env.channel.is_used()
             || (self.env.channel.is_up()
-                && self.listeners.iter().all(|listener| listener.announced == Announced::Accepted))
+                && (!self.env.channel.has_listeners()
+                    || self.listeners.iter().all(|listener| listener.announced == Announced::Accepted)))
     }
 
     /// How the channel to the firmware stands.
@@ -140,6 +141,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         while let Some(frame) = self.received.pop() {
             self.frame_arrived(app, frame);
         }
+        self.watch_nic(app, work.frames_received > 0);
         work.timers = self.run_timers(app);
         work.woken = self.resume_woken(app);
         loop {
@@ -273,7 +275,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             return;
         };
         // A bridge floods, a device may be promiscuous: only what is meant for us or for all.
-        if header.dst != self.env.config.mac && !header.dst.is_multicast() {
+        // The NIC's messages are for us even while we do not know its address to be ours.
+        let is_message = header.ether_type == EtherType::Channel;
+        if header.dst != self.env.config.mac && !header.dst.is_multicast() && !is_message {
             self.env.counters.frames_other_destination += 1;
             return;
         }

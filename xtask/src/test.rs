@@ -103,14 +103,19 @@ fn no_std() -> Result<()> {
     build::run_cargo(&["build", "--quiet", "--manifest-path", manifest, "--target-dir", target])?;
     let rustc = Command::new("rustc").args(["--print", "sysroot"]).output()?;
     let sysroot = String::from_utf8_lossy(&rustc.stdout).trim().to_string();
-    const BARE: &str = "x86_64-unknown-none";
-    if std::path::Path::new(&sysroot).join("lib/rustlib").join(BARE).exists() {
-        build::run_cargo(&[
-            "build", "--quiet", "-p", "protocol", "-p", "netcore", "-p", "nicfw", "--lib", "--target", BARE,
-        ])?;
-        eprintln!("   built for {BARE} and linked without std");
-    } else {
-        eprintln!("   linked without std ({BARE} is not installed, so not built for it)");
+    // The first for the proof, the others because the firmware may run on a card's Arm cores.
+    const TARGETS: [&str; 3] = ["x86_64-unknown-none", "aarch64-unknown-none", "aarch64-unknown-linux-gnu"];
+    eprintln!("   linked without std");
+    for target in TARGETS {
+        if std::path::Path::new(&sysroot).join("lib/rustlib").join(target).exists() {
+            build::run_cargo(&[
+                "build", "--quiet", "-p", "protocol", "-p", "netcore", "-p", "nicfw", "--lib", "--target",
+                target,
+            ])?;
+            eprintln!("   built for {target}");
+        } else {
+            eprintln!("   {target} is not installed, so not built for it");
+        }
     }
     Ok(())
 }

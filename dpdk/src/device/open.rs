@@ -18,10 +18,10 @@ use crate::error::Error;
 use crate::interface::{Capable, Claim, Interface};
 use crate::mempool::Mempool;
 use crate::packet_drops::PacketDrops;
-use crate::port::{DevicePort, OpenDevice};
+use crate::port::{DevicePort, OpenDevice, Pools};
 
 /// How to open a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OpenConfig {
     /// Receive descriptors per queue; the driver may round.
     pub rx_descriptors: u16,
@@ -31,13 +31,15 @@ pub struct OpenConfig {
     pub frames: u32,
     /// Pairs of receive and send queues.
     pub queues: u16,
+    /// Pools of an earlier opening ([`DevicePort::pools`]), instead of new ones.
+    pub pools: Option<Pools>,
     /// Take only this and leave everything else to the kernel; for [`Device::Xdp`] alone.
     pub share: Option<Share>,
 }
 
 impl Default for OpenConfig {
     fn default() -> Self {
-        Self { rx_descriptors: 1024, tx_descriptors: 1024, frames: 8191, queues: 1, share: None }
+        Self { rx_descriptors: 1024, tx_descriptors: 1024, frames: 8191, queues: 1, pools: None, share: None }
     }
 }
 
@@ -51,6 +53,16 @@ const MAX_MTU: usize = 9000;
 /// What a pool needs per frame beyond its data: headroom, mbuf, the pool's own header.
 const FRAME_OVERHEAD_BYTES: u64 = 512;
 
+/// Whether a device hands out frames of up to [`Mempool::MAX_DATA_BYTES`], whatever its MTU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LargeFrames {
+    No,
+    /// As a chain of ordinary mbufs.
+    Chained,
+    /// In one mbuf.
+    Whole,
+}
+
 /// What has to be known to open one device.
 struct Plan {
     bus: &'static str,
@@ -60,8 +72,7 @@ struct Plan {
     mac: Option<[u8; 6]>,
     mtu: Option<usize>,
     rx_partial_checksum: bool,
-    /// The device hands out frames of up to [`Mempool::MAX_DATA_BYTES`].
-    large_rx_frames: bool,
+    large_frames: LargeFrames,
     /// Let the device verify checksums if it can.
     verify_checksums: bool,
     claim: Option<Claim>,
@@ -97,20 +108,21 @@ impl Device {
         let plan = self.plan(config)?;
         let mtu = plan.mtu.unwrap_or(0).min(MAX_MTU);
         let data_bytes = DATA_BYTES.max((mtu + ETHERNET_BYTES) as u16);
+        if let Some(pools) = config.pools {
+            return self.start(plan, config, pools);
+        }
         let pool = Mempool::new(eal, config.frames, data_bytes)?;
-        let mut pools = vec![pool];
-        let rx_pool = if plan.large_rx_frames {
-            match Mempool::new(eal, LARGE_FRAMES, Mempool::MAX_DATA_BYTES) {
-                Ok(large) => {
-                    pools.push(large);
-                    Ok(large)
-                }
-                Err(error) => Err(error),
+        let mut pools = Pools { pool, large: None };
+        let large = match plan.large_frames {
+            LargeFrames::No => Ok(None),
+            LargeFrames::Chained | LargeFrames::Whole => {
+                Mempool::new(eal, LARGE_FRAMES, Mempool::MAX_DATA_BYTES).map(Some)
             }
-        } else {
-            Ok(pool)
         };
-        let opened = rx_pool.and_then(|rx_pool| self.start(plan, config, pool, rx_pool));
+        let opened = large.and_then(|large| {
+            pools.large = large;
+            self.start(plan, config, pools)
+        });
         let opened = opened.map_err(|error| match (error, self, &config.share) {
             (Error::Open { step, reason, .. }, Self::Xdp(name), Some(_)) => {
                 Error::Share { interface: name.clone(), step, reason }
@@ -118,7 +130,7 @@ impl Device {
             (error, ..) => error,
         });
         opened.inspect_err(|_| {
-            for pool in pools {
+            for pool in [Some(pools.pool), pools.large].into_iter().flatten() {
                 // SAFETY: no port was returned, so the device that failed to open (and was closed)
                 // was the only one to have the pool.
                 unsafe { pool.free_unused() };
@@ -156,7 +168,7 @@ impl Device {
             mac: None,
             mtu: None,
             rx_partial_checksum: false,
-            large_rx_frames: false,
+            large_frames: LargeFrames::No,
             verify_checksums: false,
             claim: None,
             packet_interface: None,
@@ -189,7 +201,7 @@ impl Device {
                     mac: Some(interface.mac()?),
                     mtu: Some(interface.mtu()?),
                     rx_partial_checksum: true,
-                    large_rx_frames: true,
+                    large_frames: LargeFrames::Whole,
                     claim: Some(claim),
                     packet_interface: Some(interface.index()?),
                     ..plan(
@@ -272,6 +284,8 @@ impl Device {
                 let mac = derived_mac(&self.to_string());
                 Plan {
                     mac: Some(mac),
+                    // What a kernel left whole for its device to cut comes through a NIC as it is.
+                    large_frames: LargeFrames::Chained,
                     ..plan(
                         format!("net_virtio_user{number}"),
                         format!("path={path},queues={},mac={}", config.queues, Mac(mac)),
@@ -333,13 +347,7 @@ impl Device {
     }
 
     /// Adds the device to DPDK, configures and starts it.
-    fn start(
-        &self,
-        mut plan: Plan,
-        config: &OpenConfig,
-        pool: Mempool,
-        rx_pool: Mempool,
-    ) -> Result<Vec<DevicePort>, Error> {
+    fn start(&self, mut plan: Plan, config: &OpenConfig, pools: Pools) -> Result<Vec<DevicePort>, Error> {
         let string = |text: &str| CString::new(text).map_err(|nul| self.error("its name", nul.to_string()));
         let (bus, name, arguments) = (string(plan.bus)?, string(&plan.name)?, string(&plan.arguments)?);
         let mark = log_mark();
@@ -370,6 +378,8 @@ impl Device {
             _claim: plan.claim.take(),
             packet_drops: None,
         };
+        let large_rx_frames = plan.large_frames == LargeFrames::Whole;
+        let rx_pool = pools.large.filter(|_| large_rx_frames).unwrap_or(pools.pool);
         let mut capabilities = self.configure(&plan, &mut device, config, rx_pool, mark)?;
         if let (Some((_, interface)), Self::Xdp(name)) = (&plan.program, self)
             // SAFETY: takes a number and returns one.
@@ -381,12 +391,10 @@ impl Device {
         }
         device.packet_drops = plan.packet_interface.map(PacketDrops::of_interface);
         // An MTU must fit an empty frame of the pool.
-        capabilities.mtu = capabilities.mtu.min(usize::from(pool.data_bytes()) - ETHERNET_BYTES);
+        capabilities.mtu = capabilities.mtu.min(usize::from(pools.pool.data_bytes()) - ETHERNET_BYTES);
         let device = Arc::new(device);
         Ok((0..config.queues)
-            .map(|queue| {
-                DevicePort::new(Arc::clone(&device), queue, capabilities, pool, plan.large_rx_frames)
-            })
+            .map(|queue| DevicePort::new(Arc::clone(&device), queue, capabilities, pools, large_rx_frames))
             .collect())
     }
 
@@ -472,8 +480,8 @@ impl Device {
 /// the kernel's own data behind the frame.
 const MAX_XDP_MTU: usize = 3498;
 
-/// Frames in the pool for large packets from `packet:`. They are in use only while a large
-/// packet is; small ones move to the ordinary pool.
+/// Frames in the pool for large packets. They are in use only while a large packet is; small ones
+/// move to the ordinary pool.
 const LARGE_FRAMES: u32 = 255;
 
 /// The rings of a packet socket, large enough per frame for what a kernel peer sends that leaves

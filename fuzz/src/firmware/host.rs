@@ -48,7 +48,7 @@ impl Host {
 
     pub(super) fn hello(&self, reply: bool) -> Vec<u8> {
         let mut body = [0; Hello::LEN];
-        Hello { epoch: self.epoch, version_min: 1, version_max: 1, queues: 1, features: 0 }.emit(&mut body);
+        Hello::new(self.epoch, 1).emit(&mut body);
         let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
         message(&Header { flags, ..Header::new(Kind::Hello, self.nic_epoch) }, &[&body])
     }

@@ -117,8 +117,7 @@ impl World {
 
     fn hello(&mut self, reply: bool) {
         let mut body = [0; Hello::LEN];
-        Hello { epoch: self.nic_epoch, version_min: 1, version_max: 1, queues: 1, features: 0 }
-            .emit(&mut body);
+        Hello::new(self.nic_epoch, 1).emit(&mut body);
         let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
         self.send(&Header { flags, ..Header::new(Kind::Hello, self.host_epoch) }, &[&body]);
     }

@@ -291,8 +291,7 @@ impl World {
 
     pub fn hello(&mut self, queue: usize) {
         let mut body = [0; Hello::LEN];
-        Hello { epoch: self.host_epoch, version_min: 1, version_max: 1, queues: 1, features: 0 }
-            .emit(&mut body);
+        Hello::new(self.host_epoch, 1).emit(&mut body);
         self.tell(queue, Header::new(Kind::Hello, self.nic_epoch), &[&body]);
     }
 

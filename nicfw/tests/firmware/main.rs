@@ -10,6 +10,7 @@ mod history;
 mod icmp;
 mod ipv6;
 mod poll;
+mod presence;
 mod setup;
 mod steer;
 mod teardown;

@@ -383,7 +383,7 @@ fn bad_frames_are_counted_and_others_passed() {
 #[test]
 fn nobody_on_the_wire_speaks_the_channel() {
     let mut body = [0; Hello::LEN];
-    Hello { epoch: 666, version_min: 1, version_max: 1, queues: 1, features: 0 }.emit(&mut body);
+    Hello::new(666, 1).emit(&mut body);
     let mut forged = vec![0; 14 + channel::HEADER_LEN];
     channel::emit_ethernet(NIC_MAC, CLIENT_MAC, &mut forged);
     Header::new(Kind::Hello, 0).emit(body.len(), &mut forged[14..]);

@@ -1,6 +1,6 @@
 //! The bodies of the channel's messages.
 
-use super::{FlowId, le16, le32};
+use super::{FlowId, VERSION, le16, le32};
 use crate::Malformed;
 use crate::ethernet::Mac;
 use crate::ip::{Address, Version};
@@ -47,8 +47,11 @@ fn family(addr: Address) -> u8 {
 /// HELLO: who the sender is.
 ///
 /// ```text
-/// 0 own epoch (4) | 4 lowest version (1) | 5 highest version (1) | 6 queues (2) | 8 features (4)
+///  0 own epoch (4) | 4 lowest version (1) | 5 highest version (1) | 6 queues (2) | 8 features (4)
+/// 12 MAC of the NIC (6) | 18 MTU of the wire (2) | 20 reserved 0 (4)
 /// ```
+///
+/// A host leaves everything from the features on at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The sender's epoch: drawn at its start, never 0.
@@ -59,18 +62,47 @@ pub struct Hello {
     pub version_max: u8,
     /// Host: queues that it serves. NIC: queues that it has.
     pub queues: u16,
-    /// Feature bits; none is defined yet, unknown ones are ignored.
+    /// Feature bits of the NIC; unknown ones are ignored.
     pub features: u32,
+    /// Hardware address of the NIC, which the host uses as its own.
+    pub mac: Mac,
+    /// Largest IP packet that the wire carries, in bytes; 0: not known.
+    pub mtu: u16,
 }
 
 impl Hello {
     /// Bytes of the body.
-    pub const LEN: usize = 12;
+    pub const LEN: usize = 24;
+    /// Feature: the NIC does the lifecycle of connections. Without it, it is a plain card that says
+    /// HELLO and nothing else.
+    pub const LIFECYCLE: u32 = 1;
+    /// Feature: TCP checksums of frames that the NIC hands on as they came may cover only the
+    /// pseudo-header, because a kernel on the NIC's machine left the rest to its device.
+    pub const PARTIAL_CHECKSUM: u32 = 2;
+
+    /// A host's, or the common part of a NIC's.
+    pub const fn new(epoch: u32, queues: u16) -> Self {
+        Self {
+            epoch,
+            version_min: VERSION,
+            version_max: VERSION,
+            queues,
+            features: 0,
+            mac: Mac([0; 6]),
+            mtu: 0,
+        }
+    }
+
+    /// True when the feature is there.
+    pub const fn has(&self, feature: u32) -> bool {
+        self.features & feature != 0
+    }
 
     /// Reads a body.
     ///
     /// # Errors
-    /// `Truncated`; `Value`: an epoch of 0 or an empty range of versions.
+    /// `Truncated`; `Value`: an epoch of 0, an empty range of versions, or a hardware address that
+    /// is not one card's.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let (b, _) = split::<{ Self::LEN }>(bytes)?;
         let hello = Self {
@@ -79,8 +111,10 @@ impl Hello {
             version_max: b[5],
             queues: le16(b, 6),
             features: le32(b, 8),
+            mac: Mac(core::array::from_fn(|n| b[12 + n])),
+            mtu: le16(b, 18),
         };
-        if hello.epoch == 0 || hello.version_min > hello.version_max {
+        if hello.epoch == 0 || hello.version_min > hello.version_max || hello.mac.is_multicast() {
             return Err(Malformed::Value);
         }
         Ok(hello)
@@ -93,6 +127,9 @@ impl Hello {
         out[5] = self.version_max;
         out[6..8].copy_from_slice(&self.queues.to_le_bytes());
         out[8..12].copy_from_slice(&self.features.to_le_bytes());
+        out[12..18].copy_from_slice(&self.mac.0);
+        out[18..20].copy_from_slice(&self.mtu.to_le_bytes());
+        out[20..24].fill(0);
     }
 }
 
@@ -523,13 +560,23 @@ mod tests {
 
     #[test]
     fn every_body_round_trips_and_refuses_less() {
-        let hello = Hello { epoch: 9, version_min: 1, version_max: 3, queues: 2, features: 5 };
+        let hello = Hello {
+            version_max: 3,
+            features: 5,
+            mac: Mac([2, 0, 0, 0, 0, 9]),
+            mtu: 1500,
+            ..Hello::new(9, 2)
+        };
+        assert!(hello.has(Hello::LIFECYCLE) && !hello.has(Hello::PARTIAL_CHECKSUM));
         let mut b = [0; Hello::LEN];
         hello.emit(&mut b);
         assert_eq!(Hello::parse(&b), Ok(hello));
         assert_eq!(Hello::parse(&b[1..]), Err(Malformed::Truncated));
-        b[..4].fill(0);
-        assert_eq!(Hello::parse(&b), Err(Malformed::Value));
+        for (at, value) in [(0, 0), (4, 4), (12, 3)] {
+            let mut bad = b;
+            bad[at] = value;
+            assert_eq!(Hello::parse(&bad), Err(Malformed::Value), "byte {at}");
+        }
 
         let listen = Listen {
             addr: Ipv4Addr::new(198, 18, 0, 2).into(),

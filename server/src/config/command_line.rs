@@ -25,7 +25,9 @@ Examples:
         on ordinary kernel sockets
   mayfly-server --net packet:eth1 --address 198.18.0.2/24 --port 6379
         on Mayfly's own TCP stack, with the firmware doing setup and teardown
-  mayfly-server redis.conf --offload none --nic inline";
+  mayfly-server redis.conf --offload none --nic inline
+  mayfly-server --net virtio:/run/mayfly.sock --nic external --address 198.18.0.2/24
+        with the firmware in mayfly-nic --wire packet:eth1 --host vhost:/run/mayfly.sock";
 
 fn clap() -> Clap {
     let directive = |name: &'static str, value: &'static str, help: &'static str| {
@@ -44,7 +46,8 @@ fn clap() -> Clap {
         .arg(directive("vlan", "N", "VLAN that the device is in, 1 to 4094 [default: none]"))
         .arg(directive("cores", "LIST", "Processors for the host's threads, such as 0,2-3 [default: one thread, not pinned]"))
         .arg(directive("offload", "LEVEL", "What the firmware does: none or lifecycle [default: lifecycle]"))
-        .arg(directive("nic", "PLACE", "Where the firmware runs: embedded (own thread) or inline (on the first core) [default: embedded]"))
+        .arg(directive("nic", "PLACE", "Where the firmware runs: embedded (own thread), inline (on the first core) or external (mayfly-nic, at the other end of the device) [default: embedded]"))
+        .arg(directive("nic-timeout", "SECONDS", "Patience with an external NIC that does not answer, before its connections end [default: 10]"))
         .arg(directive("steer", "HOW", "What chooses a connection's core: rss, symmetric or key (of the first request) [default: rss]"))
         .arg(directive("network-syn-rate", "N", "SYN-ACKs per second for each source network, /24 or /64; 0: no limit [default: 0]"))
         .arg(directive("network-connections", "N", "Connections of each source network; 0: no limit [default: 0]"))

@@ -203,6 +203,11 @@ static WORKING: &[Directive] = &[
     network("cores", |c| c.network.show("cores"), |c, v| c.network.set("cores", single(v)?)),
     network("offload", |c| c.network.show("offload"), |c, v| c.network.set("offload", single(v)?)),
     network("nic", |c| c.network.show("nic"), |c, v| c.network.set("nic", single(v)?)),
+    network(
+        "nic-timeout",
+        |c| c.network.show("nic-timeout"),
+        |c, v| c.network.set("nic-timeout", single(v)?),
+    ),
     network("steer", |c| c.network.show("steer"), |c, v| c.network.set("steer", single(v)?)),
     network(
         "network-syn-rate",

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `--nic embedded`: the firmware has a thread of its own. `--nic inline`: the first host core
-//! polls it before its own stack. Everything else is the same.
+//! polls it before its own stack. `--nic external`: it runs elsewhere, and each core has a queue
+//! of the device that leads there (`external`). Everything else is the same.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -14,26 +15,19 @@ use std::sync::{Arc, Mutex};
 use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, Share};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
-use netcore::rng::Rng;
-use netcore::tap::TapPort;
-use netcore::vlan::VlanPort;
 use netcore::{Duration, Instant, Port};
-use nicfw::{Firmware, Offload};
+use nic::{NicCore, Pace, SystemRng};
+use nicfw::Offload;
 use protocol::ethernet::Mac;
-use rand::TryRngCore;
-use stack::{AcceptPolicy, Stack, State};
+use stack::{AcceptPolicy, ChannelState, Stack, State};
 
-use super::capture::Capture;
-use super::lock;
-use super::pace::Pace;
 use super::view::Shown;
+use super::{external, lock};
 use crate::network::{Network, Nic, share};
 use crate::{CoreApp, Engine};
 
 /// Frames that the ring between firmware and a core holds in each direction.
 const RING_FRAMES: usize = 2048;
-/// Frames that are tagged for the wire at once, where the device is in a VLAN.
-const WIRE_FRAMES: usize = 256;
 /// How often threads show their counters to INFO.
 const PUBLISH: Duration = Duration::from_millis(5);
 /// How often one core looks for expired keys.
@@ -69,36 +63,13 @@ impl From<::dpdk::Error> for Error {
     }
 }
 
-/// Randomness from the operating system.
-struct SystemRng;
-
-impl SystemRng {
-    fn bytes<const N: usize>() -> [u8; N] {
-        let mut bytes = [0; N];
-        // The engine's own secret came from here a moment ago: it does not fail now.
-        rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives randomness");
-        bytes
-    }
-}
-
-impl Rng for SystemRng {
-    fn secret(&mut self) -> [u8; 16] {
-        Self::bytes()
-    }
-    fn wire_u32(&mut self) -> u32 {
-        u32::from_le_bytes(Self::bytes())
-    }
-}
-
 /// What the threads show to INFO.
 #[derive(Default)]
 struct Published {
     host_busy_cycles: Vec<AtomicU64>,
-    nic_busy_cycles: AtomicU64,
     /// Name and value of each counter, one list per core's stack.
     stacks: Vec<Mutex<Vec<(&'static str, u64)>>>,
-    firmware: Mutex<Vec<(&'static str, u64)>>,
-    device: Mutex<Vec<(&'static str, u64)>>,
+    nic: nic::Shown,
     /// What commands see of the firmware beside its counters.
     shown: Arc<Shown>,
 }
@@ -128,7 +99,7 @@ impl Published {
         line("host_cores", &self.stacks.len());
         line("tsc_hz", &::dpdk::tsc_hz());
         line("host_busy_cycles", &busy);
-        line("nic_busy_cycles", &self.nic_busy_cycles.load(Ordering::Relaxed));
+        line("nic_busy_cycles", &self.nic.busy_cycles.load(Ordering::Relaxed));
         let mut totals: Vec<(&'static str, u64)> = Vec::new();
         for stack in &self.stacks {
             for &(name, value) in lock(stack).iter() {
@@ -141,10 +112,10 @@ impl Published {
         for (name, value) in totals {
             line(&format!("stack_{name}"), &value);
         }
-        for &(name, value) in lock(&self.firmware).iter() {
+        for (name, value) in self.nic.firmware() {
             line(&format!("firmware_{name}"), &value);
         }
-        for &(name, value) in lock(&self.device).iter() {
+        for (name, value) in self.nic.device() {
             line(&format!("device_{name}"), &value);
         }
         for (name, value) in self.shown.info() {
@@ -175,8 +146,12 @@ pub fn run(
         vlan: network.vlan,
     });
     let eal = Eal::init(&EalConfig::for_device(&network.device))?;
-    let device = network.device.open(eal, &OpenConfig { share: share.clone(), ..OpenConfig::default() })?;
-    for note in device.notes() {
+    let core_count = network.cores.len().max(1);
+    let external = network.nic == Nic::External;
+    let queues = if external { core_count as u16 } else { 1 };
+    let config = OpenConfig { queues, share: share.clone(), ..OpenConfig::default() };
+    let mut queues = network.device.open_queues(eal, &config)?;
+    for note in queues.iter().take(1).flat_map(DevicePort::notes) {
         tracing::info!("{note}");
     }
     if share.is_some() {
@@ -185,83 +160,148 @@ pub fn run(
             "TCP port {port} of {addresses} is the server's, everything else stays with the kernel"
         );
     }
-    let clock = Clock::start();
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
     let view = Arc::new(Shown::new(engine.config.read().capture_dir.clone()));
-    let published = Arc::new(Published::new(network.cores.len().max(1), Arc::clone(&view)));
-    engine.set_nic_view(view);
+    let published = Arc::new(Published::new(core_count, Arc::clone(&view)));
+    if !external {
+        engine.set_nic_view(view);
+    }
     let shown = Arc::clone(&published);
     let settings = network.clone();
     let is_shared = share.is_some();
     engine.set_info_provider(Arc::new(move |out: &mut String| shown.write(&settings, is_shared, out)));
-
-    let mut rng = SystemRng;
-    let capabilities = device.capabilities();
-    let channel = Capabilities { rx_checksum: true, ..capabilities };
-    let core_count = published.stacks.len();
-    let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
-        (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
-    let maxclients = engine.live.maxclients.load(Ordering::Relaxed);
-    let mut firmware_config = nicfw::Config::new(Mac(capabilities.mac));
-    firmware_config.flows_max = firmware_config.flows_max.max(connections_max(maxclients));
-    firmware_config.offload = network.offload;
-    firmware_config.mtu = capabilities.mtu;
-    firmware_config.queues = core_count;
-    firmware_config.steer = network.steer;
-    firmware_config.network_syn_rate = network.network_syn_rate;
-    firmware_config.network_syn_burst = network.network_syn_rate;
-    firmware_config.network_flows_max = network.network_connections;
-    firmware_config.time_wait = Duration::from_secs(network.time_wait_s);
-    firmware_config.rx_partial_checksum = capabilities.rx_partial_checksum;
-    let pool = device.pool();
-    let mut nic = Some(NicCore {
-        firmware: Firmware::new(firmware_config, &mut rng),
-        wire: VlanPort::new(TapPort::new(device), network.vlan, WIRE_FRAMES),
-        hosts: nic_ends.into_iter().map(TapPort::new).collect(),
-        pool,
+    let house = House {
+        engine,
+        network,
+        port,
+        stop,
+        eal,
+        clock: Clock::start(),
         published: &published,
-        next_publish: Instant::ZERO,
-    });
+        progress: Progress::new(core_count),
+        capabilities: queues[0].capabilities(),
+        pool: queues[0].pool(),
+    };
+    if !external {
+        let device = queues.swap_remove(0);
+        return house.serve_with_nic(device, ready);
+    }
+    let watch = queues[0].watch();
+    let config = OpenConfig { pools: Some(queues[0].pools()), ..config };
+    let (link, ports) = external::ports(queues);
+    let hosts = ports.into_iter().enumerate().map(|(index, port)| house.host(index, port, None));
+    let hosts = hosts.collect::<Result<Vec<_>>>()?;
+    let keeper = || {
+        external::keep(eal, &network.device, &config, &link, watch, || house.progress.is_over());
+    };
+    house.serve(hosts, Some(keeper), ready)
+}
 
-    let keepalive = engine.live.tcp_keepalive_s.load(Ordering::Relaxed);
-    let mut hosts = Vec::new();
-    for (index, end) in host_ends.into_iter().enumerate() {
-        let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
-        let stack = make_stack(network, (port, keepalive, maxclients), capabilities, &mut rng)?;
-        let app = CoreApp::new(Arc::clone(engine), index);
-        hosts.push(HostCore {
+/// What all threads of the front need.
+struct House<'a> {
+    engine: &'a Arc<Engine>,
+    network: &'a Network,
+    port: u16,
+    stop: &'a AtomicBool,
+    eal: &'a Eal,
+    clock: Clock,
+    published: &'a Published,
+    progress: Progress,
+    /// The device's.
+    capabilities: Capabilities,
+    pool: Mempool,
+}
+
+impl House<'_> {
+    /// The firmware in this process.
+    fn serve_with_nic(&self, device: DevicePort, ready: impl FnOnce() + Send) -> Result<()> {
+        let network = self.network;
+        let channel = Capabilities { rx_checksum: true, ..self.capabilities };
+        let core_count = self.published.stacks.len();
+        let (nic_ends, host_ends): (Vec<_>, Vec<_>) =
+            (0..core_count).map(|_| ring::pair::<Mbuf>(RING_FRAMES, channel)).unzip();
+        let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
+        let mut config = nic::config(&self.capabilities);
+        config.flows_max = config.flows_max.max(connections_max(maxclients));
+        config.offload = network.offload;
+        config.queues = core_count;
+        config.steer = network.steer;
+        config.network_syn_rate = network.network_syn_rate;
+        config.network_syn_burst = network.network_syn_rate;
+        config.network_flows_max = network.network_connections;
+        config.time_wait = Duration::from_secs(network.time_wait_s);
+        let mut nic = Some(NicCore::new(
+            config,
+            device,
+            network.vlan,
+            nic_ends,
+            &self.published.nic,
+            &*self.published.shown,
+        ));
+        let mut hosts = Vec::new();
+        for (index, end) in host_ends.into_iter().enumerate() {
+            let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
+            hosts.push(self.host(index, end, inline)?);
+        }
+        // The firmware outlives the host cores: it carries their goodbyes to the wire.
+        let firmware = nic.map(|nic| || nic.run(self.eal, self.clock, || self.progress.is_over()));
+        self.serve(hosts, firmware, ready)
+    }
+
+    fn host<'b, P: HostEnd>(
+        &'b self,
+        index: usize,
+        port: P,
+        nic: Option<EmbeddedNic<'b>>,
+    ) -> Result<HostCore<'b, P>> {
+        let live = &self.engine.live;
+        let keepalive = live.tcp_keepalive_s.load(Ordering::Relaxed);
+        let maxclients = live.maxclients.load(Ordering::Relaxed);
+        let listen = (self.port, keepalive, maxclients);
+        Ok(HostCore {
             index,
-            cpu: network.cores.get(index).copied(),
-            stack,
-            app,
-            ring: end,
-            pool,
-            nic: inline,
-            published: &published,
-            engine,
+            cpu: self.network.cores.get(index).copied(),
+            stack: make_stack(self.network, listen, self.capabilities, &mut SystemRng)?,
+            app: CoreApp::new(Arc::clone(self.engine), index),
+            port,
+            pool: self.pool,
+            nic,
+            published: self.published,
+            engine: self.engine,
+            channel: ChannelState::Unused,
             next_publish: Instant::ZERO,
             next_expire: Instant::ZERO,
-        });
+        })
     }
-    // The firmware outlives the host cores: it carries their goodbyes to the wire.
-    let progress = Progress { hosts_ready: AtomicUsize::new(0), hosts_left: AtomicUsize::new(hosts.len()) };
-    std::thread::scope(|scope| {
-        let progress = &progress;
-        for host in hosts {
-            scope.spawn(move || host.run(eal, clock, stop, progress));
-        }
-        if let Some(nic) = nic {
-            scope.spawn(move || nic.run(eal, clock, progress));
-        }
-        while progress.hosts_left.load(Ordering::Acquire) > 0 {
-            if progress.hosts_ready.load(Ordering::Acquire) == core_count {
-                return ready();
+
+    /// Runs the cores, and `beside` them what ends by itself when they have ended.
+    fn serve<P: HostEnd + Send>(
+        &self,
+        hosts: Vec<HostCore<'_, P>>,
+        beside: Option<impl FnOnce() + Send>,
+        ready: impl FnOnce() + Send,
+    ) -> Result<()> {
+        std::thread::scope(|scope| {
+            let progress = &self.progress;
+            for host in hosts {
+                scope.spawn(move || host.run(self.eal, self.clock, self.stop, progress));
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            if let Some(beside) = beside {
+                scope.spawn(beside);
+            }
+            while !progress.is_over() {
+                if progress.hosts_ready.load(Ordering::Acquire) == self.published.stacks.len() {
+                    return ready();
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        match lock(&self.progress.trouble).take() {
+            None => Ok(()),
+            Some(trouble) => Err(Error::Setting(trouble)),
         }
-    });
-    Ok(())
+    }
 }
 
 /// How far the host's threads are.
@@ -270,6 +310,35 @@ struct Progress {
     hosts_ready: AtomicUsize,
     /// Those that still run.
     hosts_left: AtomicUsize,
+    /// Why they cannot go on.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Progress {
+    fn new(cores: usize) -> Self {
+        Self {
+            hosts_ready: AtomicUsize::new(0),
+            hosts_left: AtomicUsize::new(cores),
+            trouble: Mutex::default(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.hosts_left.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A core's port towards the firmware.
+pub(super) trait HostEnd: Port<Frame = Mbuf> {
+    /// True once after the other end was lost.
+    fn take_loss(&mut self) -> bool;
+}
+
+/// Both ends are in this process.
+impl HostEnd for RingPort<Mbuf> {
+    fn take_loss(&mut self) -> bool {
+        false
+    }
 }
 
 /// Connections that one stack has room for: all clients may be on one core, and beside them there
@@ -304,6 +373,7 @@ fn make_stack(
         Offload::Lifecycle => stack::Offload::Lifecycle,
     };
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
+    config.nic_silence = (network.nic == Nic::External).then(|| Duration::from_secs(network.nic_timeout_s));
     config.connections_max = connections_max(maxclients);
     config.listen_max = listen_max(maxclients);
     config.refusal = network.refuse;
@@ -314,106 +384,27 @@ fn make_stack(
     Ok(stack)
 }
 
-/// The firmware and its ports: what a SmartNIC would be.
-struct NicCore<'a> {
-    firmware: Firmware<Mbuf>,
-    wire: VlanPort<TapPort<DevicePort, Capture>>,
-    hosts: Vec<TapPort<RingPort<Mbuf>, Capture>>,
-    pool: Mempool,
-    published: &'a Published,
-    next_publish: Instant,
-}
-
-impl NicCore<'_> {
-    /// One round; true when it did anything. Its cycles are counted as the NIC's.
-    #[inline]
-    fn round(&mut self, clock: &Clock) -> bool {
-        let begin = ::dpdk::tsc();
-        let now = clock.at(begin);
-        if let Some(captures) = self.published.shown.changed_captures() {
-            self.capture(captures);
-        }
-        let worked = self.firmware.poll(&mut self.wire, &mut self.hosts, &mut self.pool, now).any();
-        if worked {
-            self.published.nic_busy_cycles.fetch_add(::dpdk::tsc() - begin, Ordering::Relaxed);
-        }
-        if now >= self.next_publish {
-            self.next_publish = now + PUBLISH;
-            self.publish();
-            self.published.shown.update(&self.firmware, now);
-        }
-        worked
-    }
-
-    /// Taps the ports, or no longer.
-    #[cold]
-    fn capture(&mut self, [wire, host]: [Option<Capture>; 2]) {
-        self.wire.inner_mut().watch(wire);
-        for port in &mut self.hosts {
-            port.watch(host.clone());
-        }
-    }
-
-    fn publish(&self) {
-        let mut shown = lock(&self.published.firmware);
-        shown.clear();
-        shown.extend(self.firmware.counters().iter().map(|(name, _, value)| (name, value)));
-        shown.push(("flows_now", self.firmware.counters().flows()));
-        drop(shown);
-        let stats = self.wire.inner().inner().stats();
-        let mut shown = lock(&self.published.device);
-        shown.clear();
-        shown.extend([
-            ("rx_frames", stats.rx_frames),
-            ("rx_bytes", stats.rx_bytes),
-            ("rx_unusable", stats.rx_unusable),
-            ("rx_missed", stats.rx_missed),
-            ("rx_errors", stats.rx_errors),
-            ("rx_no_frame", stats.rx_no_frame),
-            ("tx_frames", stats.tx_frames),
-            ("tx_bytes", stats.tx_bytes),
-            ("tx_refused", stats.tx_refused),
-            ("tx_errors", stats.tx_errors),
-            ("rx_other_vlan", self.wire.dropped()),
-        ]);
-        shown.push(("mbufs_in_use", u64::from(self.pool.in_use())));
-    }
-
-    fn run(mut self, eal: &Eal, clock: Clock, progress: &Progress) {
-        let _lcore = ::dpdk::register_thread(eal);
-        let mut pace = Pace::start(clock.now());
-        let mut end = None;
-        loop {
-            let worked = self.round(&clock);
-            let now = clock.now();
-            pace.round(now, worked);
-            if progress.hosts_left.load(Ordering::Acquire) == 0 {
-                // What the hosts said last is on its way; give it one more moment.
-                let end = *end.get_or_insert(now + Duration::from_millis(20));
-                if now >= end {
-                    return;
-                }
-            }
-        }
-    }
-}
+/// A firmware in this process.
+type EmbeddedNic<'a> = NicCore<'a, RingPort<Mbuf>, Shown>;
 
 /// One core of the host.
-struct HostCore<'a> {
+struct HostCore<'a, P> {
     index: usize,
     cpu: Option<usize>,
     stack: Stack<Mbuf, CoreApp>,
     app: CoreApp,
-    ring: RingPort<Mbuf>,
+    port: P,
     pool: Mempool,
-    nic: Option<NicCore<'a>>,
+    nic: Option<EmbeddedNic<'a>>,
     published: &'a Published,
     engine: &'a Engine,
+    /// How the channel stood when it was looked at last.
+    channel: ChannelState,
     next_publish: Instant,
     next_expire: Instant,
 }
 
-impl HostCore<'_> {
+impl<P: HostEnd> HostCore<'_, P> {
     fn run(mut self, eal: &Eal, clock: Clock, stop: &AtomicBool, progress: &Progress) {
         if let Some(cpu) = self.cpu
             && let Err(error) = ::dpdk::pin_to_cpu(cpu)
@@ -428,6 +419,19 @@ impl HostCore<'_> {
             let worked = self.round(&clock);
             let now = clock.now();
             pace.round(now, worked);
+            if self.port.take_loss() {
+                self.stack.nic_is_gone(&mut self.app);
+            }
+            if self.stack.channel_state() != self.channel
+                && let Some(trouble) = self.channel_changed()
+            {
+                if ready {
+                    tracing::error!("{trouble}");
+                } else {
+                    lock(&progress.trouble).get_or_insert(trouble);
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
             if !ready && self.stack.is_ready() {
                 ready = true;
                 progress.hosts_ready.fetch_add(1, Ordering::Release);
@@ -449,13 +453,37 @@ impl HostCore<'_> {
         }
     }
 
+    /// Looks at how the channel stands; what is wrong with it, if anything is.
+    #[cold]
+    fn channel_changed(&mut self) -> Option<String> {
+        let before = std::mem::replace(&mut self.channel, self.stack.channel_state());
+        match self.channel {
+            ChannelState::Waiting if before == ChannelState::Up => {
+                tracing::warn!("Core {}: the NIC does not answer; its connections have ended", self.index);
+                None
+            }
+            ChannelState::Unused | ChannelState::Waiting | ChannelState::Up => None,
+            ChannelState::WrongVersion { version_min, version_max } => Some(format!(
+                "the NIC speaks versions {version_min} to {version_max} of the channel, this server only {}: \
+                 use programs of one release",
+                protocol::channel::VERSION
+            )),
+            ChannelState::WrongLevel { lifecycle } => {
+                let (its, ours) = if lifecycle { ("lifecycle", "none") } else { ("none", "lifecycle") };
+                Some(format!(
+                    "the NIC works at --offload {its}, this server at --offload {ours}: tell both the same"
+                ))
+            }
+        }
+    }
+
     /// One round: the firmware first when it lives here, then the stack.
     #[inline]
     fn round(&mut self, clock: &Clock) -> bool {
         let nic_worked = self.nic.as_mut().is_some_and(|nic| nic.round(clock));
         let begin = ::dpdk::tsc();
         let now = clock.at(begin);
-        let worked = self.stack.poll(&mut self.ring, &mut self.pool, &mut self.app, now).any();
+        let worked = self.stack.poll(&mut self.port, &mut self.pool, &mut self.app, now).any();
         if worked {
             self.published.host_busy_cycles[self.index].fetch_add(::dpdk::tsc() - begin, Ordering::Relaxed);
         }

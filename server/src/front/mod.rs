@@ -5,9 +5,9 @@
 
 mod capture;
 pub mod dpdk;
+mod external;
 pub mod kernel;
 mod memory;
-mod pace;
 mod view;
 
 pub use memory::memory_use;

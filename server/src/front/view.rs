@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use netcore::{Duration, Frame, Instant};
+use dpdk::Mbuf;
+use netcore::{Duration, Instant};
+use nic::Onlooker;
 use nicfw::{Firmware, FlowView, Record};
 use protocol::channel::FlowId;
 
@@ -54,8 +56,31 @@ impl Shown {
         Self { capture_dir, ..Self::default() }
     }
 
+    /// Fields of INFO: name and value.
+    pub(crate) fn info(&self) -> Vec<(String, String)> {
+        let captures = lock(&self.captures);
+        let field = |side: Side| {
+            let value = match &captures[side as usize] {
+                None => "off".to_owned(),
+                Some(capture) => {
+                    let state =
+                        capture.ended().map_or_else(|| "running".into(), |why| format!("ended ({why})"));
+                    format!("{state}, {} frames", capture.frames())
+                }
+            };
+            (format!("capture_{}", side.name()), value)
+        };
+        let mut fields: Vec<_> = Side::ALL.map(field).into();
+        fields.push(("firmware_events_written".into(), lock(&self.events).next.to_string()));
+        fields
+    }
+}
+
+impl Onlooker for Shown {
+    type Watcher = Capture;
+
     /// Copies from the firmware what is new.
-    pub(crate) fn update<F: Frame>(&self, firmware: &Firmware<F>, now: Instant) {
+    fn update(&self, firmware: &Firmware<Mbuf>, now: Instant) {
         let mut events = lock(&self.events);
         for (number, record) in firmware.history().since(events.next) {
             if events.records.len() == EVENTS_MAX {
@@ -82,32 +107,13 @@ impl Shown {
 
     /// The captures of both sides, when they have changed: who taps the ports takes these then.
     #[inline]
-    pub(crate) fn changed_captures(&self) -> Option<[Option<Capture>; 2]> {
+    fn changed(&self) -> Option<[Option<Capture>; 2]> {
         if !self.changed.load(Ordering::Relaxed) {
             return None;
         }
         self.changed.store(false, Ordering::Relaxed);
         let running = |capture: &Option<Capture>| capture.clone().filter(|capture| capture.ended().is_none());
         Some(lock(&self.captures).each_ref().map(running))
-    }
-
-    /// Fields of INFO: name and value.
-    pub(crate) fn info(&self) -> Vec<(String, String)> {
-        let captures = lock(&self.captures);
-        let field = |side: Side| {
-            let value = match &captures[side as usize] {
-                None => "off".to_owned(),
-                Some(capture) => {
-                    let state =
-                        capture.ended().map_or_else(|| "running".into(), |why| format!("ended ({why})"));
-                    format!("{state}, {} frames", capture.frames())
-                }
-            };
-            (format!("capture_{}", side.name()), value)
-        };
-        let mut fields: Vec<_> = Side::ALL.map(field).into();
-        fields.push(("firmware_events_written".into(), lock(&self.events).next.to_string()));
-        fields
     }
 }
 

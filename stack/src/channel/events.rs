@@ -75,13 +75,18 @@ impl<F: Frame, A: App> Stack<F, A> {
             return;
         }
         channel.nic_mac = if from.is_multicast() { channel.nic_mac } else { from };
-        if hello.epoch != channel.nic_epoch {
-            let first = channel.nic_epoch == 0;
-            channel.nic_epoch = hello.epoch;
-            if !first {
-                self.env.counters.channel_resets += 1;
-                self.forget_flows(app);
-            }
+        let is_new = hello.epoch != channel.nic_epoch;
+        let is_first = core::mem::replace(&mut channel.nic_epoch, hello.epoch) == 0;
+        if is_new && !is_first {
+            self.env.counters.channel_resets += 1;
+            self.forget_flows(app);
+        } else if !is_new && !reply && header.epoch == 0 && channel.is_up() && channel.watch.is_some() {
+            // It is the same, and knows us no more: it has given us up meanwhile.
+            self.env.counters.channel_resets += 1;
+            self.begin_anew(app);
+        }
+        if !self.know_nic(&hello) {
+            return;
         }
         self.env.channel.state = ChannelState::Up;
         if !reply {
@@ -90,7 +95,7 @@ impl<F: Frame, A: App> Stack<F, A> {
     }
 
     /// The NIC does not know our flows any more: end them, announce the listeners anew.
-    fn forget_flows(&mut self, app: &mut A) {
+    pub(crate) fn forget_flows(&mut self, app: &mut A) {
         for slot in 0..self.connections.slots() {
             if self.connections.at(slot).is_some_and(|c| matches!(c.tcb.path, Path::Flow(_))) {
                 self.end_without_telling(app, slot, EndReason::Aborted);

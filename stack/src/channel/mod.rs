@@ -3,8 +3,10 @@
 //!
 //! HELLO is repeated until it is answered, LISTEN until it is acknowledged. A NIC with a new
 //! epoch has forgotten everything: all flows end here too, and the listeners are announced anew.
+//! A NIC outside this process is asked all the time whether it is there (`presence`).
 
 mod events;
+mod presence;
 pub(crate) mod send;
 
 use alloc::vec::Vec;
@@ -14,7 +16,7 @@ use netcore::{Duration, Instant};
 use protocol::channel::FlowId;
 use protocol::ethernet::{BROADCAST, Mac};
 
-use crate::config::Offload;
+use crate::config::{Config, Offload};
 
 /// Between two HELLOs or LISTENs without an answer.
 pub(crate) const REPEAT: Duration = Duration::from_millis(100);
@@ -25,7 +27,7 @@ const NO_CONNECTION: u32 = u32::MAX;
 /// How the channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelState {
-    /// Level `none`: there is no channel.
+    /// Level `none`, and the NIC in this process: there is no channel.
     Unused,
     /// HELLO was sent, nobody has answered yet.
     Waiting,
@@ -38,6 +40,12 @@ pub enum ChannelState {
         /// Highest.
         version_max: u8,
     },
+    /// The firmware is there and works at another level of offload: `lifecycle` if that is true,
+    /// else `none`.
+    WrongLevel {
+        /// Whether it does the lifecycle of connections.
+        lifecycle: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -46,16 +54,21 @@ pub(crate) struct Driver {
     epoch: u32,
     nic_epoch: u32,
     nic_mac: Mac,
+    /// When HELLO is said again.
     hello_due: Instant,
+    lifecycle: bool,
+    watch: Option<presence::Watch>,
     /// Connection slot by flow slot, for frames that do not carry our handle yet.
     connections: Vec<u32>,
 }
 
 impl Driver {
-    pub(crate) fn new(offload: Offload, rng: &mut impl Rng) -> Self {
-        let state = match offload {
-            Offload::None => ChannelState::Unused,
-            Offload::Lifecycle => ChannelState::Waiting,
+    pub(crate) fn new(config: &Config, rng: &mut impl Rng) -> Self {
+        let lifecycle = config.offload == Offload::Lifecycle;
+        let watch = config.nic_silence.map(|silence| presence::Watch::new(silence, config));
+        let state = match lifecycle || watch.is_some() {
+            true => ChannelState::Waiting,
+            false => ChannelState::Unused,
         };
         let mut epoch = 0;
         while epoch == 0 {
@@ -67,6 +80,8 @@ impl Driver {
             nic_epoch: 0,
             nic_mac: BROADCAST,
             hello_due: Instant::ZERO,
+            lifecycle,
+            watch,
             connections: Vec::new(),
         }
     }
@@ -77,6 +92,11 @@ impl Driver {
 
     pub(crate) fn is_used(&self) -> bool {
         self.state != ChannelState::Unused
+    }
+
+    /// True when the firmware has to know the listeners.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.lifecycle
     }
 
     pub(crate) fn is_up(&self) -> bool {

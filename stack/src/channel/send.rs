@@ -1,7 +1,7 @@
 //! Messages of the channel that no connection sends: HELLO, LISTEN, UNLISTEN, ABORT.
 
 use netcore::{Frame, FramePool, Instant};
-use protocol::channel::{Abort, FlowId, Hello, Kind, Listen, ListenStatus, MessageFlags, NO_HANDLE, VERSION};
+use protocol::channel::{Abort, FlowId, Hello, Kind, Listen, ListenStatus, MessageFlags, NO_HANDLE};
 
 use crate::config::Config;
 use crate::env::{Control, Env};
@@ -13,9 +13,19 @@ pub(crate) fn repeat<F: Frame>(env: &mut Env<F>, listeners: &mut Listeners) {
     if !env.channel.is_used() || next_deadline(env, listeners).is_none_or(|due| due > env.now) {
         return;
     }
-    if !env.channel.is_up() {
-        env.channel.hello_due = env.now + super::REPEAT;
-        env.controls.push_back(Control::Hello { reply: false });
+    let is_up = env.channel.is_up();
+    if env.channel.hello_due <= env.now && (!is_up || env.channel.watch.is_some()) {
+        let heartbeat = env.channel.watch.as_mut().filter(|_| is_up).map(|watch| {
+            watch.asks(env.now);
+            watch.heartbeat
+        });
+        env.channel.hello_due = env.now + heartbeat.unwrap_or(super::REPEAT);
+        // Nobody may take frames for long; one HELLO is enough to say then.
+        if !env.controls.iter().any(|control| matches!(control, Control::Hello { .. })) {
+            env.controls.push_back(Control::Hello { reply: false });
+        }
+    }
+    if !is_up || !env.channel.has_listeners() {
         return;
     }
     for listener in listeners.iter_mut() {
@@ -40,7 +50,12 @@ pub(crate) fn next_deadline<F>(env: &Env<F>, listeners: &Listeners) -> Option<In
         Announced::Due(due) => Some(due),
         Announced::Accepted | Announced::Refused => None,
     };
-    listeners.iter().filter_map(due).min()
+    let announcing = listeners.iter().filter(|_| env.channel.has_listeners()).filter_map(due);
+    let watching = env.channel.watch.as_ref().map(|watch| {
+        let gone = watch.deadline();
+        gone.map_or(env.channel.hello_due, |gone| gone.min(env.channel.hello_due))
+    });
+    announcing.chain(watching).min()
 }
 
 /// Sends one queued message.
@@ -53,13 +68,7 @@ pub(crate) fn control<F: Frame>(
     let none = (FlowId::default(), NO_HANDLE);
     match *control {
         Control::Hello { reply } => {
-            let hello = Hello {
-                epoch: env.channel.epoch,
-                version_min: VERSION,
-                version_max: VERSION,
-                queues: 1,
-                features: 0,
-            };
+            let hello = Hello::new(env.channel.epoch, 1);
             let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
             send(env, pool, (Kind::Hello, flags), none, Hello::LEN, |out| hello.emit(out))
         }

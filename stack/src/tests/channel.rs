@@ -16,23 +16,23 @@ use super::harness::*;
 use crate::{ChannelState, Config, EndReason, Next, Offload, State};
 
 const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x77]);
-const FLOW: FlowId = FlowId { slot: 5, generation: 9 };
+pub(super) const FLOW: FlowId = FlowId { slot: 5, generation: 9 };
 const ISS: u32 = 70_000;
 
-struct Message {
-    header: Header,
-    body: Vec<u8>,
+pub(super) struct Message {
+    pub(super) header: Header,
+    pub(super) body: Vec<u8>,
 }
 
 /// A harness whose wire ends in a firmware.
-struct Nic {
-    h: Harness,
-    epoch: u32,
-    host_epoch: u32,
+pub(super) struct Nic {
+    pub(super) h: Harness,
+    pub(super) epoch: u32,
+    pub(super) host_epoch: u32,
 }
 
 impl Nic {
-    fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         let config = Config { offload: Offload::Lifecycle, ..config };
         let mut h = Harness::new(config);
         h.iss = ISS - 1;
@@ -44,7 +44,7 @@ impl Nic {
         Self::with(config())
     }
 
-    fn with(config: Config) -> Self {
+    pub(super) fn with(config: Config) -> Self {
         let mut nic = Self::new(config);
         nic.h.poll();
         let hello = nic.take().remove(0);
@@ -65,14 +65,14 @@ impl Nic {
         nic
     }
 
-    fn hello(&mut self, flags: MessageFlags) {
-        let hello = Hello { epoch: self.epoch, version_min: 1, version_max: 1, queues: 1, features: 0 };
+    pub(super) fn hello(&mut self, flags: MessageFlags) {
+        let hello = Hello { features: Hello::LIFECYCLE, ..Hello::new(self.epoch, 1) };
         let mut body = vec![0; Hello::LEN];
         hello.emit(&mut body);
         self.send(Kind::Hello, flags, FlowId::default(), NO_HANDLE, &body);
     }
 
-    fn send(&mut self, kind: Kind, flags: MessageFlags, flow: FlowId, handle: u32, body: &[u8]) {
+    pub(super) fn send(&mut self, kind: Kind, flags: MessageFlags, flow: FlowId, handle: u32, body: &[u8]) {
         let mut bytes = vec![0; 14 + channel::HEADER_LEN];
         channel::emit_ethernet(OUR_MAC, NIC_MAC, &mut bytes);
         let header = Header { kind, flags, epoch: self.host_epoch, flow, handle };
@@ -82,7 +82,7 @@ impl Nic {
     }
 
     /// ESTABLISHED, with the first data when there is any.
-    fn established(&mut self, flow: FlowId, data: &[u8]) {
+    pub(super) fn established(&mut self, flow: FlowId, data: &[u8]) {
         let established = Established {
             local_addr: US.into(),
             remote_addr: PEER.into(),
@@ -128,7 +128,7 @@ impl Nic {
         self.h.poll();
     }
 
-    fn take(&mut self) -> Vec<Message> {
+    pub(super) fn take(&mut self) -> Vec<Message> {
         let frames = self.h.take_frames();
         let parse = |frame: &Vec<u8>| {
             assert_eq!(frame[12..14], [0x88, 0xb5]);
@@ -202,7 +202,7 @@ fn a_firmware_of_another_version_is_told_apart() {
     let mut nic = Nic::new(config());
     nic.h.poll();
     nic.take();
-    let hello = Hello { epoch: 1, version_min: 2, version_max: 3, queues: 1, features: 0 };
+    let hello = Hello { version_min: 2, version_max: 3, ..Hello::new(1, 1) };
     let mut body = vec![0; Hello::LEN];
     hello.emit(&mut body);
     nic.send(Kind::Hello, MessageFlags::default(), FlowId::default(), NO_HANDLE, &body);

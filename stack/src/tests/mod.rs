@@ -15,6 +15,7 @@ mod link;
 mod lossy;
 mod memory;
 mod names;
+mod presence;
 mod recovery;
 mod user;
 mod windows;

@@ -27,7 +27,7 @@ const LONG_NAP: std::time::Duration = std::time::Duration::from_micros(200);
 
 /// Watches how long a thread has been idle.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub struct Pace {
     last_work: Instant,
     /// When the core was offered to others, in the round before.
     gave_way: Option<Instant>,
@@ -46,14 +46,14 @@ enum Rest {
 
 impl Pace {
     /// Makes naps as short as they claim to be (the kernel's default slack is 50 µs).
-    pub(crate) fn start(now: Instant) -> Self {
+    pub fn start(now: Instant) -> Self {
         dpdk::sleep_precisely();
         Self { last_work: now, ..Self::default() }
     }
 
     /// After a round: `worked` says whether it did anything.
     #[inline]
-    pub(crate) fn round(&mut self, now: Instant, worked: bool) {
+    pub fn round(&mut self, now: Instant, worked: bool) {
         match self.rest(now, worked) {
             Rest::Nothing => {}
             Rest::Spin => core::hint::spin_loop(),
