@@ -413,7 +413,15 @@ impl World {
             (header.flow, header.handle) = (flow.id, flow.number);
             header.flags = MessageFlags::IDLE | MessageFlags::CHECKSUM_NEEDED;
             let mut body = [0; Close::LEN];
-            Close { snd_wnd: 65_535, rto_us: 200_000, rcv_nxt: flow.peer, ts_recent: value }.emit(&mut body);
+            let last = Close {
+                snd_wnd: 65_535,
+                rto_us: 200_000,
+                rcv_nxt: flow.peer,
+                ts_recent: value,
+                cwnd: 14_600,
+                snd_una: flow.host,
+            };
+            last.emit(&mut body);
             let body = if close { body.as_slice() } else { &[] };
             frames.push(self.message(&header, body, &packet)?);
             flow.host += REPLY.len() as u32 + u32::from(close);

@@ -106,6 +106,8 @@ impl Decoder {
             (MessageFlags::IDLE, "idle"),
             (MessageFlags::FIRST_DATA, "first-data"),
             (MessageFlags::PEER_FINISHED, "peer-finished"),
+            (MessageFlags::KEPT, "kept"),
+            (MessageFlags::MORE, "more"),
         ] {
             if header.flags.has(flag) {
                 let _ = write!(line, " {name}");
@@ -135,8 +137,10 @@ impl Decoder {
                 )
             }),
             Kind::Segment => Ok(self.packet(bytes)),
-            Kind::Close => Close::parse(bytes)
-                .map(|(close, packet)| format!("rto {} us | {}", close.rto_us, self.packet(packet))),
+            Kind::Close => Close::parse(bytes).map(|(close, packet)| {
+                let Close { rto_us, cwnd, .. } = close;
+                format!("rto {rto_us} us cwnd {cwnd} | {}", self.packet(packet))
+            }),
             Kind::Abort => Abort::parse(bytes).map(|abort| format!("{abort:?}")),
             Kind::IcmpError => Ok(self.packet(bytes)),
             Kind::Closed => Closed::parse(bytes).map(|closed| {

@@ -77,6 +77,10 @@ impl<F> FrameQueue<F> {
     pub fn with_capacity(capacity: usize) -> Self {
         Self { frames: VecDeque::with_capacity(capacity), capacity }
     }
+    /// Bytes of memory that a queue of this capacity takes.
+    pub const fn memory(capacity: usize) -> usize {
+        capacity * size_of::<F>()
+    }
     /// Adds a frame at the end.
     ///
     /// # Errors
@@ -106,6 +110,10 @@ impl<F> FrameQueue<F> {
     /// The frame at the front.
     pub fn front(&self) -> Option<&F> {
         self.frames.front()
+    }
+    /// How many frames it can hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
     /// Frames in the queue.
     pub fn len(&self) -> usize {

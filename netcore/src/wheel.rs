@@ -75,6 +75,11 @@ impl TimerWheel {
         self.nodes.capacity() * size_of::<Node>()
     }
 
+    /// Bytes that a wheel of so many keys takes on the heap.
+    pub const fn memory_of(keys: usize) -> usize {
+        keys * size_of::<Node>()
+    }
+
     /// Timers that are set.
     pub fn len(&self) -> usize {
         self.scheduled

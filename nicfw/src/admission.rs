@@ -260,6 +260,8 @@ impl<F: Frame> Firmware<F> {
                 rto_us: self.config.rto_initial.micros() as u32,
                 rcv_nxt,
                 ts_recent: flow.ts_recent,
+                cwnd: 0,
+                snd_una: answer.seq,
             },
             peer_finished,
             tcp: tcp::Header {

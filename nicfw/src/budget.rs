@@ -88,7 +88,7 @@ impl Budgets {
         secret: impl FnOnce() -> [u8; 16],
     ) -> Self {
         let on = syn_rate > 0 || flows_max > 0;
-        let sets = if on { (networks_max / WAYS).next_power_of_two().max(1) } else { 0 };
+        let sets = Self::sets(networks_max, syn_rate, flows_max);
         // A secret is drawn only where it is needed.
         let key = if on { u128::from_le_bytes(secret()) } else { 0 };
         let syn_ns = 1_000_000_000u64.checked_div(u64::from(syn_rate)).map_or(0, |ns| ns.max(1));
@@ -100,6 +100,16 @@ impl Budgets {
             burst_ns: syn_ns * u64::from(syn_burst.max(1)),
             flows_max,
         }
+    }
+
+    const fn sets(networks_max: usize, syn_rate: u32, flows_max: u32) -> usize {
+        let on = syn_rate > 0 || flows_max > 0;
+        if on { (networks_max / WAYS).next_power_of_two() } else { 0 }
+    }
+
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(networks_max: usize, syn_rate: u32, flows_max: u32) -> usize {
+        Self::sets(networks_max, syn_rate, flows_max) * size_of::<[Account; WAYS]>()
     }
 
     /// Whether SYNs have a budget.

@@ -19,7 +19,7 @@ use protocol::tcp::{self, Flags};
 
 use crate::config::Offload;
 use crate::counters::Event;
-use crate::firmware::Firmware;
+use crate::firmware::{Firmware, is_held};
 use crate::flow_table::{FlowFlags, FlowList, NO_SLOT, State};
 use crate::listen::Listener;
 use crate::packet;
@@ -128,6 +128,11 @@ impl<F: Frame> Channel<F> {
             silence_due: Instant::ZERO,
             queues: (0..queues).map(queue).collect(),
         }
+    }
+
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(queues: usize, queue_frames: usize) -> usize {
+        queues * (size_of::<HostQueue<F>>() + FrameQueue::<F>::memory(queue_frames))
     }
 
     /// True when a round without new frames would still do something.
@@ -342,8 +347,10 @@ impl<F: Frame> Firmware<F> {
         if header.flags.has(MessageFlags::CHECKSUM_NEEDED) {
             self.fill_checksum(slot, &mut frame, &last);
         }
-        if self.flows[slot].flags.has(FlowFlags::UNTAKEN) {
+        if self.flows[slot].flags.has(FlowFlags::UNTAKEN | FlowFlags::PIECES) {
             self.taken(slot);
+            // The host waits no longer for an answer.
+            self.throw_pieces_away(slot);
         }
         let flow = &mut self.flows[slot];
         let (tcp, data_len) = (&last.tcp, (last.end - last.data_at) as u32);
@@ -387,16 +394,36 @@ impl<F: Frame> Firmware<F> {
         let close = Close::parse(&frame.bytes()[BODY_AT..BODY_AT + len]).ok().map(|(close, _)| close);
         let packet = len.checked_sub(Close::LEN);
         let last = packet.and_then(|len| self.host_packet(slot, &frame, BODY_AT + Close::LEN, len));
-        let (Some(close), Some(last)) = (close, last.filter(|last| last.tcp.flags.any(Flags::FIN))) else {
-            // The host has forgotten the flow; nobody else can end it.
+        let kept = header.flags.has(MessageFlags::KEPT);
+        let peer_finished = header.flags.has(MessageFlags::PEER_FINISHED);
+        if kept && let (Some(close), Some(last)) = (close, last) {
+            let piece = LastSegment { close, peer_finished, ..last };
+            return self.piece(slot, &piece, header.flags.has(MessageFlags::MORE), frame, pool);
+        }
+        if kept {
             self.counters.add(Event::ChannelMalformed);
-            return self.reset_flow(slot, Some(frame), pool);
+            return self.refuse_hand_over(slot);
+        }
+        self.throw_pieces_away(slot);
+        // All of it, and nothing before it is open.
+        let is_whole = |close: &Close, last: &LastSegment| {
+            last.tcp.flags.any(Flags::FIN) && last.tcp.seq == close.snd_una
         };
+        let (Some(close), Some(last)) = (close, last) else { return self.malformed_close(slot, frame, pool) };
+        if header.flags.has(MessageFlags::MORE) || !is_whole(&close, &last) {
+            return self.malformed_close(slot, frame, pool);
+        }
         if header.flags.has(MessageFlags::CHECKSUM_NEEDED) {
             self.fill_checksum(slot, &mut frame, &last);
         }
-        let peer_finished = header.flags.has(MessageFlags::PEER_FINISHED);
         self.close(slot, &LastSegment { close, peer_finished, ..last }, frame, pool);
+    }
+
+    /// The host has forgotten the flow; nobody else can end it.
+    #[cold]
+    fn malformed_close<P: FramePool<Frame = F>>(&mut self, slot: u32, frame: F, pool: &mut P) {
+        self.counters.add(Event::ChannelMalformed);
+        self.reset_flow(slot, Some(frame), pool);
     }
 
     fn abort_from_host<P: FramePool<Frame = F>>(
@@ -425,7 +452,8 @@ impl<F: Frame> Firmware<F> {
             && ip.dst == tuple.remote_addr
             && tcp.src_port == tuple.local_port
             && tcp.dst_port == tuple.remote_port;
-        let no_close = Close { snd_wnd: 0, rto_us: 0, rcv_nxt: tcp.ack, ts_recent: 0 };
+        let no_close =
+            Close { snd_wnd: 0, rto_us: 0, rcv_nxt: tcp.ack, ts_recent: 0, cwnd: 0, snd_una: tcp.seq };
         is_ours.then_some(LastSegment {
             close: no_close,
             peer_finished: false,
@@ -540,6 +568,7 @@ impl<F: Frame> Firmware<F> {
             features,
             mac: self.config.mac,
             mtu: self.config.mtu.min(usize::from(u16::MAX)) as u16,
+            last_data_max: self.config.last_data_max,
             ..Hello::new(self.channel.epoch, self.config.queues as u16)
         };
         channel::emit_ethernet(self.config.mac, self.config.mac, out);
@@ -586,7 +615,9 @@ impl<F: Frame> Firmware<F> {
     /// The host knows, or is no more: the slot may be used again when nothing else holds it.
     fn closed_reported(&mut self, queue: usize, slot: u32) {
         self.flows.unlink(&mut self.channel.queues[queue].closed, slot);
-        self.listeners.let_go(self.flows[slot].listener);
+        if !is_held(self.flows[slot].state) {
+            self.listeners.let_go(self.flows[slot].listener);
+        }
         if self.flows[slot].state == State::Ended {
             self.leave(slot);
         }

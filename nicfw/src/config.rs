@@ -104,18 +104,26 @@ pub struct Config {
     pub mtu: usize,
     /// Host queues: 1..=128.
     pub queues: usize,
-    /// Flows at once; 176 bytes each with index, timer and the place for the last data.
+    /// Flows at once. Each takes 128 bytes, 16 of timer, one bit and the
+    /// place for a frame of last data (8 bytes where a frame is a pointer), and in the index, which
+    /// has a power of two of places, 11 to 21. When all are taken, a valid cookie opens
+    /// nothing: the peer repeats its data (`flow_table_full`).
     pub flows_max: usize,
-    /// Ended connections that are remembered; 88 bytes each, index included. More push out the
-    /// oldest.
+    /// Ended connections that are remembered; 72 bytes each, and 11 to 21 in the index. More push
+    /// out the oldest (`time_wait_evicted`), spent cookies before TIME_WAIT.
     pub time_wait_max: usize,
-    /// Frames with unacknowledged last data above which a connection is given up when its peer
-    /// has not taken the last data in the time of `fin_wait_2` (it may keep its window closed and
-    /// live on). Below, and sooner, nothing that the host has handed over is ever given up.
+    /// Pieces of last data that are kept for all connections together, beyond one frame for each
+    /// connection: 48 bytes each where a frame is a pointer, and the frame. When all are taken, the
+    /// host keeps the connection (`hand_over_refused`). While more frames are kept than this, a
+    /// connection whose peer has not taken its last data in the time of `fin_wait_2` is given up
+    /// (`retain_given_up`; it may keep its window closed and live on). Below, and sooner, nothing that
+    /// the host has handed over is ever given up.
     pub retained_max: usize,
     /// Addresses and ports listened on at once.
     pub listeners_max: usize,
-    /// Frames that may wait for the wire, and for each host queue.
+    /// Frames that may wait for the wire, and for each host queue. To a full wire queue frames are
+    /// lost, as on any wire (`wire_queue_full`); of a host queue the last eighth is for news
+    /// (`host_queue_full`), and news waits in the firmware.
     pub queue_frames: usize,
     /// Frames taken from a port per round.
     pub burst: usize,
@@ -167,13 +175,24 @@ pub struct Config {
     /// been answered by the host in any way: above that it is behind, and newcomers are refused.
     /// A host that works answers within the time of a delayed ACK. 0: no limit.
     pub untaken_max: u32,
+    // How connections end.
+    /// Last data in bytes that the firmware takes over for one flow, beyond the one segment that it
+    /// always takes; 0: none.
+    pub last_data_max: u32,
+    /// RFC 9293 §3.9.1 user timeout: a closing connection whose peer has acknowledged nothing new
+    /// for so long is reset, also one that keeps its window closed. `None`: only `retries` and
+    /// `fin_wait_2` end it.
+    pub user_timeout: Option<Duration>,
+    /// How long a connection may wait for its first data, however alive its peer is; then it is
+    /// reset. `None`: for ever, if it answers probes.
+    pub waiting_max: Option<Duration>,
     // A host in another process.
     /// Silence of a host after which it counts as gone; it says HELLO more often than that. `None`:
     /// the host lives as long as the firmware.
     pub host_silence: Option<Duration>,
 
     // What can be seen from outside.
-    /// Events of flows that are kept (rounded up to a power of two, 56 bytes each); 0: none.
+    /// Events of flows that are kept (rounded up to a power of two, 64 bytes each); 0: none.
     pub history_max: usize,
 }
 
@@ -211,6 +230,9 @@ impl Config {
             network_flows_max: 0,
             networks_max: 65_536,
             untaken_max: 16_384,
+            last_data_max: 64 * 1024,
+            user_timeout: None,
+            waiting_max: None,
             host_silence: None,
             history_max: 1024,
         }

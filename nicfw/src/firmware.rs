@@ -94,6 +94,7 @@ impl<F: Frame> Firmware<F> {
     pub fn new(config: Config, rng: &mut impl Rng) -> Self {
         assert!((1..=128).contains(&config.queues), "{} host queues; 1 to 128 are possible", config.queues);
         assert!(config.flows_max < 1 << 30 && config.time_wait_max < 1 << 30, "tables above 2^30 entries");
+        assert!(config.retained_max < 1 << 30, "more than 2^30 retained frames");
         let cookies = CookieJar::new(&rng.secret(), config.cookie_period);
         let mut steering = Steering::new(config.steer);
         if config.offload == Offload::None {
@@ -109,7 +110,7 @@ impl<F: Frame> Firmware<F> {
             flows: FlowTable::new(config.flows_max),
             time_wait: TimeWait::new(config.time_wait_max, config.time_wait, cookies.lifetime()),
             listeners: Listeners::new(config.listeners_max),
-            retained: Retained::new(config.flows_max),
+            retained: Retained::new(config.flows_max, config.retained_max),
             timers: TimerWheel::new(config.flows_max, TICK),
             steering,
             fragments: Fragments::default(),
@@ -132,6 +133,22 @@ impl<F: Frame> Firmware<F> {
             cookies,
             config,
         }
+    }
+
+    /// Bytes of memory on the heap that a firmware made from `config` takes at its start: all that
+    /// it ever takes, beside the frames that it holds. See [`Config`] for what an entry costs.
+    pub const fn memory(config: &Config) -> usize {
+        FlowTable::memory(config.flows_max)
+            + Index::memory(config.flows_max + config.time_wait_max)
+            + TimeWait::memory(config.time_wait_max)
+            + Retained::<F>::memory(config.flows_max, config.retained_max)
+            + TimerWheel::memory_of(config.flows_max)
+            + Listeners::memory(config.listeners_max)
+            + History::memory(config.history_max)
+            + Budgets::memory(config.networks_max, config.network_syn_rate, config.network_flows_max)
+            + Channel::<F>::memory(config.queues, config.queue_frames)
+            + FrameQueue::<F>::memory(config.queue_frames)
+            + FrameQueue::<F>::memory(config.burst)
     }
 
     /// One round: takes a burst from the wire and from each host queue, runs what is due, sends.
@@ -556,7 +573,7 @@ impl<F: Frame> Firmware<F> {
 
 /// The host has the flow, or is about to be told of it.
 #[inline]
-const fn is_held(state: State) -> bool {
+pub(crate) const fn is_held(state: State) -> bool {
     matches!(state, State::Announcing | State::Established)
 }
 

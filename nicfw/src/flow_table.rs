@@ -8,6 +8,8 @@ use protocol::channel::{ClosedReason, FlowId, NO_HANDLE};
 use protocol::ethernet::Mac;
 use protocol::tcp::SeqNumber;
 
+use crate::retain::NO_PLACE;
+
 /// Names no slot.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
@@ -58,6 +60,10 @@ impl FlowFlags {
     pub(crate) const UNTAKEN: u8 = 1 << 6;
     /// Counted for its source network.
     pub(crate) const COUNTED: u8 = 1 << 7;
+    /// The host is handing it over: pieces of its last data are here, the last one is not.
+    pub(crate) const PIECES: u8 = 1 << 4;
+    /// The peer's FIN came in order and was handed to the host.
+    pub(crate) const FIN_SEEN: u8 = 1 << 5;
 
     #[inline]
     pub(crate) const fn has(self, bit: u8) -> bool {
@@ -87,8 +93,8 @@ pub(crate) enum Listed {
 /// ```text
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-///  84 snd_una | snd_wnd | iss | rto_ms | closing_ms | prev | next | challenged_ms
-/// 116 mss | retries, reason
+///  84 snd_una | snd_wnd | iss | rto_ms | since_ms | prev | next | challenged_ms
+/// 116 mss | retries, reason | chain | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -129,16 +135,20 @@ pub(crate) struct Flow {
     pub(crate) iss: SeqNumber,
     /// Retransmission timeout in milliseconds.
     pub(crate) rto_ms: u32,
-    /// When the end began, in milliseconds.
-    pub(crate) closing_ms: u32,
+    /// When the flow was opened, or its end began, in milliseconds.
+    pub(crate) since_ms: u32,
     pub(crate) prev: u32,
     pub(crate) next: u32,
     /// Time of the last challenge ACK, in milliseconds; 0: none yet.
     pub(crate) challenged_ms: u32,
     pub(crate) mss: u16,
     pub(crate) retries: u8,
-    /// Why it ended, for the host.
+    /// Why it ended, or what became of its hand-over, for the host.
     pub(crate) reason: ClosedReason,
+    /// First piece of its last data.
+    pub(crate) chain: u32,
+    /// When the peer of a closing flow last acknowledged something new, in milliseconds.
+    pub(crate) progress_ms: u32,
 }
 
 const _: () = assert!(size_of::<Flow>() == 128);
@@ -172,13 +182,15 @@ impl Flow {
         snd_wnd: 0,
         iss: SeqNumber(0),
         rto_ms: 0,
-        closing_ms: 0,
+        since_ms: 0,
         prev: NO_SLOT,
         next: NO_SLOT,
         challenged_ms: 0,
         mss: 0,
         retries: 0,
         reason: ClosedReason::PeerClosed,
+        chain: NO_PLACE,
+        progress_ms: 0,
     };
 
     /// The window to write into a header.
@@ -219,6 +231,11 @@ impl FlowTable {
             fresh: 0,
             used: vec![0; flows_max.div_ceil(64)].into_boxed_slice(),
         }
+    }
+
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(flows_max: usize) -> usize {
+        flows_max * size_of::<Flow>() + flows_max.div_ceil(64) * size_of::<u64>()
     }
 
     /// Takes a free slot, with its generation counted up and everything else fresh.

@@ -52,8 +52,18 @@ pub(crate) struct Index {
 impl Index {
     /// Room for `entries` values, each below `u32::MAX`.
     pub(crate) fn new(entries: usize) -> Self {
-        let size = (entries + entries / 3 + 1).next_power_of_two().max(16);
+        let size = Self::size(entries);
         Self { entries: vec![EMPTY; size].into_boxed_slice(), mask: size - 1 }
+    }
+
+    const fn size(entries: usize) -> usize {
+        let size = (entries + entries / 3 + 1).next_power_of_two();
+        if size < 16 { 16 } else { size }
+    }
+
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(entries: usize) -> usize {
+        Self::size(entries) * size_of::<u64>()
     }
 
     /// The first value under `hash` for which `is_it` holds.

@@ -15,7 +15,9 @@
 //! | `admission` | whom to let in, and what those hear who are not |
 //! | `setup` | SYN, cookie, ACK, waiting for the first data |
 //! | `steer` | segments between wire and host |
+//! | `hand_over` | last data of more than one segment, piece by piece |
 //! | `teardown` | FIN from either side, retransmission, RST |
+//! | `last_data` | sending that data: windows, loss, timeouts |
 //! | `icmp` | news of the path to a flow's peer |
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
@@ -37,9 +39,11 @@ mod config;
 mod counters;
 mod firmware;
 mod flow_table;
+mod hand_over;
 mod history;
 mod icmp;
 mod index;
+mod last_data;
 mod listen;
 mod packet;
 mod presence;

@@ -44,6 +44,11 @@ impl Listeners {
         Self { places: vec![None; listeners_max].into_boxed_slice(), used: 0 }
     }
 
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(listeners_max: usize) -> usize {
+        listeners_max * size_of::<Option<Listener>>()
+    }
+
     /// The open listener for this destination.
     #[inline]
     pub(crate) fn find(&self, addr: Address, port: u16) -> Option<u16> {

@@ -4,7 +4,7 @@
 //! RFC 5961 (blind attacks), RFC 7323 (timestamps, window scale).
 
 use netcore::cookie::{NO_CONNECTION_BEFORE, SynOptions};
-use netcore::{Frame, FramePool};
+use netcore::{Duration, Frame, FramePool};
 use protocol::channel::{AcceptPolicy, Refusal};
 use protocol::tcp::{self, DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
 
@@ -192,6 +192,7 @@ impl<F: Frame> Firmware<F> {
             rcv_nxt: segment.tcp.seq,
             rcv_seen: segment.tcp.seq,
             rcv_wnd: u32::from(listen.window),
+            since_ms: self.now.millis() as u32,
             ..*flow
         };
         if let Some(timestamps) = segment.options(bytes).timestamps {
@@ -235,7 +236,7 @@ impl<F: Frame> Firmware<F> {
         if matches!(self.flows[slot].state, State::Waiting | State::Announcing) {
             // The peer lives.
             self.flows[slot].retries = 0;
-            self.timers.insert(slot, self.now + self.config.waiting_idle);
+            self.start_waiting_timer(slot, self.config.waiting_idle);
         }
     }
 
@@ -290,6 +291,10 @@ impl<F: Frame> Firmware<F> {
     /// (RFC 9293 §3.8.4): without this, whoever goes away after the handshake would hold a place
     /// for ever.
     pub(crate) fn probe_waiting<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
+        if self.waiting_left(slot) == Some(Duration::ZERO) {
+            self.note(slot, Event::WaitingExpired);
+            return self.reset_flow(slot, None, pool);
+        }
         let flow = &mut self.flows[slot];
         if flow.retries >= self.config.waiting_probes {
             self.note(slot, Event::WaitingTimedOut);
@@ -298,8 +303,19 @@ impl<F: Frame> Firmware<F> {
         flow.retries += 1;
         let before_all = flow.snd_nxt - 1;
         self.note(slot, Event::WaitingProbed);
-        self.timers.insert(slot, self.now + self.config.waiting_probe_interval);
+        self.start_waiting_timer(slot, self.config.waiting_probe_interval);
         self.send_for(slot, Flags::ACK, before_all, None, pool);
+    }
+
+    /// How long the first data may still take, if that is limited.
+    fn waiting_left(&self, slot: u32) -> Option<Duration> {
+        self.left_of(self.config.waiting_max, self.flows[slot].since_ms)
+    }
+
+    /// The next look at a silent peer: after `span`, or sooner when its time is over then.
+    fn start_waiting_timer(&mut self, slot: u32, span: Duration) {
+        let span = self.waiting_left(slot).map_or(span, |left| span.min(left));
+        self.timers.insert(slot, self.now + span);
     }
 
     /// True for a segment without the timestamps that were agreed on (RFC 7323 §3.2: dropped).

@@ -180,6 +180,9 @@ impl<F: Frame> Firmware<F> {
             if nothing_open && !segment.has(Flags::URG) {
                 return self.passive_close(slot, segment, frame, pool);
             }
+            if segment.tcp.seq.before_eq(flow.rcv_seen) {
+                flow.flags.set(FlowFlags::FIN_SEEN, true);
+            }
         }
         let end = data_end + u32::from(segment.has(Flags::FIN));
         if segment.tcp.seq.before_eq(flow.rcv_seen) && end.after(flow.rcv_seen) {

@@ -12,7 +12,9 @@ use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
+use crate::last_data::Acked;
 use crate::packet::{Outgoing, Segment};
+use crate::retain::NO_PLACE;
 use crate::time_wait::Kind;
 
 /// What a host hands over with CLOSE.
@@ -47,6 +49,7 @@ impl<F: Frame> Firmware<F> {
         flow.snd_wnd = (u32::from(segment.tcp.window) << flow.snd_scale).max(1);
         flow.rto_ms = rto_ms;
         flow.retries = 0;
+        flow.progress_ms = self.now.millis() as u32;
         let seq = flow.snd_una;
         self.start_timer(slot);
         self.send_for(slot, Flags::FIN | Flags::ACK, seq, Some(frame), pool);
@@ -61,27 +64,18 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         self.note(slot, Event::ActiveClose);
+        let peer_finished = self.take_state(slot, last);
         let LastSegment { close, tcp, .. } = *last;
         let data_len = (last.end - last.data_at) as u32;
-        let rto =
-            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
         let flow = &mut self.flows[slot];
         flow.snd_una = tcp.seq;
         flow.snd_nxt = tcp.seq + data_len + 1;
-        flow.snd_wnd = close.snd_wnd;
-        flow.rcv_nxt = close.rcv_nxt;
-        flow.rcv_seen = close.rcv_nxt;
-        flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
-        flow.ts_recent = close.ts_recent;
-        flow.rto_ms = rto / 1000;
-        flow.retries = 0;
-        flow.challenged_ms = 0;
-        flow.closing_ms = self.now.millis() as u32;
         let (to, version) = (flow.remote_mac, flow.tuple.local_addr.version());
-        self.enter(slot, if last.peer_finished { State::LastAck } else { State::FinWait1 });
+        self.enter(slot, if peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
 
-        let fits = data_len < close.snd_wnd || data_len == 0;
+        // As it is, unless the window is too small for it, or it does not acknowledge enough.
+        let fits = (data_len < close.snd_wnd || data_len == 0) && peer_finished == last.peer_finished;
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
@@ -90,11 +84,38 @@ impl<F: Frame> Firmware<F> {
             link.emit(frame.bytes_mut());
             return self.put_on_wire(frame);
         }
-        // The peer's window is too small, or no frame was left for a copy: keep the original.
+        // Otherwise, or when no frame was left for a copy: keep the original.
         frame.truncate(last.end);
         frame.advance(last.data_at);
-        self.retained.put(slot, frame);
+        if data_len > 0 {
+            self.retained.put(slot, frame);
+        }
         self.transmit(slot, false, pool);
+    }
+
+    /// Takes the state of a connection from the host's CLOSE. Returns whether the peer has finished:
+    /// its FIN may be on its way to the host, which has not read it and never will.
+    pub(crate) fn take_state(&mut self, slot: u32, last: &LastSegment) -> bool {
+        let LastSegment { close, tcp, .. } = *last;
+        let rto =
+            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
+        let flow = &mut self.flows[slot];
+        let crossed =
+            !last.peer_finished && flow.flags.has(FlowFlags::FIN_SEEN) && flow.rcv_seen == close.rcv_nxt + 1;
+        flow.snd_wnd = close.snd_wnd;
+        flow.rcv_nxt = close.rcv_nxt + u32::from(crossed);
+        flow.rcv_seen = flow.rcv_nxt;
+        flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
+        flow.ts_recent = close.ts_recent;
+        flow.rto_ms = rto / 1000;
+        flow.retries = 0;
+        flow.challenged_ms = 0;
+        flow.since_ms = self.now.millis() as u32;
+        flow.progress_ms = flow.since_ms;
+        if crossed {
+            self.counters.add(Event::FinCrossed);
+        }
+        crossed || last.peer_finished
     }
 
     /// Keeps a copy of the data; false when there is no frame for it.
@@ -136,7 +157,6 @@ impl<F: Frame> Firmware<F> {
             self.note_move(slot, segment);
             if segment.has(Flags::FIN) && self.flows[slot].state == State::LastAck {
                 // The peer has not seen our FIN either: no need to wait for the timer.
-                self.note(slot, Event::Retransmitted);
                 return self.transmit(slot, true, pool);
             }
             return self.acknowledge_unacceptable(slot, segment, frame, pool);
@@ -202,8 +222,20 @@ impl<F: Frame> Firmware<F> {
         let old_window =
             core::mem::replace(&mut flow.snd_wnd, u32::from(segment.tcp.window) << flow.snd_scale);
         let opened = flow.snd_wnd > old_window;
+        let acked = Acked::of(segment, flow.snd_una, old_window, flow.snd_wnd);
         flow.retries = 0;
         flow.snd_una = ack;
+        if newly > 0 {
+            flow.progress_ms = self.now.millis() as u32;
+        }
+        if flow.chain != NO_PLACE {
+            self.chain_acknowledged(slot, acked, pool);
+            let flow = &self.flows[slot];
+            if ack != flow.snd_nxt || flow.chain != NO_PLACE {
+                return true;
+            }
+        }
+        let flow = &self.flows[slot];
         let (state, all) = (flow.state, ack == flow.snd_nxt);
         if newly > 0 {
             if let Some(frame) = self.retained.frame_mut(slot) {
@@ -258,6 +290,11 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
+            if flow.chain != NO_PLACE {
+                // A RST would cost the peer what is still to come: first it gets all of it.
+                self.counters.add(Event::DataHeldOff);
+                return self.challenge(slot, Some(frame), pool);
+            }
             // RFC 9293 §3.6.1: nobody is left to read it.
             self.note(slot, Event::DataAfterClose);
             self.reset_unknown(segment, Some(frame), pool);
@@ -296,30 +333,46 @@ impl<F: Frame> Firmware<F> {
             State::Waiting | State::Announcing => return self.probe_waiting(slot, pool),
             State::Established | State::Ended => return,
         }
+        let progress_ms = flow.progress_ms;
+        // RFC 9293 §3.8.3 MUST-20: by time where that is configured, and by count.
+        if self.left_of(self.config.user_timeout, progress_ms) == Some(Duration::ZERO) {
+            self.note(slot, Event::UserTimedOut);
+            return self.reset_flow(slot, None, pool);
+        }
+        let flow = &mut self.flows[slot];
         flow.retries += 1;
         if flow.retries > self.config.retries {
             self.note(slot, Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
-        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.closing_ms);
+        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
         if self.retained.len() > self.config.retained_max
-            && self.retained.frame_mut(slot).is_some()
+            && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
             && u64::from(closing_for) >= self.config.fin_wait_2.millis()
         {
             self.note(slot, Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
         }
-        self.note(slot, Event::Retransmitted);
         self.start_timer(slot);
+        if self.flows[slot].chain != NO_PLACE {
+            return self.chain_timed_out(slot, pool);
+        }
         self.transmit(slot, true, pool);
     }
 
     /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).
-    fn start_timer(&mut self, slot: u32) {
+    pub(crate) fn start_timer(&mut self, slot: u32) {
         let flow = &self.flows[slot];
         let ms = u64::from(flow.rto_ms.max(1)) << u32::from(flow.retries).min(16);
         let rto = Duration::from_millis(ms).min(self.config.rto_max);
-        self.timers.insert(slot, self.now + rto);
+        let left = self.left_of(self.config.user_timeout, flow.progress_ms);
+        self.timers.insert(slot, self.now + left.map_or(rto, |left| rto.min(left)));
+    }
+
+    /// What is left of a limit that counts from `since_ms`; `None` without one.
+    pub(crate) fn left_of(&self, limit: Option<Duration>, since_ms: u32) -> Option<Duration> {
+        let passed = (self.now.millis() as u32).wrapping_sub(since_ms);
+        limit.map(|limit| Duration::from_millis(limit.millis().saturating_sub(u64::from(passed))))
     }
 
     /// Sends what is unacknowledged, as far as the peer's window allows.
@@ -328,6 +381,12 @@ impl<F: Frame> Firmware<F> {
     /// (RFC 9293 §3.8.6.1).
     pub(crate) fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
+        if flow.chain != NO_PLACE {
+            return self.send_first(slot, pool);
+        }
+        if probe {
+            self.note(slot, Event::Retransmitted);
+        }
         let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
         let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
         if data_len == 0 && left > 0 && probe {
@@ -445,10 +504,14 @@ impl<F: Frame> Firmware<F> {
     /// Has the host told that a flow has ended, if it knows the flow.
     pub(crate) fn report_end(&mut self, slot: u32, reason: ClosedReason) {
         let flow = &mut self.flows[slot];
-        if flow.state != State::Established || flow.list != Listed::No {
+        if flow.state != State::Established {
             return;
         }
+        // In place of a refusal that the host has not read yet.
         flow.reason = reason;
+        if flow.list != Listed::No {
+            return;
+        }
         let queue = usize::from(flow.queue);
         self.flows.push(&mut self.channel.queues[queue].closed, slot, Listed::Closed);
     }
@@ -465,6 +528,10 @@ impl<F: Frame> Firmware<F> {
         self.unlist(slot);
         self.timers.cancel(slot);
         self.retained.drop(slot);
+        if self.flows[slot].chain != NO_PLACE {
+            self.throw_pieces_away(slot);
+            self.drop_chain(slot);
+        }
         self.note_end(slot, kind);
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {
@@ -475,7 +542,7 @@ impl<F: Frame> Firmware<F> {
     }
 }
 
-fn outgoing(
+pub(crate) fn outgoing(
     config: &crate::config::Config,
     flow: &crate::flow_table::Flow,
     flags: Flags,

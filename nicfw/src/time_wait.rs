@@ -42,13 +42,34 @@ pub(crate) struct Entry {
     prev: u32,
     next: u32,
     pub(crate) window: u16,
-    pub(crate) kind: Kind,
-    pub(crate) timestamps: bool,
+    /// The kind, and whether timestamps were agreed on.
+    traits: u8,
+    /// In which interval the last answer was sent, see [`Self::may_answer`].
+    answered: u8,
 }
 
 const _: () = assert!(size_of::<Entry>() == 72);
 
+const TIMESTAMPS: u8 = 1 << 1;
+
 impl Entry {
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind {
+        if self.traits & 1 == Kind::TimeWait as u8 { Kind::TimeWait } else { Kind::Spent }
+    }
+
+    #[inline]
+    fn has_timestamps(&self) -> bool {
+        self.traits & TIMESTAMPS != 0
+    }
+
+    /// RFC 5961 §7: one answer in each `interval`. The intervals' numbers come round after 256 of
+    /// them; one answer may be missing then, and the peer asks again.
+    fn may_answer(&mut self, now: Instant, interval: Duration) -> bool {
+        let number = interval_number(now, interval);
+        core::mem::replace(&mut self.answered, number) != number
+    }
+
     pub(crate) fn of(flow: &Flow, kind: Kind) -> Self {
         Self {
             tuple: flow.tuple,
@@ -61,8 +82,8 @@ impl Entry {
             prev: NONE,
             next: NONE,
             window: flow.window_field(),
-            kind,
-            timestamps: flow.flags.has(FlowFlags::TIMESTAMPS),
+            traits: kind as u8 | if flow.flags.has(FlowFlags::TIMESTAMPS) { TIMESTAMPS } else { 0 },
+            answered: 0,
         }
     }
 }
@@ -97,6 +118,11 @@ impl TimeWait {
             counts: [0; 2],
             lifetimes_ms: [ms(time_wait), ms(spent)],
         }
+    }
+
+    /// Bytes of memory that [`Self::new`] takes.
+    pub(crate) const fn memory(entries: usize) -> usize {
+        entries * size_of::<Entry>()
     }
 
     #[inline]
@@ -136,7 +162,7 @@ impl TimeWait {
     /// Turns a TIME_WAIT entry into a spent one with its own time.
     pub(crate) fn become_spent(&mut self, place: u32, now: Instant) {
         self.unlink(place);
-        self.get_mut(place).kind = Kind::Spent;
+        self.get_mut(place).traits |= Kind::Spent as u8;
         self.link(place, now);
     }
 
@@ -172,7 +198,7 @@ impl TimeWait {
     }
 
     fn link(&mut self, place: u32, now: Instant) {
-        let kind = self.get(place).kind as usize;
+        let kind = self.get(place).kind() as usize;
         let prev = core::mem::replace(&mut self.lists[kind].tail, place);
         let deadline_ms = now_ms(now).wrapping_add(self.lifetimes_ms[kind]);
         let entry = self.get_mut(place);
@@ -186,8 +212,8 @@ impl TimeWait {
     }
 
     fn unlink(&mut self, place: u32) {
-        let Entry { prev, next, kind, .. } = *self.get(place);
-        let kind = kind as usize;
+        let entry = self.get(place);
+        let (prev, next, kind) = (entry.prev, entry.next, entry.kind() as usize);
         if prev == NONE {
             self.lists[kind].head = next;
         } else {
@@ -200,6 +226,12 @@ impl TimeWait {
         }
         self.counts[kind] -= 1;
     }
+}
+
+/// Counts the intervals since the start.
+#[inline]
+fn interval_number(now: Instant, interval: Duration) -> u8 {
+    (now.micros() / interval.micros().max(1)) as u8
 }
 
 #[inline]
@@ -215,7 +247,9 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn remember(&mut self, slot: u32, kind: Kind) {
         let flow = &self.flows[slot];
         let hash = flow.hash;
-        let entry = Entry::of(flow, kind);
+        let mut entry = Entry::of(flow, kind);
+        // The first question is answered whenever it comes.
+        entry.answered = interval_number(self.now, self.config.challenge_interval).wrapping_sub(1);
         let place = self.time_wait.insert(entry, self.now).or_else(|| {
             let oldest = self.time_wait.oldest()?;
             self.counters.add(Event::TimeWaitEvicted);
@@ -266,9 +300,9 @@ impl<F: Frame> Firmware<F> {
         }
         let listener = self.listeners.find(segment.tuple.local_addr, segment.tuple.local_port);
         if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
-            let reused = entry.kind == Kind::TimeWait && may_reuse(&entry, segment, frame.bytes());
-            return match (listener, entry.kind) {
-                (Some(listener), _) if reused || entry.kind == Kind::Spent => {
+            let reused = entry.kind() == Kind::TimeWait && may_reuse(&entry, segment, frame.bytes());
+            return match (listener, entry.kind()) {
+                (Some(listener), _) if reused || entry.kind() == Kind::Spent => {
                     if reused {
                         self.counters.add(Event::TimeWaitReused);
                     }
@@ -277,7 +311,7 @@ impl<F: Frame> Firmware<F> {
                     self.time_wait.restart(place, self.now);
                     self.syn(listener, segment, entry.iss, frame, pool);
                 }
-                (_, Kind::TimeWait) => self.acknowledge_again(&entry, segment, frame, pool),
+                (_, Kind::TimeWait) => self.acknowledge_again(place, segment, frame, pool),
                 (_, Kind::Spent) => self.raw_to_host(self.steering.queue(&segment.tuple), frame),
             };
         }
@@ -293,14 +327,14 @@ impl<F: Frame> Firmware<F> {
                 Cookie::Bad => {}
             }
         }
-        match entry.kind {
+        match entry.kind() {
             Kind::TimeWait => {
                 let fin_again = segment.has(Flags::FIN) && segment.data_end() + 1 == entry.rcv_nxt;
                 if fin_again {
                     self.time_wait.restart(place, self.now);
                 }
                 if fin_again || segment.tcp.seq != entry.rcv_nxt || segment.data_len() > 0 {
-                    self.acknowledge_again(&entry, segment, frame, pool);
+                    self.acknowledge_again(place, segment, frame, pool);
                 }
             }
             Kind::Spent if segment.has(Flags::ACK) => {
@@ -311,14 +345,23 @@ impl<F: Frame> Firmware<F> {
         }
     }
 
+    /// The last ACK again: now and then, since it may be the answer to anything.
     fn acknowledge_again<P: FramePool<Frame = F>>(
         &mut self,
-        entry: &Entry,
+        place: u32,
         segment: &Segment,
         frame: F,
         pool: &mut P,
     ) {
-        let timestamps = entry.timestamps.then_some(Timestamps { value: self.ts_now, echo: entry.ts_recent });
+        let (now, interval) = (self.now, self.config.challenge_interval);
+        let entry = self.time_wait.get_mut(place);
+        if !entry.may_answer(now, interval) {
+            return self.counters.add(Event::TimeWaitLimited);
+        }
+        let entry = *entry;
+        self.counters.add(Event::TimeWaitAnswered);
+        let timestamps =
+            entry.has_timestamps().then_some(Timestamps { value: self.ts_now, echo: entry.ts_recent });
         let ack = Outgoing {
             ttl: self.config.ttl,
             from: self.config.mac,
@@ -340,7 +383,7 @@ impl<F: Frame> Firmware<F> {
 fn may_reuse(entry: &Entry, segment: &Segment, bytes: &[u8]) -> bool {
     let seq_is_beyond = segment.tcp.seq.after(entry.rcv_nxt);
     match segment.options(bytes).timestamps {
-        Some(timestamps) if entry.timestamps => {
+        Some(timestamps) if entry.has_timestamps() => {
             let (value, recent) = (SeqNumber(timestamps.value), SeqNumber(entry.ts_recent));
             value.after(recent) || (value == recent && seq_is_beyond)
         }

@@ -4,9 +4,11 @@
 //! sent: SND.UNA <= RCV.NXT <= SND.NXT, in both directions and at every moment, FINs counted. The
 //! firmware stands between and must know what the host knows as soon as their channel is empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
+use nicfw::Stage;
+use protocol::channel::FlowId;
 use protocol::tcp::SeqNumber;
 use stack::{App, ConnectionView, State};
 
@@ -103,6 +105,31 @@ pub fn check<W: Port<Frame = SimFrame>, A: App>(
     let held = machine.firmware().views().filter(|flow| flow.state == nicfw::State::Established).count();
     if calm && held != flows_of_host {
         return Err(format!("the firmware has given {held} flows to the host, which has {flows_of_host}"));
+    }
+    check_history(machine.firmware())
+}
+
+/// What the firmware has written down of each flow is a chain without gaps, and ends where the flow
+/// stands.
+fn check_history(firmware: &nicfw::Firmware<SimFrame>) -> Result<(), String> {
+    let mut stages: HashMap<FlowId, Stage> = HashMap::new();
+    for (number, record) in firmware.history().since(0) {
+        let before = stages.insert(record.flow, record.after);
+        if before.is_some_and(|stage| stage != record.before) {
+            return Err(format!("event {number} does not follow from {before:?}: {record}"));
+        }
+    }
+    for view in firmware.views() {
+        let stage = stages.get(&view.id);
+        let agrees = match stage {
+            // Its last event is too long ago.
+            None => true,
+            Some(Stage::TimeWait | Stage::Spent) => view.state == nicfw::State::Ended,
+            Some(stage) => *stage == Stage::Flow(view.state),
+        };
+        if !agrees {
+            return Err(format!("the last event of {view} has left it in {stage:?}"));
+        }
     }
     Ok(())
 }

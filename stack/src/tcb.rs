@@ -128,6 +128,19 @@ pub(crate) enum Timer {
     Reordering,
 }
 
+/// How far the hand-over of a connection to the firmware, with more than one segment holds or with
+/// data in flight, has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum HandOver {
+    /// Not tried yet.
+    Possible,
+    /// All pieces are out, the answer is not there: nothing else happens meanwhile.
+    Offered,
+    /// The firmware had no room, or did not answer: not tried again.
+    Refused,
+}
+
 /// Yes-or-no facts of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags(u16);
@@ -232,6 +245,7 @@ pub(crate) struct Tcb {
     pub(crate) retries: u8,
     /// Probes since the peer was last heard of.
     pub(crate) unanswered: u8,
+    pub(crate) hand_over: HandOver,
 
     pub(crate) key: Key,
     pub(crate) ecn: Ecn,
@@ -323,6 +337,7 @@ impl Tcb {
             timer: Timer::Retransmission,
             retries: 0,
             unanswered: 0,
+            hand_over: HandOver::Possible,
             key: opening.key,
             ecn: Ecn::default(),
         }

@@ -9,7 +9,7 @@ use crate::input::After;
 use crate::ip::neighbour;
 use crate::recovery;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path, Timer};
+use crate::tcb::{Connection, Flags, HandOver, Path, Timer};
 
 /// Between two keepalive probes (as tcp(7) has it).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(75);
@@ -66,6 +66,16 @@ fn retransmission<F: Frame, A: App>(
     app: &mut A,
 ) -> After {
     let retransmissions_max = connection.settings.retransmissions_max;
+    let tcb = &mut connection.tcb;
+    if tcb.hand_over == HandOver::Offered {
+        // The answer got lost, or the offer: the connection goes on here.
+        env.counters.channel_offers_unanswered += 1;
+        tcb.hand_over = HandOver::Refused;
+        if tcb.flight() == 0 {
+            tcb.rtx_deadline = Instant::FAR_FUTURE;
+            return After::Output;
+        }
+    }
     let tcb = &mut connection.tcb;
     let mut give_up_at = None;
     // How often the same was sent again before; no matter while a closed window is probed.

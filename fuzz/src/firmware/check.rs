@@ -98,6 +98,7 @@ fn established(header: &Header, body: &[u8], host: &mut Host) {
         snd_nxt: established.snd_nxt,
         rcv_nxt: established.rcv_nxt,
         handle: NO_HANDLE,
+        pieces: None,
     };
     assert_eq!(header.flags.has(MessageFlags::FIRST_DATA), !packet.is_empty());
     if !packet.is_empty() {
@@ -134,6 +135,10 @@ fn closed(body: &[u8], host: &mut Host) {
             assert_eq!(entry.reason, ClosedReason::Unknown, "the end of a flow that never was: {entry:?}");
             continue;
         };
+        if entry.reason == ClosedReason::Refused {
+            assert_ne!(flow.stand, Stand::Ended, "refused after its end: {entry:?}");
+            continue;
+        }
         if entry.reason != ClosedReason::Unknown {
             assert_ne!(flow.stand, Stand::Ended, "reported twice: {entry:?}");
         }

@@ -32,6 +32,8 @@ pub(super) struct Flow {
     pub(super) rcv_nxt: SeqNumber,
     /// What the host called it, once it did.
     pub(super) handle: u32,
+    /// Where a hand-over in pieces began, and where its next piece continues it.
+    pub(super) pieces: Option<(SeqNumber, SeqNumber)>,
 }
 
 #[derive(Debug)]
@@ -103,11 +105,24 @@ impl Host {
         Some(message(&header, &[&segment]))
     }
 
-    /// The last data and the FIN.
+    /// The last data and the FIN, at once or in pieces.
     pub(super) fn close(&mut self, input: &mut Input<'_>) -> Option<Vec<u8>> {
         let (id, flow) = self.flow(input)?;
-        let segment = packet(flow, flow.snd_nxt, Flags::ACK | Flags::FIN, input.pick(&[0, 5, 1400]));
-        if flow.stand == Stand::Held {
+        let kept = input.flag();
+        let more = kept && input.flag();
+        let len = input.pick(&[1400, 5, 0]);
+        let (snd_una, seq) = match flow.pieces.filter(|_| kept && input.u8() < 220) {
+            Some(pieces) => pieces,
+            None if kept => {
+                let start = flow.snd_nxt - input.pick(&[0, 0, 100, 1400]);
+                (start, start)
+            }
+            None => (flow.snd_nxt, flow.snd_nxt),
+        };
+        let fin = if more { Flags::default() } else { Flags::FIN };
+        let segment = packet(flow, seq, Flags::ACK | fin, len);
+        flow.pieces = more.then_some((snd_una, seq + len as u32));
+        if flow.stand == Stand::Held && !kept {
             flow.stand = Stand::HandedOver;
         }
         let mut body = [0; Close::LEN];
@@ -116,10 +131,14 @@ impl Host {
             rto_us: input.pick(&[250_000, 0, 1, u32::MAX]),
             rcv_nxt: flow.rcv_nxt,
             ts_recent: input.pick(&[0, 1, u32::MAX]),
+            cwnd: input.pick(&[14_600, 0, 1, u32::MAX]),
+            snd_una,
         }
         .emit(&mut body);
         let finished = if input.flag() { MessageFlags::PEER_FINISHED } else { MessageFlags::default() };
-        let (flags, segment) = checksummed(finished, segment, input);
+        let kept = if kept { MessageFlags::KEPT } else { MessageFlags::default() };
+        let more = if more { MessageFlags::MORE } else { MessageFlags::default() };
+        let (flags, segment) = checksummed(finished | kept | more, segment, input);
         let header = Header { flags, ..self.header(Kind::Close, id, id.slot + 100) };
         Some(message(&header, &[&body, &segment]))
     }

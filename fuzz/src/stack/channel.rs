@@ -52,6 +52,8 @@ struct World {
     flows: Vec<Flow>,
     nic_epoch: u32,
     host_epoch: u32,
+    /// What HELLO says that the firmware takes over.
+    last_data_max: u32,
 }
 
 /// The flow of a peer's port: its slot is the port's place in the list.
@@ -91,6 +93,7 @@ impl World {
             flows: (0..PEERS as u32).map(flow).collect(),
             nic_epoch: 7,
             host_epoch: 0,
+            last_data_max: 100_000,
         };
         world.poll();
         if !input.flag() {
@@ -117,7 +120,7 @@ impl World {
 
     fn hello(&mut self, reply: bool) {
         let mut body = [0; Hello::LEN];
-        Hello::new(self.nic_epoch, 1).emit(&mut body);
+        Hello { last_data_max: self.last_data_max, ..Hello::new(self.nic_epoch, 1) }.emit(&mut body);
         let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
         self.send(&Header { flags, ..Header::new(Kind::Hello, self.host_epoch) }, &[&body]);
     }
@@ -257,7 +260,9 @@ impl World {
                 assert!(close.rto_us > 0);
                 let Some(at) = flow else { return };
                 check::packet(packet, &mut self.peers, &self.app, self.limits, false);
-                self.flows[at].open = false;
+                let kept = header.flags.has(MessageFlags::KEPT);
+                assert!(kept || !header.flags.has(MessageFlags::MORE));
+                self.flows[at].open &= kept;
             }
             Kind::Abort => {
                 Abort::parse(body).expect("a good ABORT");
@@ -329,6 +334,8 @@ impl World {
             ClosedReason::Reset,
             ClosedReason::TimedOut,
             ClosedReason::Unknown,
+            ClosedReason::HandedOver,
+            ClosedReason::Refused,
         ];
         let mut body = vec![0; Closed::LEN];
         let count = 1 + input.below(PEERS);
@@ -337,9 +344,10 @@ impl World {
             let at = input.below(PEERS);
             let flow = &mut self.flows[at];
             let handle = input.pick(&[flow.handle, flow.handle, NO_HANDLE, 0, 1]);
-            flow.open = false;
+            let reason = input.pick(&reasons);
+            flow.open &= reason == ClosedReason::Refused;
             let mut entry = [0; Closed::ENTRY_LEN];
-            ClosedEntry { flow: flow.id, handle, reason: input.pick(&reasons) }.emit(&mut entry);
+            ClosedEntry { flow: flow.id, handle, reason }.emit(&mut entry);
             body.extend(entry);
         }
         self.send(&Header::new(Kind::Closed, self.host_epoch), &[&body]);
@@ -372,6 +380,7 @@ impl World {
 
     /// The firmware comes up new, or says HELLO again.
     fn restart(&mut self, input: &mut Input<'_>) {
+        self.last_data_max = input.pick(&[100_000, 0, 3000]);
         if input.u8() < 100 {
             self.nic_epoch += 1;
             self.flows.iter_mut().for_each(|flow| flow.open = false);

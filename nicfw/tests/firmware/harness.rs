@@ -470,10 +470,36 @@ impl World {
     pub fn host_close(&mut self, conn: &Conn, data: &[u8], snd_wnd: u32, peer_finished: bool) {
         let segment = Seg::new(FIN_ACK, conn.seq, conn.ack).port(conn.port).window(500).data(data);
         let mut body = [0; Close::LEN];
-        Close { snd_wnd, rto_us: 250_000, rcv_nxt: SeqNumber(conn.ack), ts_recent: 0 }.emit(&mut body);
+        close_body(conn, snd_wnd).emit(&mut body);
         let flags = if peer_finished { MessageFlags::PEER_FINISHED } else { MessageFlags::default() };
         let (flags, packet) = self.checksummed(flags, self.of_this_world(&segment).packet(false));
         let header = Header { flags, ..conn.header(Kind::Close, self.nic_epoch) };
+        self.tell(0, header, &[&body, &packet]);
+    }
+
+    /// The host hands over a piece of what begins at `close.snd_una`, and keeps the flow.
+    pub fn host_piece(&mut self, conn: &Conn, close: &Close, seq: u32, data: &[u8], more: bool) {
+        self.host_piece_with(conn, close, seq, data, more, MessageFlags::default());
+    }
+
+    /// [`Self::host_piece`] with these flags too.
+    pub fn host_piece_with(
+        &mut self,
+        conn: &Conn,
+        close: &Close,
+        seq: u32,
+        data: &[u8],
+        more: bool,
+        extra: MessageFlags,
+    ) {
+        let flags = if more { ACK } else { FIN_ACK };
+        let segment = Seg::new(flags, seq, conn.ack).port(conn.port).window(500).data(data);
+        let mut body = [0; Close::LEN];
+        close.emit(&mut body);
+        let more = if more { MessageFlags::MORE } else { MessageFlags::default() };
+        let flags = MessageFlags::KEPT | more | extra;
+        let header = Header { flags, ..conn.header(Kind::Close, self.nic_epoch) };
+        let packet = self.of_this_world(&segment).packet(false);
         self.tell(0, header, &[&body, &packet]);
     }
 
@@ -509,6 +535,18 @@ impl World {
             })
             .map(|entry| (entry.flow, entry.handle, entry.reason))
             .collect()
+    }
+}
+
+/// The host's state of a connection with nothing in flight.
+pub fn close_body(conn: &Conn, snd_wnd: u32) -> Close {
+    Close {
+        snd_wnd,
+        rto_us: 250_000,
+        rcv_nxt: SeqNumber(conn.ack),
+        ts_recent: 0,
+        cwnd: 14_600,
+        snd_una: SeqNumber(conn.seq),
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod admission;
 mod channel;
+mod cookies;
 mod fragments;
+mod hand_over;
 mod harness;
 mod history;
 mod icmp;

@@ -442,3 +442,24 @@ fn unlisten_resets_what_waits() {
     assert_eq!(world.one().flags, RST_ACK);
     world.all_gone();
 }
+
+#[test]
+fn a_limit_for_the_first_data_holds_also_for_peers_that_live() {
+    let config = Config { waiting_max: Some(Duration::from_secs(100)), ..config() };
+    let mut world = World::with(config, listen_body());
+    let iss = world.syn(&Seg::new(SYN, 100, 0).port(1)).seq;
+    world.client(&Seg::new(ACK, 101, iss + 1).port(1));
+    for _ in 0..99 {
+        world.pass(Duration::from_secs(1));
+        // Keep-alives and answers to probes.
+        world.client(&Seg::new(ACK, 100, iss + 1).port(1));
+        world.client(&Seg::new(ACK, 101, iss + 1).port(1));
+    }
+    world.wire_segments();
+    assert_eq!(world.flows_in(State::Waiting), 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.one().flags, RST_ACK);
+    assert_eq!((world.flows_in(State::Waiting), world.count(Event::WaitingExpired)), (0, 1));
+    world.silent();
+    world.all_gone();
+}

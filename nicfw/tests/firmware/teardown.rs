@@ -3,7 +3,7 @@
 use netcore::Duration;
 use nicfw::{Config, Event, State};
 use protocol::channel::ClosedReason;
-use protocol::tcp::{Options, Timestamps};
+use protocol::tcp::{Flags, Options, Timestamps};
 
 use crate::harness::*;
 
@@ -311,6 +311,50 @@ fn simultaneous_close() {
 }
 
 #[test]
+fn the_peers_fin_and_the_hosts_close_cross() {
+    // The FIN is on its way to the host when the host closes: the firmware acknowledges it with its
+    // own, so that the peer need not repeat it. Without data, with data, and without a window.
+    for (data, snd_wnd) in [(&b""[..], 1000), (b"reply", 1000), (b"reply", 3)] {
+        for mut world in [World::new(), World::new_v6()] {
+            let conn = world.connect(1);
+            world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+            assert!(matches!(&world.host_messages()[..], [Msg::Segment(..)]));
+            world.host_close(&conn, data, snd_wnd, false);
+            let last = world.one();
+            assert_eq!((last.ack, &last.data[..]), (107, &data[..data.len().min(snd_wnd as usize)]));
+            assert_eq!((world.flows_in(State::LastAck), world.count(Event::FinCrossed)), (1, 1));
+            // Repeated all the same, it is answered.
+            world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1));
+            assert_eq!(world.one().ack, 107);
+            if snd_wnd == 3 {
+                world.client(&Seg::new(ACK, 107, conn.seq + 3).port(1));
+                assert_eq!(world.one().flags, Flags(0x19));
+            }
+            let end = conn.seq + data.len() as u32;
+            world.client(&Seg::new(ACK, 107, end + 1).port(1));
+            world.silent();
+            assert_eq!(world.nic.counters().flows(), 0);
+            world.all_gone();
+        }
+    }
+    // Data that the host has not read is none of this: the host threw it away.
+    let mut world = World::new();
+    let conn = world.connect(1);
+    world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1).data(b"more"));
+    world.host_messages();
+    world.host_close(&conn, b"bye", 1000, false);
+    assert_eq!((world.one().ack, world.count(Event::FinCrossed)), (106, 0));
+    assert_eq!(world.flows_in(State::FinWait1), 1);
+    // So is a FIN that came out of order.
+    let other = world.connect(2);
+    world.client(&Seg::new(FIN_ACK, 110, other.seq).port(2));
+    world.host_messages();
+    world.host_close(&other, b"bye", 1000, false);
+    assert_eq!((world.one().ack, world.count(Event::FinCrossed)), (106, 0));
+    world.all_gone();
+}
+
+#[test]
 fn nobody_answers_the_close() {
     let mut world = World::new();
     let conn = world.connect(1);
@@ -541,6 +585,7 @@ fn time_wait_answers_and_ignores() {
         world.client(&old);
         let ack = world.one();
         assert_eq!((ack.flags, ack.seq, ack.ack), (ACK, snd_nxt, 107), "after {old:?}");
+        world.pass(Duration::from_millis(500));
     }
     assert_eq!(world.host_messages(), []);
     world.all_gone();
@@ -624,5 +669,67 @@ fn segments_outside_the_window_are_acknowledged_not_believed() {
     // An exact RST ends it; the host is not told of what it has forgotten.
     world.client(&Seg::new(RST, 106, 0).port(1));
     world.silent();
+    world.all_gone();
+}
+
+#[test]
+fn time_wait_answers_only_now_and_then() {
+    let mut world = World::new();
+    let snd_nxt = in_time_wait(&mut world, None);
+    // A million questions a second bring two answers a second.
+    let old = Seg::new(PSH_ACK, 101, snd_nxt - 1).port(1).data(b"hello");
+    for _ in 0..1000 {
+        world.client(&old);
+        world.pass(Duration::from_millis(1));
+    }
+    assert_eq!(world.wire_segments().len(), 2);
+    assert_eq!((world.count(Event::TimeWaitAnswered), world.count(Event::TimeWaitLimited)), (2, 998));
+    // A peer whose last ACK was lost repeats its FIN with its own timeout, and has its answer.
+    for wait in [500, 1000, 2000] {
+        world.pass(Duration::from_millis(wait));
+        world.client(&Seg::new(FIN_ACK, 106, snd_nxt).port(1));
+        assert_eq!(world.one().flags, ACK);
+    }
+    assert_eq!(world.nic.counters().held(), 1);
+    world.all_gone();
+}
+
+#[test]
+fn a_closing_connection_without_progress_ends_with_the_user_timeout() {
+    let config = Config { user_timeout: Some(Duration::from_secs(5)), ..config() };
+    // Silence; a window that stays closed although the peer answers; and the passive close.
+    for way in 0..3 {
+        let mut world = World::with(config.clone(), listen_body());
+        let conn = if way == 2 { answered(&mut world, 1) } else { world.connect(1) };
+        match way {
+            0 => world.host_close(&conn, b"bye", 1000, false),
+            1 => world.host_close(&conn, b"bye", 0, false),
+            _ => world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1)),
+        }
+        for at in 0..49 {
+            world.pass(Duration::from_millis(100));
+            if way == 1 {
+                world.client(&Seg::new(ACK, 106, conn.seq).port(1).window(0));
+            }
+            assert_eq!(world.nic.counters().flows(), 1, "way {way} after {at}");
+        }
+        world.wire_segments();
+        world.pass(Duration::from_millis(400));
+        assert_eq!(world.wire_segments().last().unwrap().flags, RST_ACK);
+        assert_eq!((world.count(Event::UserTimedOut), world.nic.counters().flows()), (1, 0));
+        world.host_messages();
+        world.all_gone();
+    }
+    // Progress counts: an acknowledged byte starts the time anew.
+    let mut world = World::with(config, listen_body());
+    let conn = world.connect(1);
+    world.host_close(&conn, b"bye", 1000, false);
+    for taken in 0..3 {
+        world.pass(Duration::from_secs(4));
+        world.client(&Seg::new(ACK, 106, conn.seq + taken + 1).port(1));
+        assert_eq!(world.count(Event::UserTimedOut), 0);
+    }
+    world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1));
+    assert_eq!(world.flows_in(State::FinWait2), 1);
     world.all_gone();
 }

@@ -48,7 +48,7 @@ fn family(addr: Address) -> u8 {
 ///
 /// ```text
 ///  0 own epoch (4) | 4 lowest version (1) | 5 highest version (1) | 6 queues (2) | 8 features (4)
-/// 12 MAC of the NIC (6) | 18 MTU of the wire (2) | 20 reserved 0 (4)
+/// 12 MAC of the NIC (6) | 18 MTU of the wire (2) | 20 last data per flow (4)
 /// ```
 ///
 /// A host leaves everything from the features on at 0.
@@ -68,6 +68,9 @@ pub struct Hello {
     pub mac: Mac,
     /// Largest IP packet that the wire carries, in bytes; 0: not known.
     pub mtu: u16,
+    /// NIC: bytes of last data that it takes over for a flow by CLOSE with
+    /// [`super::MessageFlags::KEPT`]; 0: none. Host: 0.
+    pub last_data_max: u32,
 }
 
 impl Hello {
@@ -90,6 +93,7 @@ impl Hello {
             features: 0,
             mac: Mac([0; 6]),
             mtu: 0,
+            last_data_max: 0,
         }
     }
 
@@ -113,6 +117,7 @@ impl Hello {
             features: le32(b, 8),
             mac: Mac(core::array::from_fn(|n| b[12 + n])),
             mtu: le16(b, 18),
+            last_data_max: le32(b, 20),
         };
         if hello.epoch == 0 || hello.version_min > hello.version_max || hello.mac.is_multicast() {
             return Err(Malformed::Value);
@@ -129,7 +134,7 @@ impl Hello {
         out[8..12].copy_from_slice(&self.features.to_le_bytes());
         out[12..18].copy_from_slice(&self.mac.0);
         out[18..20].copy_from_slice(&self.mtu.to_le_bytes());
-        out[20..24].fill(0);
+        out[20..24].copy_from_slice(&self.last_data_max.to_le_bytes());
     }
 }
 
@@ -372,11 +377,13 @@ impl Established {
     }
 }
 
-/// CLOSE: the connection's state at its end; the IP packet with the last data and the FIN
-/// follows. Nothing else of the host's is unacknowledged: SND.UNA is that segment's SEG.SEQ.
+/// CLOSE: the connection's state at its end; an IP packet with last data follows, the last one
+/// with the FIN. Several of them hand over one connection: they have the same SND.UNA, where the
+/// first one's data begins, and each continues the one before.
 ///
 /// ```text
-/// 0 SND.WND (4) | 4 RTO in µs (4) | 8 RCV.NXT (4) | 12 newest TSval of the peer (4)
+/// 0 SND.WND (4) | 4 RTO in µs (4) | 8 RCV.NXT (4) | 12 newest TSval of the peer (4) |
+/// 16 congestion window (4) | 20 SND.UNA (4)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close {
@@ -388,11 +395,15 @@ pub struct Close {
     pub rcv_nxt: SeqNumber,
     /// TS.Recent.
     pub ts_recent: u32,
+    /// The host's congestion window in bytes.
+    pub cwnd: u32,
+    /// SND.UNA: where what is handed over begins.
+    pub snd_una: SeqNumber,
 }
 
 impl Close {
     /// Bytes of the body.
-    pub const LEN: usize = 16;
+    pub const LEN: usize = 24;
 
     /// Reads a body and returns it with the IP packet behind it.
     ///
@@ -405,6 +416,8 @@ impl Close {
             rto_us: le32(b, 4),
             rcv_nxt: SeqNumber(le32(b, 8)),
             ts_recent: le32(b, 12),
+            cwnd: le32(b, 16),
+            snd_una: SeqNumber(le32(b, 20)),
         };
         Ok((close, packet))
     }
@@ -415,6 +428,8 @@ impl Close {
         out[4..8].copy_from_slice(&self.rto_us.to_le_bytes());
         out[8..12].copy_from_slice(&self.rcv_nxt.0.to_le_bytes());
         out[12..16].copy_from_slice(&self.ts_recent.to_le_bytes());
+        out[16..20].copy_from_slice(&self.cwnd.to_le_bytes());
+        out[20..24].copy_from_slice(&self.snd_una.0.to_le_bytes());
     }
 }
 
@@ -451,7 +466,7 @@ impl Abort {
     }
 }
 
-/// Why a flow ended.
+/// Why a flow ended, or what became of a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ClosedReason {
@@ -465,6 +480,11 @@ pub enum ClosedReason {
     TimedOut = 4,
     /// The firmware does not know this flow (any more).
     Unknown = 5,
+    /// The firmware has taken over all that the host handed over and kept: the host forgets it.
+    HandedOver = 6,
+    /// The firmware does not take over what the host handed over and kept: the flow goes on, and
+    /// is the host's as before.
+    Refused = 7,
 }
 
 /// One ended flow.
@@ -548,6 +568,8 @@ fn reason(code: u8) -> Option<ClosedReason> {
         3 => ClosedReason::Reset,
         4 => ClosedReason::TimedOut,
         5 => ClosedReason::Unknown,
+        6 => ClosedReason::HandedOver,
+        7 => ClosedReason::Refused,
         _ => return None,
     })
 }
@@ -565,11 +587,13 @@ mod tests {
             features: 5,
             mac: Mac([2, 0, 0, 0, 0, 9]),
             mtu: 1500,
+            last_data_max: 0x0102_0304,
             ..Hello::new(9, 2)
         };
         assert!(hello.has(Hello::LIFECYCLE) && !hello.has(Hello::PARTIAL_CHECKSUM));
         let mut b = [0; Hello::LEN];
         hello.emit(&mut b);
+        assert_eq!(b[20..], [4, 3, 2, 1]);
         assert_eq!(Hello::parse(&b), Ok(hello));
         assert_eq!(Hello::parse(&b[1..]), Err(Malformed::Truncated));
         for (at, value) in [(0, 0), (4, 4), (12, 3)] {
@@ -637,10 +661,19 @@ mod tests {
             .for_each(|(from, to)| *to = *from);
         assert_eq!(Established::parse(&b), Err(Malformed::Value), "an IPv4 address in IPv6's clothes");
 
-        let close = Close { snd_wnd: 1, rto_us: 200_000, rcv_nxt: SeqNumber(5), ts_recent: 6 };
+        let close = Close {
+            snd_wnd: 1,
+            rto_us: 200_000,
+            rcv_nxt: SeqNumber(5),
+            ts_recent: 6,
+            cwnd: 14_600,
+            snd_una: SeqNumber(0xfeed),
+        };
         let mut b = [0; Close::LEN];
         close.emit(&mut b);
+        assert_eq!(b[20..], [0xed, 0xfe, 0, 0]);
         assert_eq!(Close::parse(&b), Ok((close, &[][..])));
+        assert_eq!(Close::parse(&b[..23]), Err(Malformed::Truncated));
 
         let abort = Abort { snd_nxt: SeqNumber(1), rcv_nxt: SeqNumber(2) };
         let mut b = [0; Abort::LEN];
@@ -658,7 +691,7 @@ mod tests {
         entry.emit(&mut b[20..]);
         assert!(Closed::parse(&b).unwrap().entries().eq([entry, entry]));
         assert_eq!(Closed::parse(&b[..35]).err(), Some(Malformed::Truncated));
-        b[32] = 6;
+        b[32] = 8;
         assert_eq!(Closed::parse(&b).err(), Some(Malformed::Value));
         b[0] = 65;
         assert_eq!(Closed::parse(&b).err(), Some(Malformed::Value));

@@ -48,11 +48,11 @@ pub enum Kind {
     Established = 4,
     /// Both: a TCP segment of a flow that the host holds.
     Segment = 5,
-    /// Host: last data and FIN; the firmware does the rest.
+    /// Host: last data, or a part of it, and FIN; the firmware does the rest.
     Close = 6,
     /// Host: reset and forget.
     Abort = 7,
-    /// NIC: these flows have ended.
+    /// NIC: these flows have ended, or these hand-overs have been decided.
     Closed = 8,
     /// NIC: an ICMP error about a segment of a flow that the host holds; the IP packet that it came
     /// in follows.
@@ -96,6 +96,10 @@ impl MessageFlags {
     pub const CHECKSUM_GOOD: Self = Self(1 << 4);
     /// To the NIC: the TCP checksum of the packet is still to be computed.
     pub const CHECKSUM_NEEDED: Self = Self(1 << 5);
+    /// CLOSE: more last data follows in another one.
+    pub const MORE: Self = Self(1 << 6);
+    /// CLOSE: the host keeps the flow until CLOSED says that it is handed over, or refused.
+    pub const KEPT: Self = Self(1 << 7);
 
     /// True when all bits of `other` are set.
     #[inline]

@@ -94,7 +94,13 @@ fn set(config: &mut MachineConfig, name: &str, value: &str) -> Result<(), String
                 _ => return Err(format!("set ecn: \"{value}\" is not off, accept or offer")),
             };
         }
-        "user_timeout" => config.stack.user_timeout = Some(time()?),
+        "user_timeout" => {
+            config.stack.user_timeout = Some(time()?);
+            config.firmware.user_timeout = config.stack.user_timeout;
+        }
+        "waiting_max" => config.firmware.waiting_max = Some(time()?),
+        "last_data_max" => config.firmware.last_data_max = number()?,
+        "retained_max" => config.firmware.retained_max = number()? as usize,
         "listen_max" => config.stack.listen_max = number()?,
         "refusal" => {
             config.stack.refusal = match value {

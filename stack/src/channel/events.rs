@@ -17,7 +17,7 @@ use crate::input::{self, After};
 use crate::listen::Announced;
 use crate::round::Stack;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Key, Opening, Path};
+use crate::tcb::{Connection, Flags, HandOver, Key, Opening, Path};
 
 impl<F: Frame, A: App> Stack<F, A> {
     /// Takes the payload of a channel frame.
@@ -88,6 +88,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         if !self.know_nic(&hello) {
             return;
         }
+        self.env.channel.last_data_max = hello.last_data_max;
         self.env.channel.state = ChannelState::Up;
         if !reply {
             self.env.controls.push_back(Control::Hello { reply: true });
@@ -157,6 +158,11 @@ impl<F: Frame, A: App> Stack<F, A> {
         let segment = &packet[ip.header_len..ip.total_len];
         let Some((segment, payload)) = self.env.parse_segment(&ip, segment, verdict, None) else { return };
         let connection = self.connections.slot(slot);
+        if connection.tcb.hand_over == HandOver::Offered {
+            // Whoever gets the connection learns the same from what the peer sends next.
+            self.env.counters.channel_offered += 1;
+            return;
+        }
         let held = connection.tcb.key;
         let key = Key::new(held.local(), segment.header.dst_port, ip.src, segment.header.src_port);
         if ip.fragment || ip.dst != self.env.config.address(held.local()) || key != held {
@@ -264,8 +270,17 @@ impl<F: Frame, A: App> Stack<F, A> {
                 self.env.counters.channel_closed_gone += 1;
                 continue;
             };
-            self.env.counters.channel_closed_known += 1;
             let reason = match reason {
+                ClosedReason::HandedOver => {
+                    self.env.counters.channel_offers_taken += 1;
+                    self.env.counters.channel_closes += 1;
+                    self.env.counters.bytes_sent += self.connections.slot(slot).unsent() as u64;
+                    EndReason::Closed
+                }
+                ClosedReason::Refused => {
+                    self.hand_over_refused(app, slot);
+                    continue;
+                }
                 ClosedReason::PeerClosed => {
                     self.env.counters.channel_closed_by_peer += 1;
                     EndReason::Closed
@@ -275,8 +290,26 @@ impl<F: Frame, A: App> Stack<F, A> {
                 ClosedReason::TimedOut => EndReason::TimedOut,
                 ClosedReason::Unknown => EndReason::Aborted,
             };
+            self.env.counters.channel_closed_known += 1;
             self.end_without_telling(app, slot, reason);
         }
+    }
+
+    /// The firmware has no room for what it was offered: the connection goes on here.
+    #[cold]
+    fn hand_over_refused(&mut self, app: &mut A, slot: u32) {
+        let tcb = &mut self.connections.slot(slot).tcb;
+        if tcb.hand_over != HandOver::Offered {
+            self.env.counters.channel_stale += 1;
+            return;
+        }
+        self.env.counters.channel_offers_refused += 1;
+        tcb.hand_over = HandOver::Refused;
+        if tcb.flight() == 0 {
+            // The deadline was for the answer.
+            tcb.rtx_deadline = Instant::FAR_FUTURE;
+        }
+        self.follow(app, slot, After::Output);
     }
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     nic_mac: Mac,
     /// When HELLO is said again.
     hello_due: Instant,
+    /// Last data in bytes that the firmware takes over for a flow, beyond one segment.
+    last_data_max: u32,
     lifecycle: bool,
     watch: Option<presence::Watch>,
     /// Connection slot by flow slot, for frames that do not carry our handle yet.
@@ -80,6 +82,7 @@ impl Driver {
             nic_epoch: 0,
             nic_mac: BROADCAST,
             hello_due: Instant::ZERO,
+            last_data_max: 0,
             lifecycle,
             watch,
             connections: Vec::new(),
@@ -106,6 +109,11 @@ impl Driver {
     /// The epoch that our messages carry; 0 before the first HELLO.
     pub(crate) fn nic_epoch(&self) -> u32 {
         self.nic_epoch
+    }
+
+    /// Last data in bytes that the firmware takes over for a flow, beyond one segment.
+    pub(crate) fn last_data_max(&self) -> u32 {
+        self.last_data_max
     }
 
     /// Where messages go; broadcast before the first HELLO.

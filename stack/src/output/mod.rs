@@ -10,7 +10,7 @@ use protocol::tcp;
 use crate::env::Env;
 use crate::recovery;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path, Phase, Timer};
+use crate::tcb::{Connection, Flags, HandOver, Path, Phase, Timer};
 use segment::Data;
 
 /// How far the output phase came with a connection.
@@ -48,13 +48,20 @@ pub(crate) fn transmit<F: Frame, S>(
             if is_unread(connection) {
                 return Sent::Unread;
             }
+            if connection.tcb.hand_over == HandOver::Offered {
+                return Sent::Done;
+            }
             if may_hand_over(connection) {
                 return match segment::hand_over(env, slot, connection, pool) {
                     Ok(()) => Sent::HandedOver,
                     Err(Blocked) => Sent::Blocked,
                 };
             }
-            synchronized(env, slot, connection, pool)
+            if may_offer(env, connection) {
+                segment::offer(env, slot, connection, pool)
+            } else {
+                synchronized(env, slot, connection, pool)
+            }
         }
     };
     connection.settle(&mut env.held);
@@ -336,6 +343,25 @@ fn is_unread<S>(connection: &Connection<S>) -> bool {
         && connection.tcb.flags.has(Flags::CLOSING)
         && connection.tcb.flight() == 0
         && connection.unsent() == 0
+}
+
+/// Whether all that the peer has not acknowledged may be offered to the firmware: our side is
+/// closed, nothing is being repaired, and it is no more than the firmware takes.
+fn may_offer<F: Frame, S>(env: &Env<F>, connection: &Connection<S>) -> bool {
+    let tcb = &connection.tcb;
+    let left = connection.queue.len();
+    let pieces = left.div_ceil(usize::from(tcb.mss).max(1));
+    matches!(tcb.path, Path::Flow(_))
+        && tcb.flags.has(Flags::CLOSING)
+        && left > 0
+        && left <= env.channel.last_data_max() as usize
+        && tcb.hand_over == HandOver::Possible
+        && !tcb.flags.any(Flags::RESEND | Flags::LOSS_PROBE | Flags::PROBE)
+        && tcb.phase == Phase::Open
+        && tcb.retries == 0
+        && connection.full.as_ref().is_none_or(|full| !full.unread)
+        // All pieces at once, and room beside them.
+        && pieces <= env.tx.capacity() / 2
 }
 
 /// Whether the rest of the connection fits into one CLOSE: our side is closed, nothing is in

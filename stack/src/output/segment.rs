@@ -12,7 +12,7 @@ use super::{Blocked, window};
 use crate::ecn;
 use crate::env::{Bare, Env};
 use crate::state::State;
-use crate::tcb::{Connection, Flags, Path, Phase, Tcb};
+use crate::tcb::{Connection, Flags, HandOver, Path, Phase, Tcb, Timer};
 
 /// Which part of the stream a segment carries.
 #[derive(Clone, Copy, Debug)]
@@ -139,23 +139,68 @@ pub(super) fn hand_over<F: Frame, S>(
     let seq = connection.tcb.snd_nxt;
     let mut frame = packet(env, connection, pool, (seq, flags, window), &options, (0, len))?;
     let tcb = &connection.tcb;
-    let close = Close {
-        snd_wnd: tcb.snd_wnd,
-        rto_us: tcb.rtt.rto().micros().min(u64::from(u32::MAX)) as u32,
-        rcv_nxt: tcb.rcv_nxt,
-        ts_recent: tcb.ts_recent,
-    };
-    close.emit(frame.prepend(Close::LEN).ok_or(Blocked)?);
-    let mut flags = MessageFlags::CHECKSUM_NEEDED;
-    if tcb.state == State::CloseWait {
-        flags = flags | MessageFlags::PEER_FINISHED;
-    }
+    close_body(tcb).emit(frame.prepend(Close::LEN).ok_or(Blocked)?);
+    let flags = MessageFlags::CHECKSUM_NEEDED | close_flags(tcb);
     message(env, &mut frame, (Kind::Close, flags), flow, slot)?;
     env.tx.push(frame).map_err(|_| Blocked)?;
     env.counters.segments_sent += 1;
     env.counters.bytes_sent += len as u64;
     env.counters.channel_closes += 1;
     Ok(())
+}
+
+/// Offers the firmware all that is not acknowledged, and the FIN, in pieces of a segment each. The
+/// connection stays here until it answers.
+#[cold]
+pub(super) fn offer<F: Frame, S>(
+    env: &mut Env<F>,
+    slot: u32,
+    connection: &mut Connection<S>,
+    pool: &mut impl FramePool<Frame = F>,
+) -> Result<(), Blocked> {
+    let Path::Flow(flow) = connection.tcb.path else { return Err(Blocked) };
+    let (left, mss) = (connection.queue.len(), usize::from(connection.tcb.mss));
+    if env.tx.room() < left.div_ceil(mss) {
+        env.counters.tx_queue_full += 1;
+        return Err(Blocked);
+    }
+    let options = usual_options(env.now, connection);
+    let window = window::announce(env, connection);
+    let body = close_body(&connection.tcb);
+    for offset in (0..left).step_by(mss) {
+        let len = mss.min(left - offset);
+        let is_last = offset + len == left;
+        let fin = if is_last { tcp::Flags::FIN | tcp::Flags::PSH } else { tcp::Flags::default() };
+        let head = (body.snd_una + offset as u32, tcp::Flags::ACK | fin, window);
+        let mut frame = packet(env, connection, pool, head, &options, (offset, len))?;
+        body.emit(frame.prepend(Close::LEN).ok_or(Blocked)?);
+        let more = if is_last { MessageFlags::default() } else { MessageFlags::MORE };
+        let flags = MessageFlags::KEPT | more | close_flags(&connection.tcb);
+        message(env, &mut frame, (Kind::Close, flags), flow, slot)?;
+        env.tx.push(frame).map_err(|_| Blocked)?;
+    }
+    env.counters.channel_offers += 1;
+    let tcb = &mut connection.tcb;
+    tcb.hand_over = HandOver::Offered;
+    tcb.timer = Timer::Retransmission;
+    tcb.rtx_deadline = env.now + tcb.rto();
+    Ok(())
+}
+
+/// What a CLOSE says of the connection.
+fn close_body(tcb: &Tcb) -> Close {
+    Close {
+        snd_wnd: tcb.snd_wnd,
+        rto_us: tcb.rtt.rto().micros().min(u64::from(u32::MAX)) as u32,
+        rcv_nxt: tcb.rcv_nxt,
+        ts_recent: tcb.ts_recent,
+        cwnd: tcb.window.cwnd,
+        snd_una: tcb.snd_una,
+    }
+}
+
+fn close_flags(tcb: &Tcb) -> MessageFlags {
+    if tcb.state == State::CloseWait { MessageFlags::PEER_FINISHED } else { MessageFlags::default() }
 }
 
 /// Sends a segment that belongs to no connection.

@@ -29,6 +29,8 @@ pub(super) struct Nic {
     pub(super) h: Harness,
     pub(super) epoch: u32,
     pub(super) host_epoch: u32,
+    /// What HELLO says that it takes over.
+    last_data_max: u32,
 }
 
 impl Nic {
@@ -36,7 +38,7 @@ impl Nic {
         let config = Config { offload: Offload::Lifecycle, ..config };
         let mut h = Harness::new(config);
         h.iss = ISS - 1;
-        Self { h, epoch: 4711, host_epoch: 0 }
+        Self { h, epoch: 4711, host_epoch: 0, last_data_max: 0 }
     }
 
     /// HELLO and LISTEN are done.
@@ -45,7 +47,16 @@ impl Nic {
     }
 
     pub(super) fn with(config: Config) -> Self {
-        let mut nic = Self::new(config);
+        Self::new(config).joined()
+    }
+
+    /// The same with a firmware that takes over so many bytes of last data.
+    fn that_takes(last_data_max: u32) -> Self {
+        Self { last_data_max, ..Self::new(config()) }.joined()
+    }
+
+    fn joined(self) -> Self {
+        let mut nic = self;
         nic.h.poll();
         let hello = nic.take().remove(0);
         nic.host_epoch = Hello::parse(&hello.body).unwrap().epoch;
@@ -66,7 +77,11 @@ impl Nic {
     }
 
     pub(super) fn hello(&mut self, flags: MessageFlags) {
-        let hello = Hello { features: Hello::LIFECYCLE, ..Hello::new(self.epoch, 1) };
+        let hello = Hello {
+            features: Hello::LIFECYCLE,
+            last_data_max: self.last_data_max,
+            ..Hello::new(self.epoch, 1)
+        };
         let mut body = vec![0; Hello::LEN];
         hello.emit(&mut body);
         self.send(Kind::Hello, flags, FlowId::default(), NO_HANDLE, &body);
@@ -157,7 +172,13 @@ impl Nic {
                 let (close, packet) = Close::parse(body).unwrap();
                 assert_eq!((close.snd_wnd, close.rto_us), (60_000, 200_000));
                 let finished = if header.flags.has(MessageFlags::PEER_FINISHED) { " finished" } else { "" };
-                alloc::format!("close{finished} {}", self.h.decode(packet, false).line())
+                let kept = if header.flags.has(MessageFlags::KEPT) { " kept" } else { "" };
+                let more = if header.flags.has(MessageFlags::MORE) { " more" } else { "" };
+                if kept.is_empty() {
+                    let packet = &self.h.decode(packet, false);
+                    assert_eq!(close.snd_una.0.wrapping_sub(self.h.iss), packet.seq, "nothing is in flight");
+                }
+                alloc::format!("close{kept}{more}{finished} {}", self.h.decode(packet, false).line())
             }
             Kind::Abort => {
                 let abort = Abort::parse(body).unwrap();
@@ -273,6 +294,100 @@ fn close_waits_for_what_is_in_flight() {
     nic.expect(&[]);
     nic.segment(FLOW, 0, &seg(A, 7, 2501, b""));
     nic.expect(&["close FA 2501+0 7"]);
+    nic.h.assert_empty();
+}
+
+#[test]
+fn what_is_in_flight_is_offered_in_pieces() {
+    let mut nic = Nic::that_takes(3000);
+    nic.h.app.reply = vec![b'z'; 2500];
+    nic.established(FLOW, b"!close");
+    nic.h.poll();
+    let pieces = ["close kept more A 1+1000 7", "close kept more A 1001+1000 7", "close kept FPA 2001+500 7"];
+    nic.expect(&pieces);
+    assert_eq!(nic.h.app.ended, [], "the connection stays until the answer is there");
+    // Whatever comes meanwhile changes nothing: who gets the connection will see.
+    nic.segment(FLOW, 0, &seg(A, 7, 2001, b""));
+    nic.expect(&[]);
+    assert_eq!(nic.h.stack.counters().channel_offered, 1);
+    nic.closed(&[(FLOW, 0, ClosedReason::HandedOver)]);
+    nic.expect(&[]);
+    assert_eq!(nic.h.app.ended, [EndReason::Closed]);
+    let counters = nic.h.stack.counters();
+    assert_eq!((counters.channel_offers, counters.channel_offers_taken, counters.bytes_sent), (1, 1, 2500));
+    nic.h.assert_empty();
+}
+
+#[test]
+fn a_refused_offer_goes_on_here() {
+    let mut nic = Nic::that_takes(3000);
+    nic.h.app.reply = vec![b'z'; 1500];
+    nic.established(FLOW, b"!close");
+    nic.h.poll();
+    nic.expect(&["close kept more A 1+1000 7", "close kept FPA 1001+500 7"]);
+    nic.closed(&[(FLOW, 0, ClosedReason::Refused)]);
+    nic.expect(&["0 A 1+1000 7", "0 PA 1001+500 7"]);
+    nic.segment(FLOW, 0, &seg(A, 7, 1001, b""));
+    nic.expect(&[]);
+    // Not offered again; one segment with nothing in flight is handed over as ever.
+    nic.segment(FLOW, 0, &seg(A, 7, 1501, b""));
+    nic.expect(&["close FA 1501+0 7"]);
+    nic.closed(&[(FLOW, 0, ClosedReason::Refused)]);
+    assert_eq!(nic.h.stack.counters().channel_offers_refused, 1);
+    nic.h.assert_empty();
+}
+
+#[test]
+fn an_offer_without_an_answer_goes_on_here() {
+    let mut nic = Nic::that_takes(3000);
+    nic.h.app.reply = vec![b'z'; 1500];
+    nic.established(FLOW, b"!close");
+    nic.h.poll();
+    nic.take();
+    nic.h.pass(Duration::from_millis(202));
+    nic.expect(&["0 A 1+1000 7", "0 PA 1001+500 7"]);
+    // A late refusal is none of a connection that goes on.
+    nic.closed(&[(FLOW, 0, ClosedReason::Refused)]);
+    nic.expect(&[]);
+    let counters = nic.h.stack.counters();
+    assert_eq!((counters.channel_offers_unanswered, counters.channel_offers_refused), (1, 0));
+    // A late answer that it is taken over is believed.
+    nic.closed(&[(FLOW, 0, ClosedReason::HandedOver)]);
+    assert_eq!(nic.h.app.ended, [EndReason::Closed]);
+    nic.h.assert_empty();
+}
+
+#[test]
+fn more_than_the_firmware_takes_is_offered_when_it_fits() {
+    let mut nic = Nic::that_takes(3000);
+    nic.h.app.reply = vec![b'z'; 4500];
+    nic.established(FLOW, b"!close");
+    nic.h.poll();
+    nic.expect(&["0 A 1+1000 7", "0 A 1001+1000 7", "0 A 2001+1000 7", "0 A 3001+1000 7", "0 PA 4001+500 7"]);
+    nic.segment(FLOW, 0, &seg(A, 7, 1001, b""));
+    nic.expect(&[]);
+    nic.segment(FLOW, 0, &seg(A, 7, 2001, b""));
+    let pieces =
+        ["close kept more A 2001+1000 7", "close kept more A 3001+1000 7", "close kept FPA 4001+500 7"];
+    nic.expect(&pieces);
+}
+
+#[test]
+fn nothing_is_offered_while_a_loss_is_repaired() {
+    let mut nic = Nic::that_takes(3000);
+    nic.h.app.reply = vec![b'z'; 4500];
+    nic.established(FLOW, b"!close");
+    nic.h.poll();
+    nic.take();
+    nic.h.pass(Duration::from_millis(300));
+    nic.take();
+    nic.segment(FLOW, 0, &seg(A, 7, 2001, b""));
+    let sent = nic.take();
+    assert!(!sent.is_empty() && sent.iter().all(|message| message.header.kind == Kind::Segment));
+    // When it is repaired, what is left is handed over.
+    nic.segment(FLOW, 0, &seg(A, 7, 4501, b""));
+    let last = nic.take();
+    assert_eq!(last.iter().map(|message| message.header.kind).collect::<Vec<_>>(), [Kind::Close]);
     nic.h.assert_empty();
 }
 
