@@ -1,5 +1,6 @@
 //! The command line of `mayfly-nic`.
 
+use crate::RETAINED_MAX;
 use std::str::FromStr;
 
 use clap::Parser;
@@ -101,7 +102,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 524_288, value_parser = entries())]
     pub ended: u64,
     /// Frames of last data above which whoever has long not taken it is given up
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = entries())]
+    #[arg(long, value_name = "N", default_value_t = RETAINED_MAX.into(), value_parser = entries())]
     pub retained: u64,
     /// Addresses and ports that can be listened on
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<u64>::new().range(1..=65_535))]

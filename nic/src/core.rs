@@ -102,11 +102,15 @@ impl Onlooker for Unseen {
     fn update(&self, _: &Firmware<Mbuf>, _: Instant) {}
 }
 
+/// Frames of last data that are kept without hurry: a quarter of a device's, whose pool they are from.
+pub const RETAINED_MAX: u32 = 2048;
+
 /// The firmware's defaults for a card whose wire is `device`.
 pub fn config(device: &Capabilities) -> nicfw::Config {
     nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
+        retained_max: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
 }

@@ -115,9 +115,10 @@ pub struct Config {
     /// Pieces of last data that are kept for all connections together, beyond one frame for each
     /// connection: 48 bytes each where a frame is a pointer, and the frame. When all are taken, the
     /// host keeps the connection (`hand_over_refused`). While more frames are kept than this, a
-    /// connection whose peer has not taken its last data in the time of `fin_wait_2` is given up
-    /// (`retain_given_up`; it may keep its window closed and live on). Below, and sooner, nothing that
-    /// the host has handed over is ever given up.
+    /// connection is given up (`retain_given_up`) whose peer answers none of three repetitions (of
+    /// one, while it is more than twice this), or has not taken its last data in the time of
+    /// `fin_wait_2` (it may keep its window closed and live on). Below, and sooner, nothing that the
+    /// host has handed over is ever given up. A quarter of the frames that there are is a good value.
     pub retained_max: usize,
     /// Addresses and ports listened on at once.
     pub listeners_max: usize,

@@ -346,9 +346,10 @@ impl<F: Frame> Firmware<F> {
             return self.reset_flow(slot, None, pool);
         }
         let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
+        let retries = flow.retries;
         if self.retained.len() > self.config.retained_max
             && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
-            && u64::from(closing_for) >= self.config.fin_wait_2.millis()
+            && (retries > self.patience() || u64::from(closing_for) >= self.config.fin_wait_2.millis())
         {
             self.note(slot, Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
@@ -358,6 +359,12 @@ impl<F: Frame> Firmware<F> {
             return self.chain_timed_out(slot, pool);
         }
         self.transmit(slot, true, pool);
+    }
+
+    /// How often last data is sent to a silent peer when more is kept than there should be: the
+    /// frames are those that everything else needs too.
+    fn patience(&self) -> u8 {
+        if self.retained.len() > 2 * self.config.retained_max { 1 } else { 3 }
     }
 
     /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).

@@ -430,7 +430,7 @@ fn data_after_the_close_resets() {
 
 #[test]
 fn nothing_handed_over_is_lost_however_much_is_kept() {
-    let mut world = World::with(Config { retained_max: 1, ..config() }, listen_body());
+    let mut world = World::with(Config { retained_max: 15, ..config() }, listen_body());
     for port in 1..=30 {
         let conn = world.connect(port);
         world.host_close(&conn, b"kept", 1000, false);
@@ -445,6 +445,42 @@ fn nothing_handed_over_is_lost_however_much_is_kept() {
     }
     world.all_gone();
     assert_eq!(world.count(Event::TimedOut) + world.count(Event::RetainGivenUp), 30);
+}
+
+#[test]
+fn who_has_vanished_gives_way_first_when_much_is_kept() {
+    let mut world = World::with(Config { retained_max: 10, ..config() }, listen_body());
+    let begin = |world: &mut World, ports: core::ops::RangeInclusive<u16>| {
+        for port in ports {
+            let conn = world.connect(port);
+            world.host_close(&conn, b"kept", 1000, false);
+            world.one();
+        }
+    };
+    begin(&mut world, 1..=10);
+    // As many as there may be: each is tried to the end.
+    for _ in 0..40 {
+        world.pass(Duration::from_millis(250));
+    }
+    assert_eq!((world.flows_in(State::FinWait1), world.count(Event::RetainGivenUp)), (10, 0));
+    world.all_gone();
+    let given_up = world.count(Event::RetainGivenUp);
+    begin(&mut world, 11..=30);
+    // After 0.25, 0.5, 1 and 2 s more: the fourth time without an answer ends it, down to the limit.
+    for _ in 0..20 {
+        world.pass(Duration::from_millis(250));
+        world.wire_segments();
+    }
+    assert_eq!((world.flows_in(State::FinWait1), world.count(Event::RetainGivenUp) - given_up), (10, 10));
+    world.all_gone();
+    let given_up = world.count(Event::RetainGivenUp);
+    begin(&mut world, 31..=60);
+    // More than twice: the second time, down to twice.
+    for _ in 0..4 {
+        world.pass(Duration::from_millis(250));
+        world.wire_segments();
+    }
+    assert_eq!((world.flows_in(State::FinWait1), world.count(Event::RetainGivenUp) - given_up), (20, 10));
 }
 
 #[test]
