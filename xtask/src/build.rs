@@ -29,5 +29,5 @@ pub(crate) fn run_cargo(args: &[&str]) -> Result<()> {
 /// They do not build.
 pub(crate) fn programs() -> Result<()> {
     crate::step("Building the programs (release)")?;
-    run_cargo(&["build", "--release", "--bins", "-p", "server", "-p", "loadgen", "-p", "bench"])
+    run_cargo(&["build", "--release", "--bins", "-p", "server", "-p", "nic", "-p", "loadgen", "-p", "bench"])
 }
