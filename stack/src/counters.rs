@@ -116,6 +116,7 @@ counters! {
     channel_offers: "Connections offered to the firmware in pieces, and kept until it answers",
     channel_offers_taken: "Such connections that the firmware took over",
     channel_offers_refused: "Such connections that the firmware refused: they went on here",
+    channel_offers_broken_off: "Such connections that stayed here because frames ran out before all was offered",
     channel_offers_unanswered: "Such connections that went on here because no answer came",
     channel_offered: "Segments dropped because the connection was offered to the firmware",
     channel_aborts: "ABORT handed to the firmware",

@@ -167,7 +167,7 @@ pub(super) fn offer<F: Frame, S>(
     let options = usual_options(env.now, connection);
     let window = window::announce(env, connection);
     let body = close_body(&connection.tcb);
-    for offset in (0..left).step_by(mss) {
+    let mut piece = |env: &mut Env<F>, connection: &mut Connection<S>, offset: usize| {
         let len = mss.min(left - offset);
         let is_last = offset + len == left;
         let fin = if is_last { tcp::Flags::FIN | tcp::Flags::PSH } else { tcp::Flags::default() };
@@ -177,7 +177,18 @@ pub(super) fn offer<F: Frame, S>(
         let more = if is_last { MessageFlags::default() } else { MessageFlags::MORE };
         let flags = MessageFlags::KEPT | more | close_flags(&connection.tcb);
         message(env, &mut frame, (Kind::Close, flags), flow, slot)?;
-        env.tx.push(frame).map_err(|_| Blocked)?;
+        env.tx.push(frame).map_err(|_| Blocked)
+    };
+    for offset in (0..left).step_by(mss) {
+        if let Err(blocked) = piece(env, connection, offset) {
+            if offset > 0 {
+                // To begin anew would use up the frames again, and again. Where so few are left the
+                // connection stays here; the firmware throws the beginning away.
+                connection.tcb.hand_over = HandOver::Refused;
+                env.counters.channel_offers_broken_off += 1;
+            }
+            return Err(blocked);
+        }
     }
     env.counters.channel_offers += 1;
     let tcb = &mut connection.tcb;

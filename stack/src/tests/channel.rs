@@ -338,6 +338,26 @@ fn a_refused_offer_goes_on_here() {
 }
 
 #[test]
+fn an_offer_that_frames_run_out_for_is_not_begun_anew() {
+    let mut nic = Nic::that_takes(3000);
+    nic.h.app.reply = vec![b'z'; 2500];
+    nic.h.pool.set_limit(1);
+    nic.established(FLOW, b"!close");
+    // Each frame that becomes free could begin the same again.
+    for _ in 0..5 {
+        nic.h.poll();
+    }
+    nic.h.pool.set_limit(100);
+    nic.h.poll();
+    nic.expect(&["close kept more A 1+1000 7", "0 A 1+1000 7", "0 A 1001+1000 7", "0 PA 2001+500 7"]);
+    let counters = nic.h.stack.counters();
+    assert_eq!((counters.channel_offers, counters.channel_offers_broken_off), (0, 1));
+    nic.segment(FLOW, 0, &seg(A, 7, 2501, b""));
+    nic.expect(&["close FA 2501+0 7"]);
+    nic.h.assert_empty();
+}
+
+#[test]
 fn an_offer_without_an_answer_goes_on_here() {
     let mut nic = Nic::that_takes(3000);
     nic.h.app.reply = vec![b'z'; 1500];
