@@ -138,6 +138,7 @@ impl Arguments {
             flows_max: self.flows as usize,
             time_wait_max: self.ended as usize,
             retained_max: self.retained as usize,
+            retained_hurry: self.retained as usize,
             listeners_max: self.listeners as usize,
             steer: self.steer,
             network_syn_rate: self.network_syn_rate,

@@ -111,6 +111,7 @@ pub fn config(device: &Capabilities) -> nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
         retained_max: RETAINED_MAX as usize,
+        retained_hurry: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
 }

@@ -115,11 +115,14 @@ pub struct Config {
     /// Pieces of last data that are kept for all connections together, beyond one frame for each
     /// connection: 48 bytes each where a frame is a pointer, and the frame. When all are taken, the
     /// host keeps the connection (`hand_over_refused`). While more frames are kept than this, a
-    /// connection is given up (`retain_given_up`) whose peer answers none of three repetitions (of
-    /// one, while it is more than twice this), or has not taken its last data in the time of
-    /// `fin_wait_2` (it may keep its window closed and live on). Below, and sooner, nothing that the
-    /// host has handed over is ever given up. A quarter of the frames that there are is a good value.
+    /// connection whose peer has not taken its last data in the time of `fin_wait_2` is given up
+    /// (`retain_given_up`; it may keep its window closed and live on). Below, and sooner, nothing that
+    /// the host has handed over is ever given up, but for `retained_hurry`.
     pub retained_max: usize,
+    /// Frames of last data, of all connections together, above which a peer is given up that answers
+    /// none of three repetitions (of one, above twice as many; `retain_given_up`). They come from the
+    /// pool that everything else needs: a quarter of it is a good value.
+    pub retained_hurry: usize,
     /// Addresses and ports listened on at once.
     pub listeners_max: usize,
     /// Frames that may wait for the wire, and for each host queue. To a full wire queue frames are
@@ -208,6 +211,7 @@ impl Config {
             flows_max: 262_144,
             time_wait_max: 524_288,
             retained_max: 16_384,
+            retained_hurry: usize::MAX,
             listeners_max: 64,
             queue_frames: 1024,
             burst: netcore::port::BURST,

@@ -346,10 +346,10 @@ impl<F: Frame> Firmware<F> {
             return self.reset_flow(slot, None, pool);
         }
         let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
-        let retries = flow.retries;
-        if self.retained.len() > self.config.retained_max
+        let too_long = self.retained.len() > self.config.retained_max
+            && u64::from(closing_for) >= self.config.fin_wait_2.millis();
+        if (too_long || flow.retries > self.patience())
             && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
-            && (retries > self.patience() || u64::from(closing_for) >= self.config.fin_wait_2.millis())
         {
             self.note(slot, Event::RetainGivenUp);
             return self.reset_flow(slot, None, pool);
@@ -361,10 +361,13 @@ impl<F: Frame> Firmware<F> {
         self.transmit(slot, true, pool);
     }
 
-    /// How often last data is sent to a silent peer when more is kept than there should be: the
-    /// frames are those that everything else needs too.
+    /// How often last data is sent to a silent peer: when much is kept, not as often as otherwise.
     fn patience(&self) -> u8 {
-        if self.retained.len() > 2 * self.config.retained_max { 1 } else { 3 }
+        match self.retained.len() / self.config.retained_hurry.max(1) {
+            0 => u8::MAX,
+            1 => 3,
+            _ => 1,
+        }
     }
 
     /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).
