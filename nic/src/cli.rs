@@ -101,7 +101,7 @@ pub struct Arguments {
     /// Ended connections that are remembered, 88 bytes each; more push out the oldest
     #[arg(long, value_name = "N", default_value_t = 524_288, value_parser = entries())]
     pub ended: u64,
-    /// Frames of last data above which whoever has long not taken it is given up
+    /// Frames of last data that are kept without hurry; above, silent peers are given up sooner
     #[arg(long, value_name = "N", default_value_t = RETAINED_MAX.into(), value_parser = entries())]
     pub retained: u64,
     /// Addresses and ports that can be listened on

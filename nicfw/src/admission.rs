@@ -7,7 +7,7 @@
 use netcore::{Frame, FramePool};
 use protocol::channel::{Close, Listen, Refusal};
 use protocol::ip::Address;
-use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
+use protocol::tcp::{Flags, Options, Timestamps};
 use protocol::{ethernet, ip, tcp};
 
 use crate::budget::Verdict;
@@ -168,21 +168,8 @@ impl<F: Frame> Firmware<F> {
         if !self.wire_has_room_for_newcomers() {
             return;
         }
-        self.counters.add(Event::ResetSent);
         // RFC 9293 §3.10.7.1: as if nobody listened.
-        let reset = Outgoing {
-            ttl: self.config.ttl,
-            from: self.config.mac,
-            to: segment.src_mac,
-            tuple: segment.tuple,
-            seq: SeqNumber(0),
-            ack: segment.data_end() + 1,
-            flags: Flags::RST | Flags::ACK,
-            window: 0,
-            options: Options::default(),
-            data: &[],
-        };
-        self.send(Some(frame), &reset, pool);
+        self.reset_unknown(segment, Some(frame), pool);
     }
 
     /// Turns a flow away that the host has not heard of, as its listener wants it.

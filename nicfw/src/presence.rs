@@ -6,11 +6,11 @@
 //! are gone and its flows are reset. What was handed over by CLOSE goes on, and so does TIME_WAIT.
 
 use netcore::{Duration, Frame, FramePool, Instant, RxChecksum};
-use protocol::tcp::{Flags, Options, SeqNumber};
+use protocol::tcp::Flags;
 
 use crate::counters::Event;
 use crate::firmware::Firmware;
-use crate::packet::{Outgoing, Segment, is_unusable_source};
+use crate::packet::{Segment, is_unusable_source};
 
 /// Looks for silent hosts in a time of silence: how late it may be noticed, as its share.
 const LOOKS: u64 = 4;
@@ -105,27 +105,6 @@ impl<F: Frame> Firmware<F> {
             return self.counters.add(Event::NoFlowDropped);
         }
         self.counters.add(Event::HostAbsentRefused);
-        self.counters.add(Event::ResetSent);
-        // RFC 9293 §3.10.7.1 (CLOSED): acceptable to whoever sent the segment.
-        let (seq, ack, flags) = if segment.has(Flags::ACK) {
-            (segment.tcp.ack, SeqNumber(0), Flags::RST)
-        } else {
-            let end =
-                segment.data_end() + u32::from(segment.has(Flags::SYN)) + u32::from(segment.has(Flags::FIN));
-            (SeqNumber(0), end, Flags::RST | Flags::ACK)
-        };
-        let reset = Outgoing {
-            ttl: self.config.ttl,
-            from: self.config.mac,
-            to: segment.src_mac,
-            tuple: segment.tuple,
-            seq,
-            ack,
-            flags,
-            window: 0,
-            options: Options::default(),
-            data: &[],
-        };
-        self.send(Some(frame), &reset, pool);
+        self.reset_unknown(segment, Some(frame), pool);
     }
 }

@@ -476,7 +476,8 @@ impl<F: Frame> Firmware<F> {
         self.end(slot);
     }
 
-    /// Answers a segment that belongs to nothing with RST (RFC 9293 §3.10.7.1).
+    /// Answers a segment that belongs to nothing with RST, which whoever sent it accepts
+    /// (RFC 9293 §3.10.7.1).
     pub(crate) fn reset_unknown<P: FramePool<Frame = F>>(
         &mut self,
         segment: &Segment,
@@ -484,14 +485,21 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         self.counters.add(Event::ResetSent);
+        let (seq, ack, flags) = if segment.has(Flags::ACK) {
+            (segment.tcp.ack, SeqNumber(0), Flags::RST)
+        } else {
+            let end =
+                segment.data_end() + u32::from(segment.has(Flags::SYN)) + u32::from(segment.has(Flags::FIN));
+            (SeqNumber(0), end, Flags::RST | Flags::ACK)
+        };
         let reset = Outgoing {
             ttl: self.config.ttl,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,
-            seq: segment.tcp.ack,
-            ack: SeqNumber(0),
-            flags: Flags::RST,
+            seq,
+            ack,
+            flags,
             window: 0,
             options: Options::default(),
             data: &[],
