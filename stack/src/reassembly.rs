@@ -47,6 +47,11 @@ impl Reassembly {
         self.pieces.is_empty() && self.fin.is_none()
     }
 
+    /// Whether bytes wait here that lie behind `rcv_nxt`: not those that came in another way since.
+    pub(crate) fn has_bytes_from(&self, rcv_nxt: SeqNumber) -> bool {
+        self.pieces.last().is_some_and(|piece| piece.end().after(rcv_nxt))
+    }
+
     /// Bytes of memory, with what each piece costs beside its bytes.
     pub(crate) fn memory(&self) -> usize {
         self.bytes + self.pieces.len() * PIECE_OVERHEAD

@@ -364,6 +364,13 @@ impl Connection {
         if ack.after(self.snd_max) {
             return Some(self.answer(seg, cx.now));
         }
+        if ack.before(self.out_start) {
+            // RFC 5961 §5.2, narrower: a batch begins when the one before it is answered, so this is
+            // an old duplicate, perhaps of the connection that had this port before. Ports are used
+            // again without TIME_WAIT here, and the server's numbers may overlap.
+            cx.wire.counters.duplicates += 1;
+            return Some(self.answer(seg, cx.now));
+        }
         if ack.after(self.snd_una) {
             self.acked(ack, cx);
         } else if ack == self.snd_una

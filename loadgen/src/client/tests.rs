@@ -535,6 +535,46 @@ fn a_stray_segment_for_a_port_never_used_is_reset_and_a_late_fin_is_acknowledged
     assert_eq!(answer.bytes()[47], Flags::RST.0);
 }
 
+/// A segment from the server to the client that sent `request`.
+fn from_server(request: &[u8], seq: u32, ack: u32, payload: &[u8]) -> HeapFrame {
+    let mut frame = request[..54].to_vec();
+    frame.extend_from_slice(payload);
+    protocol::ethernet::Header { dst: Mac(MAC), src: server::MAC, ether_type: EtherType::Ipv4 }
+        .emit(&mut frame);
+    let client = "198.18.0.1".parse().expect("an address");
+    protocol::ipv4::Header::outgoing(server::ADDR, client, 6, 20 + payload.len()).emit(&mut frame[14..]);
+    frame[34..36].copy_from_slice(&request[36..38]);
+    frame[36..38].copy_from_slice(&request[34..36]);
+    frame[38..42].copy_from_slice(&seq.to_be_bytes());
+    frame[42..46].copy_from_slice(&ack.to_be_bytes());
+    frame[46..48].copy_from_slice(&[5 << 4, Flags::ACK.0]);
+    protocol::tcp::fill_checksum(server::ADDR.into(), client.into(), &mut frame[34..]);
+    HeapFrame::from_bytes(&frame)
+}
+
+#[test]
+fn data_for_the_ports_connection_before_is_not_taken() {
+    let mut world = World::new(ClientConfig { connections: 1, ..config() }, short());
+    world.load();
+    world.server.options = false;
+    world.server.fault = Fault::NoReply;
+    world.clients.allow(1);
+    world.record = true;
+    let asked = |frame: &Vec<u8>| frame[47] & Flags::PSH.0 != 0;
+    world.until(1000, |world| world.seen.iter().any(asked));
+    let request = world.seen.iter().find(|frame| asked(frame)).expect("a request").clone();
+    let word = |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().expect("four bytes"));
+    world.port.from_client.clear();
+    // In the window, and it acknowledges what was sent before this connection's first number.
+    let old = from_server(&request, word(42), word(38).wrapping_sub(2), b"+WRONG\r\n");
+    world.port.to_client.push_back(old);
+    let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
+    assert_eq!(world.results().errors.total(), 0, "{:?}", world.results().first_error);
+    let answer = world.port.from_client.pop_front().expect("an answer");
+    assert_eq!(answer.bytes()[47], Flags::ACK.0);
+    assert_eq!(answer.bytes()[42..46], request[42..46], "RCV.NXT stays where it was");
+}
+
 #[test]
 fn two_that_disagree_do_not_answer_each_other_for_ever() {
     let mut world = World::new(ClientConfig { connections: 1, ..config() }, short());
@@ -547,21 +587,8 @@ fn two_that_disagree_do_not_answer_each_other_for_ever() {
     world.until(1000, |world| world.seen.iter().any(asked));
     let request = world.seen.iter().find(|frame| asked(frame)).expect("a request").clone();
     let word = |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().expect("four bytes"));
-    // From the server, without data: outside of the window, and acknowledging what was never sent.
-    let segment = |seq: u32, ack: u32| {
-        let mut frame = request[..54].to_vec();
-        protocol::ethernet::Header { dst: Mac(MAC), src: server::MAC, ether_type: EtherType::Ipv4 }
-            .emit(&mut frame);
-        let client = "198.18.0.1".parse().expect("an address");
-        protocol::ipv4::Header::outgoing(server::ADDR, client, 6, 20).emit(&mut frame[14..]);
-        frame[34..36].copy_from_slice(&request[36..38]);
-        frame[36..38].copy_from_slice(&request[34..36]);
-        frame[38..42].copy_from_slice(&seq.to_be_bytes());
-        frame[42..46].copy_from_slice(&ack.to_be_bytes());
-        frame[46..48].copy_from_slice(&[5 << 4, Flags::ACK.0]);
-        protocol::tcp::fill_checksum(server::ADDR.into(), client.into(), &mut frame[34..]);
-        HeapFrame::from_bytes(&frame)
-    };
+    // Outside of the window, and acknowledging what was never sent.
+    let segment = |seq: u32, ack: u32| from_server(&request, seq, ack, b"");
     world.port.from_client.clear();
     for _ in 0..100 {
         world.port.to_client.push_back(segment(word(42).wrapping_add(1_000_000), word(38)));

@@ -101,7 +101,7 @@ pub(crate) fn close<S>(connection: &mut Connection<S>) {
     connection.tcb.flags.clear(Flags::WAITING);
     if let Some(full) = &mut connection.full {
         // RFC 9293 §3.6.1 SHLD-3: input that nobody has read is lost, and the peer is told so.
-        full.unread |= !full.held.is_empty() || !full.reassembly.is_empty();
+        full.unread |= !full.held.is_empty() || full.reassembly.has_bytes_from(connection.tcb.rcv_nxt);
         full.held = alloc::vec::Vec::new();
     }
 }
