@@ -1,0 +1,5 @@
+//! Whole machines, driven segment by segment.
+
+mod lab;
+mod steering;
+mod vanished;
