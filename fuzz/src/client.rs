@@ -29,12 +29,7 @@ const HELD_MAX: usize = 8;
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut world = World::new(&mut input);
-    for _ in 0..STEPS_MAX {
-        if input.is_empty() {
-            break;
-        }
-        world.step(&mut input);
-    }
+    input.steps(STEPS_MAX, |input| world.step(input));
     world.end();
 }
 

@@ -30,13 +30,10 @@ const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut world = World::new(&mut input);
-    for _ in 0..STEPS_MAX {
-        if input.is_empty() {
-            break;
-        }
-        world.step(&mut input);
+    input.steps(STEPS_MAX, |input| {
+        world.step(input);
         world.poll();
-    }
+    });
     world.end();
 }
 
