@@ -72,8 +72,7 @@ impl World {
         config.keepalive_probes = 2;
         config.retransmissions_max = 3;
         let limits = Limits { mtu: config.mtu, receive_window: config.receive_window, headers: 40 };
-        let capabilities =
-            Capabilities { mac: OUR_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new(OUR_MAC.0, 1500);
         let (port, nic) = pair(input.pick(&[256, 8]), capabilities);
         let mut stack = Stack::new(config, &mut SeededRng::new(42));
         stack.listen(PORT, AcceptPolicy::Deferred).expect("a fresh stack");

@@ -27,7 +27,7 @@ struct TestPort {
 impl Port for TestPort {
     type Frame = HeapFrame;
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mac: MAC, mtu: 1500, rx_checksum: false, rx_partial_checksum: false }
+        Capabilities::new(MAC, 1500)
     }
     fn receive(&mut self, into: &mut FrameQueue<HeapFrame>, max: usize) -> usize {
         let count = max.min(self.to_client.len());
