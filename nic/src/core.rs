@@ -119,6 +119,7 @@ pub fn config(device: &Capabilities) -> nicfw::Config {
     nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
+        tx_checksum: device.tx_checksum,
         retained_max: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
@@ -214,6 +215,7 @@ impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
             ("tx_refused", stats.tx_refused),
             ("tx_errors", stats.tx_errors),
             ("rx_other_vlan", self.wire.dropped()),
+            ("tx_checksum", u64::from(self.wire.capabilities().tx_checksum)),
         ]);
         shown.push(("mbufs_in_use", u64::from(self.pool.in_use())));
     }

@@ -52,7 +52,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(core) = arguments.core {
         dpdk::pin_to_cpu(core)?;
     }
-    let device = wire.capabilities();
+    let device = wire.capabilities().in_vlan(arguments.vlan);
     let config = arguments.firmware(nic::config(&device));
     let shown = Shown::default();
     let core = NicCore::new(config, wire, arguments.vlan, hosts, &shown, &Unseen);
