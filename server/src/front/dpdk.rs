@@ -228,15 +228,15 @@ impl House<'_> {
         config.flows_max = config.flows_max.max(connections_max(maxclients));
         config.offload = network.offload;
         config.queues = core_count;
+        config.user_timeout = limit(network.user_timeout_s);
+        config.waiting_max = limit(network.waiting_max_s);
+        config.last_data_max = network.last_data_max;
+        config.ttl = network.ttl;
         config.steer = network.steer;
         config.network_syn_rate = network.network_syn_rate;
         config.network_syn_burst = network.network_syn_rate;
         config.network_flows_max = network.network_connections;
         config.time_wait = Duration::from_secs(network.time_wait_s);
-        config.user_timeout = limit(network.user_timeout_s);
-        config.waiting_max = limit(network.waiting_max_s);
-        config.last_data_max = network.last_data_max;
-        config.ttl = network.ttl;
         let mut nic = Some(NicCore::new(
             config,
             device,
