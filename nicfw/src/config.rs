@@ -94,7 +94,7 @@ impl FromStr for Steer {
 }
 
 /// What a [`crate::Firmware`] is made from. All memory follows from it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// How much the firmware does.
     pub offload: Offload,
