@@ -212,8 +212,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_una: iss,
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&key.tuple(&env.config)),
+            mss: env.config.mss(key.version()),
         };
-        let Some(slot) = self.connections.open(&opening, env) else {
+        let Some((slot, _)) = self.connections.open(&opening, env) else {
             env.counters.connections_full += 1;
             return self.refuse(key, segment, payload.len() as u32, mac);
         };

@@ -121,8 +121,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_una: iss,
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
+            mss: env.config.mss(key.version()),
         };
-        let Some(slot) = self.connections.open(&opening, env) else {
+        let Some((slot, _)) = self.connections.open(&opening, env) else {
             return Err(ConnectError::TooMany(env.config.connections_max));
         };
         self.connections.publish(slot);
@@ -205,8 +206,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_una: iss,
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
+            mss: env.config.mss(key.version()),
         };
-        let Some(slot) = self.connections.open(&opening, env) else {
+        let Some((slot, _)) = self.connections.open(&opening, env) else {
             env.counters.connections_full += 1;
             return self.refuse(key, segment, 0, mac);
         };
