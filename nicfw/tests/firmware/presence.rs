@@ -5,7 +5,7 @@ use nicfw::{Config, Event, Offload, State};
 use protocol::channel::{AcceptPolicy, Header, Hello, Kind, Listen, MessageFlags, Refusal};
 use protocol::ethernet::{self, BROADCAST, EtherType, Mac};
 use protocol::ip::Address;
-use protocol::{arp, icmpv6, ipv6};
+use protocol::{arp, checksum, icmpv6, ipv6};
 
 use crate::harness::*;
 
@@ -191,15 +191,10 @@ fn solicit(world: &mut World, target: Address, unspecified: bool, hop_limit: u8)
     let len = if unspecified { icmpv6::NEIGHBOUR_LEN - 8 } else { icmpv6::NEIGHBOUR_LEN };
     let mut message = [0; icmpv6::NEIGHBOUR_LEN];
     icmpv6::emit_solicitation(src, group, &target, CLIENT_MAC, &mut message);
-    if unspecified {
-        // Without the option, which the checksum covers.
-        let option = u16::from_be_bytes([message[24], message[25]]);
-        let words = message[26..].chunks(2).map(|word| u16::from_be_bytes([word[0], word[1]]));
-        let gone = words.chain([option, 8]).map(u32::from).sum::<u32>();
-        let sum = u32::from(u16::from_be_bytes([message[2], message[3]])) + gone;
-        let sum = (sum & 0xffff) + (sum >> 16);
-        message[2..4].copy_from_slice(&(sum as u16).to_be_bytes());
-    }
+    // RFC 4861 §7.1.1: nobody has no hardware address to name.
+    message[2..4].fill(0);
+    let sum = checksum::pseudo_header(src, group, ipv6::NEXT_ICMP, len).add(&message[..len]).finish();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
     let mut frame = vec![0; ethernet::HEADER_LEN + ipv6::HEADER_LEN];
     let link =
         ethernet::Header { dst: ipv6::group_mac(&group), src: CLIENT_MAC, ether_type: EtherType::Ipv6 };
