@@ -37,6 +37,35 @@ impl Pair {
         })
     }
 
+    /// Tries until a request is answered by the firmware's word that the server is away.
+    fn is_told_of_the_absence(&self) -> Result<()> {
+        self.site.lab.within(Side::Client, || {
+            loop {
+                let told = b"-LOADING The server is away, try again later\r\n";
+                let asked = common::connect().and_then(|mut stream| {
+                    exchange(&mut stream, b"PING\r\n", told)?;
+                    Ok(stream)
+                });
+                if let Ok(mut stream) = asked {
+                    ensure!(stream.read(&mut [0; 1])? == 0, "and nothing more");
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// Clients that have to ask for every hardware address hear the refusal.
+    fn strangers_are_refused(&self) -> Result<()> {
+        for address in [SERVER_ADDRESS, SERVER_ADDRESS_V6] {
+            let flush = ["neigh", "flush", "dev", CLIENT_INTERFACE];
+            e2e::lab::run(self.site.lab.command(Side::Client, "ip").args(flush))?;
+            let connect = || Ok(TcpStream::connect((address, 6379)).err().map(|error| error.kind()));
+            let refused = self.site.lab.within(Side::Client, connect)?;
+            ensure!(refused == Some(ErrorKind::ConnectionRefused), "{address}: {refused:?}");
+        }
+        Ok(())
+    }
+
     /// Tries until it is served.
     fn is_served_again(&self) -> Result<()> {
         self.site.lab.within(Side::Client, || {
@@ -133,7 +162,7 @@ fn both_cores_of_a_server_are_served() -> Result<()> {
 
 #[test]
 fn a_killed_server_is_noticed_refused_for_and_served_again() -> Result<()> {
-    let mut pair = Pair::new(LIFECYCLE, &[], &[])?;
+    let mut pair = Pair::new(LIFECYCLE, &[], &["--refuse", "reset"])?;
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
     for _ in 0..3 {
@@ -153,6 +182,39 @@ fn a_killed_server_is_noticed_refused_for_and_served_again() -> Result<()> {
     ensure!(status.success() && output.contains("Bye"), "ended with {status}: {output}");
     ensure!(!pair.socket.0.exists(), "the socket is left behind");
     Ok(())
+}
+
+/// docs/external.md: the firmware answers ARP and neighbour discovery in the server's place.
+#[test]
+fn who_has_to_ask_for_the_hardware_address_is_refused_at_once_while_the_server_is_away() -> Result<()> {
+    let mut pair = Pair::new(LIFECYCLE, &[], &["--refuse", "reset"])?;
+    pair.site.lab.speak_ipv6()?;
+    pair.serves_everybody()?;
+    pair.kill_server();
+    pair.is_refused()?;
+    pair.strangers_are_refused()?;
+    // One that says goodbye is stood in for in the same way.
+    pair.start_server()?;
+    pair.is_served_again()?;
+    pair.end_server(libc::SIGTERM);
+    pair.is_refused()?;
+    pair.strangers_are_refused()?;
+    pair.start_server()?;
+    pair.is_served_again()
+}
+
+/// docs/admission.md: `refuse error` is the default.
+#[test]
+fn while_the_server_is_away_clients_are_told_so() -> Result<()> {
+    let mut pair = Pair::new(LIFECYCLE, &[], &[])?;
+    pair.serves_everybody()?;
+    for _ in 0..2 {
+        pair.kill_server();
+        pair.is_told_of_the_absence()?;
+        pair.start_server()?;
+        pair.is_served_again()?;
+    }
+    pair.serves_everybody()
 }
 
 #[test]
@@ -192,7 +254,7 @@ fn at_level_none_connections_outlive_the_firmware() -> Result<()> {
 /// The link is cut for a while: the server is stopped, and does not know.
 #[test]
 fn a_server_that_was_away_begins_anew() -> Result<()> {
-    let pair = Pair::new(LIFECYCLE, &["--host-timeout", "1"], &[])?;
+    let pair = Pair::new(LIFECYCLE, &["--host-timeout", "1"], &["--refuse", "reset"])?;
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
     pair.site.server.signal(libc::SIGSTOP);

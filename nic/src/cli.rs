@@ -122,10 +122,28 @@ pub struct Arguments {
     /// Length of TIME_WAIT
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = RangedU64ValueParser::<u64>::new().range(..=TIME_WAIT_MAX_S))]
     pub time_wait: u64,
+    /// How long last data may stay unacknowledged before a closing connection is reset; 0: only repetitions are
+    /// counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = RangedU64ValueParser::<u64>::new().range(..=86_400))]
+    pub user_timeout: u64,
+    /// How long a connection may wait for its first data; 0: as long as its client lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = RangedU64ValueParser::<u64>::new().range(..=86_400))]
+    pub waiting_max: u64,
+    /// Bytes of last data that are taken over for one connection, beyond one segment
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(..=16 << 20))]
+    pub last_data_max: u32,
+    /// Time to live (hop limit) of the packets that the firmware itself sends
+    #[arg(long, value_name = "HOPS", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
+    pub ttl: u8,
     /// Silence of the server after which its connections are reset; 0: never. One that ends is noticed
     /// at once; this is for one that hangs, and has to be longer than its longest command
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = RangedU64ValueParser::<u64>::new().range(..=86_400))]
     pub host_timeout: u64,
+}
+
+/// Seconds, of which 0 are no limit.
+fn limit(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 fn entries() -> RangedU64ValueParser<u64> {
@@ -147,7 +165,11 @@ impl Arguments {
             network_syn_burst: self.network_syn_rate,
             network_flows_max: self.network_connections,
             time_wait: Duration::from_secs(self.time_wait),
-            host_silence: (self.host_timeout > 0).then(|| Duration::from_secs(self.host_timeout)),
+            user_timeout: limit(self.user_timeout),
+            waiting_max: limit(self.waiting_max),
+            last_data_max: self.last_data_max,
+            ttl: self.ttl,
+            host_silence: limit(self.host_timeout),
             ..defaults
         }
     }
@@ -168,7 +190,8 @@ mod tests {
     fn what_is_asked_for_is_what_the_firmware_gets() {
         let arguments = parse(
             "--wire packet:eth1 --host vhost:/run/m.sock,queues=3 --offload none --flows 7 --ended 8 \
-             --retained 9 --listeners 2 --time-wait 5 --host-timeout 0",
+             --retained 9 --listeners 2 --time-wait 5 --host-timeout 0 --user-timeout 6 --waiting-max 0 \
+             --last-data-max 1000 --ttl 9",
         )
         .unwrap();
         assert_eq!(arguments.wire, Device::Packet("eth1".into()));
@@ -177,6 +200,8 @@ mod tests {
         assert_eq!((config.offload, config.queues, config.flows_max), (Offload::None, 3, 7));
         assert_eq!((config.time_wait_max, config.retained_max, config.listeners_max), (8, 9, 2));
         assert_eq!((config.time_wait, config.host_silence), (Duration::from_secs(5), None));
+        assert_eq!((config.user_timeout, config.waiting_max), (Some(Duration::from_secs(6)), None));
+        assert_eq!((config.last_data_max, config.ttl), (1000, 9));
         assert_eq!((config.mac, config.mtu), (Mac([2; 6]), 1500));
     }
 
@@ -201,6 +226,8 @@ mod tests {
             ("--wire packet:a --host vhost:/x --core 4096", "4096"),
             ("--wire packet:a --host vhost:/x --flows 0", "--flows"),
             ("--wire packet:a --host vhost:/x --vlan 4095", "4095"),
+            ("--wire packet:a --host vhost:/x --ttl 0", "--ttl"),
+            ("--wire packet:a --host vhost:/x --waiting-max 86401", "86401"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(named), "{words}: {error}");

@@ -79,7 +79,11 @@ impl Pair {
     }
 
     pub fn kill_server(&mut self) {
-        self.site.server.signal(libc::SIGKILL);
+        self.end_server(libc::SIGKILL);
+    }
+
+    pub fn end_server(&mut self, signal: i32) {
+        self.site.server.signal(signal);
         while self.site.server.is_running() {
             std::thread::yield_now();
         }

@@ -228,6 +228,10 @@ impl House<'_> {
         config.flows_max = config.flows_max.max(connections_max(maxclients));
         config.offload = network.offload;
         config.queues = core_count;
+        config.user_timeout = limit(network.user_timeout_s);
+        config.waiting_max = limit(network.waiting_max_s);
+        config.last_data_max = network.last_data_max;
+        config.ttl = network.ttl;
         config.steer = network.steer;
         config.network_syn_rate = network.network_syn_rate;
         config.network_syn_burst = network.network_syn_rate;
@@ -355,6 +359,11 @@ fn listen_max(maxclients: usize) -> u32 {
     u32::try_from(maxclients).unwrap_or(u32::MAX)
 }
 
+/// Seconds, of which 0 are no limit.
+fn limit(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 /// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never. `maxclients`: at the
 /// start; the stack follows it later.
 fn make_stack(
@@ -367,7 +376,12 @@ fn make_stack(
     let mut config = stack::Config::new(Mac(capabilities.mac), first.address, first.prefix_len);
     config.networks = network.addresses.clone();
     config.gateways = network.gateways.clone();
-    config.keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
+    config.keepalive = limit(keepalive);
+    config.user_timeout = limit(network.user_timeout_s);
+    config.congestion = network.congestion;
+    config.ecn = network.ecn;
+    config.nagle = network.nagle;
+    config.ttl = network.ttl;
     config.mtu = capabilities.mtu;
     config.time_wait = Duration::from_secs(network.time_wait_s);
     config.offload = match network.offload {
