@@ -1,6 +1,6 @@
 //! One core of the card: the firmware between the wire and the host's queues.
 
-use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool};
+use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool, OpenConfig};
 use netcore::ring::RingPort;
 use netcore::tap::TapPort;
 use netcore::vlan::VlanPort;
@@ -38,8 +38,17 @@ impl HostPort for DevicePort {
     }
 }
 
-/// Frames of last data that are kept without hurry: a quarter of a device's, whose pool they are from.
-pub const RETAINED_MAX: u32 = 2048;
+/// Frames of last data that are kept, unless somebody says otherwise: 20 MB. As many clients may have closed
+/// within the time that an acknowledgment takes; in a flood of those who never send it, with ten
+/// thousand a second, each has most of a second for it.
+pub const RETAINED_MAX: u32 = 8192;
+
+/// How to open a device whose pool the firmware keeps up to `retained` frames of last data from, beside those
+/// that receiving and sending need.
+pub fn open_config(queues: u16, retained: u32) -> OpenConfig {
+    let needed = OpenConfig::default();
+    OpenConfig { queues, frames: needed.frames + retained, ..needed }
+}
 
 /// The firmware's defaults for a card whose wire is `device`.
 pub fn config(device: &Capabilities) -> nicfw::Config {
@@ -47,7 +56,6 @@ pub fn config(device: &Capabilities) -> nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
         retained_max: RETAINED_MAX as usize,
-        retained_hurry: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
 }
