@@ -228,9 +228,14 @@ impl<F: Frame> Firmware<F> {
         }
         let host = &mut self.channel.queues[queue];
         host.deserted = false;
-        if !core::mem::replace(&mut host.joined, true) {
-            self.spread();
+        if core::mem::replace(&mut host.joined, true) {
+            return;
         }
+        if self.channel.queues.iter().filter(|host| host.joined).count() == 1 {
+            self.listeners.forget_remembered();
+            self.channel.draining = self.config.offload == Offload::Lifecycle;
+        }
+        self.spread();
     }
 
     /// Spreads flows over the queues that take part.
@@ -532,6 +537,11 @@ impl<F: Frame> Firmware<F> {
     /// Resets what waits at listeners that are no longer.
     fn drain_listeners<P: FramePool<Frame = F>>(&mut self, pool: &mut P) {
         self.channel.draining = false;
+        // Who comes while no host is there is refused as the last one's listener wants it; who had come
+        // before is of an earlier life.
+        if self.is_nobody_there() {
+            return;
+        }
         for place in self.listeners.places() {
             let mut budget = SWEEP_PER_ROUND;
             while let Some(listener) = self.listeners.get(place).filter(|listener| !listener.is_open()) {

@@ -249,6 +249,11 @@ impl<F: Frame> Firmware<F> {
         &self.counters
     }
 
+    /// Host queues that somebody serves now: who has said HELLO there and is not gone since.
+    pub fn queues_served(&self) -> usize {
+        self.channel.queues.iter().filter(|host| host.joined).count()
+    }
+
     /// What it was made from.
     pub fn config(&self) -> &Config {
         &self.config
@@ -309,7 +314,8 @@ impl<F: Frame> Firmware<F> {
             (_, Parsed::Channel) => self.counters.add(Event::ChannelFromWire),
             (_, Parsed::Fragment) => self.fragment(frame, pool),
             (Offload::Lifecycle, Parsed::Icmp) => self.icmp(frame, pool),
-            (Offload::None, Parsed::Icmp) | (_, Parsed::Other) | (Offload::None, Parsed::Malformed) => {
+            (Offload::Lifecycle, Parsed::Other) => self.other_to_host(frame, pool),
+            (Offload::None, Parsed::Icmp | Parsed::Other | Parsed::Malformed) => {
                 self.raw_to_host(self.steering.first(), frame);
             }
         }
@@ -336,7 +342,7 @@ impl<F: Frame> Firmware<F> {
         let hash = if hash == NO_HASH { self.hasher.hash(tuple) } else { hash };
         let found = self.find_by(hash, tuple);
         let listener = match found {
-            Found::Nobody => self.listeners.find(tuple.local_addr, tuple.local_port),
+            Found::Nobody => self.listener_for(tuple),
             Found::Flow(_) | Found::Ended(_) => None,
         };
         let is_for_us = segment.dst_mac == self.config.mac;
@@ -362,6 +368,15 @@ impl<F: Frame> Firmware<F> {
             (Found::Nobody, Some(listener)) => self.listening(listener, segment, frame, pool),
             (Found::Nobody, None) => {}
         }
+    }
+
+    /// The listener for a destination: an open one, or, while no host is there, one that the last had.
+    #[inline]
+    pub(crate) fn listener_for(&self, tuple: &netcore::FourTuple) -> Option<u16> {
+        let (addr, port) = (tuple.local_addr, tuple.local_port);
+        self.listeners
+            .find(addr, port)
+            .or_else(|| self.listeners.find_remembered(addr, port).filter(|_| self.is_nobody_there()))
     }
 
     #[inline]

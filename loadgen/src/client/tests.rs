@@ -437,15 +437,21 @@ fn it_asks_for_an_ipv6_gateway_and_answers_for_all_its_addresses() {
         let target = a(target);
         let group = protocol::ipv6::solicited_node(&target);
         let mut bytes = [0; 54 + icmpv6::NEIGHBOUR_LEN];
+        // RFC 4861 §7.1.1: nobody has no hardware address to name.
+        let len = if src == a("::") { icmpv6::NEIGHBOUR_LEN - 8 } else { icmpv6::NEIGHBOUR_LEN };
         let dst = protocol::ipv6::group_mac(&group);
         protocol::ethernet::Header { dst, src: them, ether_type: EtherType::Ipv6 }.emit(&mut bytes);
-        protocol::ipv6::emit(&src, &group, 58, 0, hop_limit, icmpv6::NEIGHBOUR_LEN, &mut bytes[14..]);
+        protocol::ipv6::emit(&src, &group, 58, 0, hop_limit, len, &mut bytes[14..]);
         if from == 0 {
             icmpv6::emit_solicitation(src, group, &target, them, &mut bytes[54..]);
         } else {
             icmpv6::emit_advertisement(src, group, &target, them, true, &mut bytes[54..]);
         }
-        port.to_client.push_back(HeapFrame::from_bytes(&bytes));
+        let body = &mut bytes[54..54 + len];
+        body[2..4].fill(0);
+        let sum = protocol::checksum::pseudo_header(src, group, 58, len).add(body).finish();
+        body[2..4].copy_from_slice(&sum.to_be_bytes());
+        port.to_client.push_back(HeapFrame::from_bytes(&bytes[..54 + len]));
         let _ = clients.poll(&mut port, &mut pool, Instant::from_micros(1));
         let answer = port.from_client.pop_front().filter(|frame| neighbour::is_icmpv6(frame.bytes()));
         let answer = answer.map(|frame| message(&frame));
