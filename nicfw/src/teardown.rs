@@ -146,7 +146,8 @@ impl<F: Frame> Firmware<F> {
     ) {
         let timestamps = segment.options(frame.bytes()).timestamps;
         let is_rst = segment.has(Flags::RST);
-        if !is_rst && self.lacks_timestamps(slot, timestamps) {
+        // A SYN is of another connection: it is challenged with any options (RFC 5961 §4.2).
+        if !segment.has(Flags::RST | Flags::SYN) && self.lacks_timestamps(slot, timestamps) {
             return self.counters.add(Event::TimestampMissing);
         }
         if !self.is_acceptable(slot, segment) || (!is_rst && !self.passes_paws(slot, timestamps)) {
