@@ -1,4 +1,4 @@
-//! Every way in which a connection ends, with each of its packets lost once.
+//! Every way in which a connection ends, with each of its packets lost once, wherever the firmware runs.
 
 #![allow(missing_docs)]
 
@@ -9,9 +9,18 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{Site, USUAL, exchange, read_to_end};
+use common::external::Pair;
+use common::{Setup, Site, exchange, read_to_end};
 use e2e::lab::Lab;
 use e2e::{Faults, Link};
+
+const SETUPS: [Setup; 5] = [
+    Setup { scheme: "packet", offload: "none", nic: "embedded" },
+    Setup { scheme: "packet", offload: "none", nic: "external" },
+    Setup { scheme: "packet", offload: "lifecycle", nic: "embedded" },
+    Setup { scheme: "packet", offload: "lifecycle", nic: "inline" },
+    Setup { scheme: "packet", offload: "lifecycle", nic: "external" },
+];
 
 /// Who says goodbye first, and how.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +89,9 @@ fn server_is_done(site: &Site, bystander: &mut TcpStream) -> Result<()> {
     loop {
         let info = common::info(bystander)?;
         let field = |name: &str| common::field(&info, name);
-        let firmware = if site.setup.offload == "lifecycle" { field("firmware_flows_now")? } else { 1 };
+        // INFO does not see into another process.
+        let is_seen = site.setup.offload == "lifecycle" && site.setup.nic != "external";
+        let firmware = if is_seen { field("firmware_flows_now")? } else { 1 };
         if field("stack_connections_now")? == 1 && firmware == 1 && field("connected_clients")? == 1 {
             return Ok(());
         }
@@ -90,32 +101,40 @@ fn server_is_done(site: &Site, bystander: &mut TcpStream) -> Result<()> {
 
 #[test]
 fn each_packet_of_a_close_is_lost_once() -> Result<()> {
-    for setup in USUAL {
+    for setup in SETUPS {
         let link = Link { delay: DELAY, ..Link::default() };
-        let site = Site::in_lab(Lab::with_faults(Faults::both(link, 1))?, setup, &[])?;
-        let wire = site.lab.wire().context("the laboratory has a wire")?;
-        site.connected(|mut bystander| {
-            exchange(&mut bystander, b"PING\r\n", b"+PONG\r\n")?;
-            for how in [Close::Client, Close::ClientWithRequest, Close::Server, Close::Both] {
-                let mut lost = 0;
-                for nth in 1.. {
-                    let mut stream = common::connect()?;
-                    let id = common::reply_line(&mut stream, b"CLIENT ID\r\n")?;
-                    let port = stream.local_addr()?.port();
-                    wire.lose_nth(port, nth);
-                    close(how, stream, &mut bystander, id.trim_start_matches(':'))?;
-                    client_is_done(port).with_context(|| format!("{how:?}, packet {nth} lost"))?;
-                    server_is_done(&site, &mut bystander)?;
-                    if !wire.has_lost() {
-                        break;
-                    }
-                    lost = nth;
-                }
-                eprintln!("{setup:?} {how:?}: each of {lost} packets was lost once");
-                ensure!(lost >= 3, "{how:?}: a close has at least three packets, and {lost} were lost");
-            }
-            Ok(())
-        })?;
+        let lab = Lab::with_faults(Faults::both(link, 1))?;
+        match setup.nic {
+            "external" => lose_each_packet(&Pair::in_lab(lab, setup, &[], &[])?.site),
+            _ => lose_each_packet(&Site::in_lab(lab, setup, &[])?),
+        }
+        .with_context(|| format!("{setup:?}"))?;
     }
     Ok(())
+}
+
+fn lose_each_packet(site: &Site) -> Result<()> {
+    let wire = site.lab.wire().context("the laboratory has a wire")?;
+    site.connected(|mut bystander| {
+        exchange(&mut bystander, b"PING\r\n", b"+PONG\r\n")?;
+        for how in [Close::Client, Close::ClientWithRequest, Close::Server, Close::Both] {
+            let mut lost = 0;
+            for nth in 1.. {
+                let mut stream = common::connect()?;
+                let id = common::reply_line(&mut stream, b"CLIENT ID\r\n")?;
+                let port = stream.local_addr()?.port();
+                wire.lose_nth(port, nth);
+                close(how, stream, &mut bystander, id.trim_start_matches(':'))?;
+                client_is_done(port).with_context(|| format!("{how:?}, packet {nth} lost"))?;
+                server_is_done(site, &mut bystander)?;
+                if !wire.has_lost() {
+                    break;
+                }
+                lost = nth;
+            }
+            eprintln!("{:?} {how:?}: each of {lost} packets was lost once", site.setup);
+            ensure!(lost >= 3, "{how:?}: a close has at least three packets, and {lost} were lost");
+        }
+        Ok(())
+    })
 }

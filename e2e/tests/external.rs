@@ -6,111 +6,18 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{PORT, Setup, Site, exchange};
-use e2e::lab::{
-    CLIENT_INTERFACE, PREFIX, PREFIX_V6, SERVER_ADDRESS, SERVER_ADDRESS_V6, SERVER_INTERFACE, Side,
-};
-use e2e::{Lab, Process, programs};
+use common::external::{Pair, Socket, server_command};
+use common::{PORT, Setup, exchange};
+use e2e::lab::{CLIENT_INTERFACE, PREFIX, SERVER_ADDRESS, SERVER_ADDRESS_V6, SERVER_INTERFACE, Side};
+use e2e::{Lab, programs};
 
 const LIFECYCLE: Setup = Setup { scheme: "packet", offload: "lifecycle", nic: "external" };
 const NONE: Setup = Setup { scheme: "packet", offload: "none", nic: "external" };
 
-/// The path of a socket, removed with the value.
-struct Socket(PathBuf);
-
-impl Socket {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("mayfly-{}-{number}.sock", std::process::id())))
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-    }
-}
-
-/// Firmware and server, each a process of its own.
-struct Pair {
-    // In this order: the server goes first, then the firmware, then the laboratory.
-    nic: Process,
-    site: Site,
-    socket: Socket,
-    nic_more: Vec<String>,
-    server_more: Vec<String>,
-}
-
-fn nic_command(lab: &Lab, setup: Setup, socket: &Socket, more: &[String]) -> Result<Command> {
-    let mut command = lab.command(Side::Server, programs::ours("mayfly-nic")?);
-    command.args(["--wire", &format!("{}:{SERVER_INTERFACE}", setup.scheme)]);
-    command.args(["--host", &format!("vhost:{},queues=2", socket.0.display())]);
-    command.args(["--offload", setup.offload]).args(more);
-    Ok(command)
-}
-
-fn server_command(lab: &Lab, setup: Setup, socket: &Socket, more: &[String]) -> Result<Command> {
-    let mut command = lab.command(Side::Server, programs::ours("mayfly-server")?);
-    command.args(["--net", &format!("virtio:{}", socket.0.display()), "--nic", "external"]);
-    let addresses = format!("{SERVER_ADDRESS}/{PREFIX},{SERVER_ADDRESS_V6}/{PREFIX_V6}");
-    command.args(["--address", &addresses, "--port", PORT, "--offload", setup.offload]).args(more);
-    Ok(command)
-}
-
-fn start(command: Command, sign: &str) -> Result<Process> {
-    let process = Process::start(command)?;
-    process.wait_for(sign)?;
-    Ok(process)
-}
-
 impl Pair {
-    fn new(setup: Setup, nic_more: &[&str], server_more: &[&str]) -> Result<Self> {
-        Self::in_lab(Lab::new()?, setup, nic_more, server_more)
-    }
-
-    fn in_lab(lab: Lab, setup: Setup, nic_more: &[&str], server_more: &[&str]) -> Result<Self> {
-        let socket = Socket::new();
-        let nic_more: Vec<String> = nic_more.iter().map(ToString::to_string).collect();
-        let server_more: Vec<String> = server_more.iter().map(ToString::to_string).collect();
-        let nic = start(nic_command(&lab, setup, &socket, &nic_more)?, "Ready for the host")?;
-        ensure!(nic.output().contains("Emulated NIC"), "it says what it is: {}", nic.output());
-        let server =
-            start(server_command(&lab, setup, &socket, &server_more)?, "Ready to accept connections")?;
-        Ok(Self { nic, site: Site { lab, server, setup }, socket, nic_more, server_more })
-    }
-
-    fn kill_server(&mut self) {
-        self.site.server.signal(libc::SIGKILL);
-        while self.site.server.is_running() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn start_server(&mut self) -> Result<()> {
-        let command = server_command(&self.site.lab, self.site.setup, &self.socket, &self.server_more)?;
-        self.site.server = start(command, "Ready to accept connections")?;
-        Ok(())
-    }
-
-    fn kill_nic(&mut self) {
-        self.nic.signal(libc::SIGKILL);
-        while self.nic.is_running() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn start_nic(&mut self) -> Result<()> {
-        let command = nic_command(&self.site.lab, self.site.setup, &self.socket, &self.nic_more)?;
-        self.nic = start(command, "Ready for the host")?;
-        Ok(())
-    }
-
     /// A connection; its socket stays in the clients' namespace.
     fn connect(&self) -> Result<TcpStream> {
         self.site.lab.within(Side::Client, common::connect)

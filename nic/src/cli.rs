@@ -13,6 +13,8 @@ use nicfw::{Offload, Steer};
 const QUEUES_MAX: u16 = 128;
 /// Largest tables, as [`nicfw::Firmware::new`] takes them.
 const ENTRIES_MAX: u64 = (1 << 30) - 1;
+/// Most frames of last data: 5 GB in the pools of wire and host.
+const RETAINED_MOST: i64 = 1 << 20;
 /// Longest TIME_WAIT, in seconds: four times RFC 9293's 2 MSL.
 const TIME_WAIT_MAX_S: u64 = 960;
 
@@ -95,15 +97,16 @@ pub struct Arguments {
     /// Processor to run on; default: whichever the system gives
     #[arg(long, value_name = "N", value_parser = processor)]
     pub core: Option<usize>,
-    /// Connections at once, 176 bytes each
+    /// Connections at once, 168 bytes each
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = entries())]
     pub flows: u64,
     /// Ended connections that are remembered, 88 bytes each; more push out the oldest
     #[arg(long, value_name = "N", default_value_t = 524_288, value_parser = entries())]
     pub ended: u64,
-    /// Frames of last data that are kept without hurry; above, silent peers are given up sooner
-    #[arg(long, value_name = "N", default_value_t = RETAINED_MAX.into(), value_parser = entries())]
-    pub retained: u64,
+    /// Frames of last data that are kept until the clients have them, 5 KB each; more push out whoever has
+    /// taken nothing for the longest
+    #[arg(long, value_name = "N", default_value_t = RETAINED_MAX, value_parser = clap::value_parser!(u32).range(1..=RETAINED_MOST))]
+    pub retained: u32,
     /// Addresses and ports that can be listened on
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<u64>::new().range(1..=65_535))]
     pub listeners: u64,
@@ -138,7 +141,6 @@ impl Arguments {
             flows_max: self.flows as usize,
             time_wait_max: self.ended as usize,
             retained_max: self.retained as usize,
-            retained_hurry: self.retained as usize,
             listeners_max: self.listeners as usize,
             steer: self.steer,
             network_syn_rate: self.network_syn_rate,

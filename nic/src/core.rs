@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool};
+use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool, OpenConfig};
 use netcore::ring::RingPort;
 use netcore::tap::{Direction, TapPort, Watcher};
 use netcore::vlan::VlanPort;
@@ -102,8 +102,17 @@ impl Onlooker for Unseen {
     fn update(&self, _: &Firmware<Mbuf>, _: Instant) {}
 }
 
-/// Frames of last data that are kept without hurry: a quarter of a device's, whose pool they are from.
-pub const RETAINED_MAX: u32 = 2048;
+/// Frames of last data that are kept, unless somebody says otherwise: 20 MB. As many clients may have closed
+/// within the time that an acknowledgment takes; in a flood of those who never send it, with ten
+/// thousand a second, each has most of a second for it.
+pub const RETAINED_MAX: u32 = 8192;
+
+/// How to open a device whose pool the firmware keeps up to `retained` frames of last data from, beside those
+/// that receiving and sending need.
+pub fn open_config(queues: u16, retained: u32) -> OpenConfig {
+    let needed = OpenConfig::default();
+    OpenConfig { queues, frames: needed.frames + retained, ..needed }
+}
 
 /// The firmware's defaults for a card whose wire is `device`.
 pub fn config(device: &Capabilities) -> nicfw::Config {
@@ -111,7 +120,6 @@ pub fn config(device: &Capabilities) -> nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
         retained_max: RETAINED_MAX as usize,
-        retained_hurry: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
 }

@@ -13,6 +13,8 @@ mod core;
 mod pace;
 mod rng;
 
-pub use crate::core::{HostPort, NicCore, Nobody, Onlooker, RETAINED_MAX, Shown, Unseen, config};
+pub use crate::core::{
+    HostPort, NicCore, Nobody, Onlooker, RETAINED_MAX, Shown, Unseen, config, open_config,
+};
 pub use pace::Pace;
 pub use rng::SystemRng;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use dpdk::{Clock, DevicePort, Eal, EalConfig, OpenConfig};
+use dpdk::{Clock, DevicePort, Eal, EalConfig};
 use netcore::Port;
 use nic::cli::Arguments;
 use nic::{NicCore, Shown, Unseen};
@@ -39,10 +39,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst))?;
-    let eal = Eal::init(&EalConfig::for_devices(&[&arguments.wire, &host.device]))?;
-    let wire = arguments.wire.open(eal, &OpenConfig::default())?;
-    let open = OpenConfig { queues: host.queues, ..OpenConfig::default() };
-    let hosts = host.device.open_queues(eal, &open)?;
+    let retained = arguments.retained;
+    let mut environment = EalConfig::for_devices(&[&arguments.wire, &host.device]);
+    // Frames that the firmware makes are from the wire's pool, the host's own from the other.
+    environment.memory_mb += 2 * dpdk::frames_mb(retained);
+    let eal = Eal::init(&environment)?;
+    let wire = arguments.wire.open(eal, &nic::open_config(1, retained))?;
+    let hosts = host.device.open_queues(eal, &nic::open_config(host.queues, retained))?;
     for note in wire.notes().iter().chain(hosts.iter().take(1).flat_map(DevicePort::notes)) {
         tracing::info!("{note}");
     }

@@ -88,13 +88,13 @@ pub(crate) enum Found {
 
 impl<F: Frame> Firmware<F> {
     /// Takes all memory that the firmware will ever use. Panics when `config` has no queue, more
-    /// than 128, or tables beyond 2^30 entries.
+    /// than 128, no place for last data, or tables beyond 2^30 entries.
     ///
     /// `rng`: secrets for cookies and tables, the epoch, the origin of timestamps.
     pub fn new(config: Config, rng: &mut impl Rng) -> Self {
         assert!((1..=128).contains(&config.queues), "{} host queues; 1 to 128 are possible", config.queues);
         assert!(config.flows_max < 1 << 30 && config.time_wait_max < 1 << 30, "tables above 2^30 entries");
-        assert!(config.retained_max < 1 << 30, "more than 2^30 retained frames");
+        assert!((1..1 << 30).contains(&config.retained_max), "1 to 2^30 retained frames");
         let cookies = CookieJar::new(&rng.secret(), config.cookie_period);
         let mut steering = Steering::new(config.steer);
         if config.offload == Offload::None {
@@ -110,7 +110,7 @@ impl<F: Frame> Firmware<F> {
             flows: FlowTable::new(config.flows_max),
             time_wait: TimeWait::new(config.time_wait_max, config.time_wait, cookies.lifetime()),
             listeners: Listeners::new(config.listeners_max),
-            retained: Retained::new(config.flows_max, config.retained_max),
+            retained: Retained::new(config.retained_max),
             timers: TimerWheel::new(config.flows_max, TICK),
             steering,
             fragments: Fragments::default(),
@@ -141,7 +141,7 @@ impl<F: Frame> Firmware<F> {
         FlowTable::memory(config.flows_max)
             + Index::memory(config.flows_max + config.time_wait_max)
             + TimeWait::memory(config.time_wait_max)
-            + Retained::<F>::memory(config.flows_max, config.retained_max)
+            + Retained::<F>::memory(config.retained_max)
             + TimerWheel::memory_of(config.flows_max)
             + Listeners::memory(config.listeners_max)
             + History::memory(config.history_max)

@@ -94,7 +94,7 @@ pub(crate) enum Listed {
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
 ///  84 snd_una | snd_wnd | iss | rto_ms | since_ms | prev | next | challenged_ms
-/// 116 mss | retries, reason | chain | progress_ms
+/// 116 mss | retries, reason | kept | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -145,8 +145,8 @@ pub(crate) struct Flow {
     pub(crate) retries: u8,
     /// Why it ended, or what became of its hand-over, for the host.
     pub(crate) reason: ClosedReason,
-    /// First piece of its last data.
-    pub(crate) chain: u32,
+    /// Where what is kept of its last data begins.
+    pub(crate) kept: u32,
     /// When the peer of a closing flow last acknowledged something new, in milliseconds.
     pub(crate) progress_ms: u32,
 }
@@ -189,7 +189,7 @@ impl Flow {
         mss: 0,
         retries: 0,
         reason: ClosedReason::PeerClosed,
-        chain: NO_PLACE,
+        kept: NO_PLACE,
         progress_ms: 0,
     };
 

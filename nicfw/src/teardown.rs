@@ -12,6 +12,7 @@ use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
+use crate::hand_over::Asks;
 use crate::last_data::Acked;
 use crate::packet::{Outgoing, Segment};
 use crate::retain::NO_PLACE;
@@ -76,6 +77,9 @@ impl<F: Frame> Firmware<F> {
 
         // As it is, unless the window is too small for it, or it does not acknowledge enough.
         let fits = (data_len < close.snd_wnd || data_len == 0) && peer_finished == last.peer_finished;
+        if data_len > 0 {
+            self.make_room(Asks::Only, pool);
+        }
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
@@ -88,9 +92,23 @@ impl<F: Frame> Firmware<F> {
         frame.truncate(last.end);
         frame.advance(last.data_at);
         if data_len > 0 {
-            self.retained.put(slot, frame);
+            self.keep(slot, frame);
         }
         self.transmit(slot, false, pool);
+    }
+
+    /// Keeps a flow's last data; there is room.
+    fn keep(&mut self, slot: u32, frame: F) {
+        let place = self.retained.put(slot, frame);
+        debug_assert!(place.is_some(), "room was made");
+        self.flows[slot].kept = place.unwrap_or(NO_PLACE);
+    }
+
+    /// True when pieces of last data are kept for a flow.
+    #[inline]
+    pub(crate) fn has_chain(&self, slot: u32) -> bool {
+        let kept = self.flows[slot].kept;
+        kept != NO_PLACE && self.retained.is_chain(kept)
     }
 
     /// Takes the state of a connection from the host's CLOSE. Returns whether the peer has finished:
@@ -123,7 +141,7 @@ impl<F: Frame> Firmware<F> {
         let Some(mut copy) = self.allocate(pool) else { return false };
         let Some(out) = copy.append(data.len()) else { return false };
         out.copy_from_slice(data);
-        self.retained.put(slot, copy);
+        self.keep(slot, copy);
         true
     }
 
@@ -229,33 +247,28 @@ impl<F: Frame> Firmware<F> {
         if newly > 0 {
             flow.progress_ms = self.now.millis() as u32;
         }
-        if flow.chain != NO_PLACE {
+        if self.has_chain(slot) {
             self.chain_acknowledged(slot, acked, pool);
             let flow = &self.flows[slot];
-            if ack != flow.snd_nxt || flow.chain != NO_PLACE {
+            if ack != flow.snd_nxt || flow.kept != NO_PLACE {
                 return true;
             }
         }
-        let flow = &self.flows[slot];
+        let flow = &mut self.flows[slot];
         let (state, all) = (flow.state, ack == flow.snd_nxt);
         if newly > 0 {
-            if let Some(frame) = self.retained.frame_mut(slot) {
-                frame.advance(newly as usize);
-                if frame.bytes().is_empty() {
-                    self.retained.drop(slot);
-                }
+            if flow.kept != NO_PLACE {
+                flow.kept = self.retained.acknowledge_single(flow.kept, newly as usize);
             }
             if !all {
                 self.start_timer(slot);
-                self.transmit(slot, false, pool);
-                return true;
             }
         }
         if !all {
-            if opened {
+            if newly > 0 || opened {
                 self.transmit(slot, false, pool);
             }
-            return true;
+            return self.flows[slot].state != State::Ended;
         }
         match state {
             State::FinWait1 => {
@@ -291,7 +304,7 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
-            if flow.chain != NO_PLACE {
+            if self.has_chain(slot) {
                 // A RST would cost the peer what is still to come: first it gets all of it.
                 self.counters.add(Event::DataHeldOff);
                 return self.challenge(slot, Some(frame), pool);
@@ -346,29 +359,11 @@ impl<F: Frame> Firmware<F> {
             self.note(slot, Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
-        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
-        let too_long = self.retained.len() > self.config.retained_max
-            && u64::from(closing_for) >= self.config.fin_wait_2.millis();
-        if (too_long || flow.retries > self.patience())
-            && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
-        {
-            self.note(slot, Event::RetainGivenUp);
-            return self.reset_flow(slot, None, pool);
-        }
         self.start_timer(slot);
-        if self.flows[slot].chain != NO_PLACE {
+        if self.has_chain(slot) {
             return self.chain_timed_out(slot, pool);
         }
         self.transmit(slot, true, pool);
-    }
-
-    /// How often last data is sent to a silent peer: when much is kept, not as often as otherwise.
-    fn patience(&self) -> u8 {
-        match self.retained.len() / self.config.retained_hurry.max(1) {
-            0 => u8::MAX,
-            1 => 3,
-            _ => 1,
-        }
     }
 
     /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).
@@ -389,16 +384,19 @@ impl<F: Frame> Firmware<F> {
     /// Sends what is unacknowledged, as far as the peer's window allows.
     ///
     /// `probe`: send at least something, to learn whether the window has opened
-    /// (RFC 9293 §3.8.6.1).
+    /// (RFC 9293 §3.8.6.1). Ends the flow when its data had to be let go.
     pub(crate) fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
-        if flow.chain != NO_PLACE {
+        if self.has_chain(slot) {
             return self.send_first(slot, pool);
+        }
+        let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
+        if left > 0 && flow.kept == NO_PLACE {
+            return self.give_up(slot, pool);
         }
         if probe {
             self.note(slot, Event::Retransmitted);
         }
-        let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
         let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
         if data_len == 0 && left > 0 && probe {
             data_len = 1;
@@ -408,10 +406,8 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         let Some(mut frame) = self.allocate(pool) else { return };
-        let data = match self.retained.frame_mut(slot) {
-            Some(frame) => &frame.bytes()[..data_len as usize],
-            None => &[],
-        };
+        let data =
+            self.retained.single(flow.kept).map_or(&[][..], |frame| &frame.bytes()[..data_len as usize]);
         let mut flags = Flags::ACK;
         if data_len > 0 {
             flags = flags | Flags::PSH;
@@ -546,11 +542,8 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn forget(&mut self, slot: u32, kind: Kind) {
         self.unlist(slot);
         self.timers.cancel(slot);
-        self.retained.drop(slot);
-        if self.flows[slot].chain != NO_PLACE {
-            self.throw_pieces_away(slot);
-            self.drop_chain(slot);
-        }
+        self.throw_pieces_away(slot);
+        self.let_go_of_data(slot);
         self.note_end(slot, kind);
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {

@@ -195,7 +195,11 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
     }
 }
 
-fn start_stack<F: Frame, A: App>(config: &MachineConfig, rng: &mut SeededRng) -> Stack<F, A> {
+/// A stack that listens.
+///
+/// # Panics
+/// The stack refuses to listen on the configured port.
+pub fn start_stack<F: Frame, A: App>(config: &MachineConfig, rng: &mut SeededRng) -> Stack<F, A> {
     let mut stack = Stack::new(config.stack.clone(), rng);
     stack.listen(config.port, config.accept).expect("a fresh stack has room for a listener");
     stack

@@ -84,7 +84,7 @@ pub struct Scenario {
     pub backlog_max: usize,
     /// TIME_WAIT of server and firmware.
     pub time_wait: Duration,
-    /// Frames with last data above which the firmware gives up connections that do not take it.
+    /// Frames of last data that the firmware keeps.
     pub retained_max: usize,
     /// What chooses a connection's core.
     pub steer: Steer,

@@ -27,7 +27,8 @@ pub struct OpenConfig {
     pub rx_descriptors: u16,
     /// Send descriptors per queue; the driver may round.
     pub tx_descriptors: u16,
-    /// Frames of the device's pool, all queues together.
+    /// Frames of the device's pool, all queues together: the default is what receiving and sending
+    /// need. Who keeps frames adds as many.
     pub frames: u32,
     /// Pairs of receive and send queues.
     pub queues: u16,
@@ -52,6 +53,11 @@ const MAX_MTU: usize = 9000;
 
 /// What a pool needs per frame beyond its data: headroom, mbuf, the pool's own header.
 const FRAME_OVERHEAD_BYTES: u64 = 512;
+
+/// Memory in MiB for so many ordinary frames more than the default of [`OpenConfig`].
+pub const fn frames_mb(frames: u32) -> usize {
+    (frames as u64 * (DATA_BYTES as u64 + FRAME_OVERHEAD_BYTES)).div_ceil(1 << 20) as usize
+}
 
 /// Whether a device hands out frames of up to [`Mempool::MAX_DATA_BYTES`], whatever its MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test program uses a part of it
 
 pub mod attacker;
+pub mod external;
 pub mod station;
 
 use std::io::{Read, Write};

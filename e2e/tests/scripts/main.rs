@@ -1,21 +1,25 @@
-//! Every packet script in real time over a veth: against our host stack alone, against firmware
-//! and host, each behind a DPDK device, and against Linux's own TCP as a check on the scripts.
+//! Every packet script in real time over a veth: against our host stack alone, against firmware and
+//! host at each place where the firmware can run, and against Linux's own TCP as a check on the
+//! scripts.
 //!
-//! `SCRIPT=part-of-a-name` plays only those scripts, `SUBJECT=linux` only that subject.
+//! `SCRIPT=part-of-a-name` plays only those scripts, `SUBJECT=external` only the subjects with that
+//! word in their names.
 
 mod linux;
 mod ours;
 mod peer;
 
+#[path = "../common/mod.rs"]
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use dpdk::{Device, DevicePort, Eal, EalConfig, OpenConfig};
 use e2e::lab::{Lab, SERVER_INTERFACE, Side, run as run_command};
 use linux::Linux;
 use netcore::Duration;
-use ours::Ours;
+use ours::{Bench, External};
 use peer::{Peer, SUBJECT};
 use sim::script::settings::PREFIX_LEN;
 use sim::script::{Script, SubjectKind, run};
@@ -24,6 +28,26 @@ use sim::script::{Script, SubjectKind, run};
 const WAITS_MAX: Duration = Duration::from_millis(2_500);
 /// A script that fails is played again: a machine that stood still for a while is no bug.
 const ATTEMPTS: usize = 3;
+
+/// Where what the card does is done.
+#[derive(Clone, Copy)]
+enum Place {
+    Inline,
+    Embedded,
+    External,
+    /// In Linux.
+    Kernel,
+}
+
+/// Who plays: what it is called, which scripts it plays, and where its firmware runs.
+const SUBJECTS: [(&str, SubjectKind, Place); 6] = [
+    ("stack inline", SubjectKind::Stack, Place::Inline),
+    ("stack external", SubjectKind::Stack, Place::External),
+    ("firmware inline", SubjectKind::Firmware, Place::Inline),
+    ("firmware embedded", SubjectKind::Firmware, Place::Embedded),
+    ("firmware external", SubjectKind::Firmware, Place::External),
+    ("linux", SubjectKind::Linux, Place::Kernel),
+];
 
 struct Named {
     name: String,
@@ -36,51 +60,79 @@ struct Score {
     played: usize,
     /// Wait too long for real time.
     too_long: Vec<String>,
+    /// Have settings that `mayfly-nic` has no words for.
+    unsaid: Vec<String>,
     /// Not for this subject.
     others: usize,
-    repeated: usize,
+    repeated: Vec<String>,
     failures: Vec<String>,
 }
 
 #[test]
 fn every_script_in_real_time() -> Result<()> {
     let scripts = scripts()?;
+    let wanted = std::env::var("SUBJECT").unwrap_or_default();
     let mut failures = Vec::new();
-    for kind in [SubjectKind::Stack, SubjectKind::Firmware, SubjectKind::Linux] {
-        if std::env::var("SUBJECT").is_ok_and(|wanted| wanted != kind.name()) {
+    for (name, kind, place) in SUBJECTS {
+        if !name.contains(&wanted) {
             continue;
         }
         let begin = Instant::now();
         let lab = Lab::new()?;
         let peer = Peer::new(&lab)?;
-        let score = lab.within(Side::Server, || match kind {
-            SubjectKind::Stack | SubjectKind::Firmware => play_ours(kind, &scripts, peer),
-            SubjectKind::Linux => play_linux(&lab, &scripts, peer),
-        })?;
+        let score = lab.within(Side::Server, || play_at(place, kind, &lab, &scripts, peer))?;
         println!(
-            "{}: {} played in {:.1} s ({} again), {} for other subjects, {} wait too long for real time: {}",
-            kind.name(),
+            "{name}: {} played in {:.1} s ({} again: {}), {} for other subjects, {} with settings that \
+             mayfly-nic does not have: {}, {} wait too long for real time: {}",
             score.played,
             begin.elapsed().as_secs_f64(),
-            score.repeated,
+            score.repeated.len(),
+            score.repeated.join(" "),
             score.others,
+            score.unsaid.len(),
+            score.unsaid.join(" "),
             score.too_long.len(),
             score.too_long.join(" "),
         );
-        failures.extend(score.failures);
+        failures.extend(score.failures.into_iter().map(|failure| format!("{name}: {failure}")));
     }
     ensure!(failures.is_empty(), "\n{}\n", failures.join("\n"));
     Ok(())
 }
 
-fn play_ours(kind: SubjectKind, scripts: &[Named], mut peer: Peer) -> Result<Score> {
-    let eal = Eal::init(&EalConfig { memory_mb: 128, ..EalConfig::default() })?;
-    let config = OpenConfig { frames: 4095, ..OpenConfig::default() };
-    let mut device: DevicePort = Device::Packet(SERVER_INTERFACE.to_owned()).open(eal, &config)?;
-    Ok(play(kind, scripts, |script| run(script, &mut Ours::new(kind, script, &mut device, peer.converse())?)))
+fn play_at(place: Place, kind: SubjectKind, lab: &Lab, scripts: &[Named], mut peer: Peer) -> Result<Score> {
+    let mut score = Score::default();
+    let mut scripts = score.select(kind, scripts);
+    match place {
+        Place::Inline => {
+            let mut bench = Bench::new()?;
+            score.play(&scripts, |script| bench.inline(kind, script, peer.converse()));
+        }
+        Place::Embedded => {
+            let mut bench = Bench::new()?;
+            score.play(&scripts, |script| bench.embedded(kind, script, peer.converse()));
+        }
+        Place::External => {
+            let (said, unsaid) =
+                scripts.iter().partition(|named| External::arguments(kind, &named.script).is_some());
+            scripts = said;
+            let unsaid: Vec<&Named> = unsaid;
+            score.unsaid.extend(unsaid.iter().map(|named| named.name.clone()));
+            // Those that one and the same program can play stand together.
+            scripts.sort_by_cached_key(|named| External::arguments(kind, &named.script));
+            let mut external = External::new(Bench::new()?, lab, kind);
+            score.play(&scripts, |script| external.play(script, peer.converse()));
+        }
+        Place::Kernel => {
+            make_ready(lab)?;
+            score.play(&scripts, |script| run(script, &mut Linux::new(script, peer.converse())?));
+        }
+    }
+    Ok(score)
 }
 
-fn play_linux(lab: &Lab, scripts: &[Named], mut peer: Peer) -> Result<Score> {
+/// The server's namespace for Linux as the subject.
+fn make_ready(lab: &Lab) -> Result<()> {
     linux::prepare(lab)?;
     let address = format!("{SUBJECT}/{PREFIX_LEN}");
     let namespace = lab.namespace(Side::Server);
@@ -95,31 +147,38 @@ fn play_linux(lab: &Lab, scripts: &[Named], mut peer: Peer) -> Result<Score> {
             .args(["-n", namespace, "link", "set", SERVER_INTERFACE])
             .args(["gso_max_segs", "1"]),
     )?;
-    Ok(play(SubjectKind::Linux, scripts, |script| run(script, &mut Linux::new(script, peer.converse())?)))
+    Ok(())
 }
 
-fn play(kind: SubjectKind, scripts: &[Named], mut once: impl FnMut(&Script) -> Result<(), String>) -> Score {
-    let mut score = Score::default();
-    for Named { name, script } in scripts {
-        if !script.subjects.contains(&kind) {
-            score.others += 1;
-            continue;
-        }
-        if script.real_time() > WAITS_MAX {
-            score.too_long.push(name.clone());
-            continue;
-        }
-        score.played += 1;
-        for attempt in 1..=ATTEMPTS {
-            let Err(error) = once(script) else { break };
-            if attempt < ATTEMPTS {
-                score.repeated += 1;
+impl Score {
+    /// The scripts for a subject that can be played in real time.
+    fn select<'a>(&mut self, kind: SubjectKind, scripts: &'a [Named]) -> Vec<&'a Named> {
+        let mut selected = Vec::new();
+        for named in scripts {
+            if !named.script.subjects.contains(&kind) {
+                self.others += 1;
+            } else if named.script.real_time() > WAITS_MAX {
+                self.too_long.push(named.name.clone());
             } else {
-                score.failures.push(format!("{name} on {}: {error}", kind.name()));
+                selected.push(named);
+            }
+        }
+        selected
+    }
+
+    fn play(&mut self, scripts: &[&Named], mut once: impl FnMut(&Script) -> Result<(), String>) {
+        for Named { name, script } in scripts {
+            self.played += 1;
+            for attempt in 1..=ATTEMPTS {
+                let Err(error) = once(script) else { break };
+                if attempt < ATTEMPTS {
+                    self.repeated.push(name.clone());
+                } else {
+                    self.failures.push(format!("{name}: {error}"));
+                }
             }
         }
     }
-    score
 }
 
 fn scripts() -> Result<Vec<Named>> {

@@ -1,32 +1,44 @@
-//! Our own host behind a DPDK device, alone or with the firmware, in real time.
+//! Our own host in real time: the stack on this thread, and the firmware at each place where it can run.
 //!
-//! Device, firmware, stack and peer take turns on one thread: what the peer has sent is taken and
-//! answered before the script goes on, however busy the machine is.
+//! - *inline*: both take turns on this thread, as with `mayfly-server --nic inline`.
+//! - *embedded*: the firmware has a thread of its own.
+//! - *external*: it is `mayfly-nic`, a process of its own, and the stack has a queue of a virtio device
+//!   that leads there.
+//!
+//! What the peer has sent is answered before the script goes on, however busy the machine is: see
+//! [`Ours::settle`].
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration as Pause;
 
-use dpdk::{DevicePort, Mbuf, Mempool};
+use anyhow::Result;
+use dpdk::{Device, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig};
+use e2e::Process;
+use e2e::lab::{Lab, SERVER_INTERFACE};
+use netcore::ring::{self, RingPort};
 use netcore::rng::SeededRng;
-use netcore::{Capabilities, Duration, FrameQueue, Instant, Port};
-use sim::machine::Machine;
+use netcore::{Capabilities, Duration, Instant, Port};
+use nic::{NicCore, Shown, Unseen};
+use sim::machine::{MachineConfig, start_stack};
 use sim::script::app::{PlainApp, ScriptApp};
 use sim::script::parse::{AppCommand, AppSeen};
 use sim::script::segment::Addresses;
 use sim::script::settings::machine_config;
 use sim::script::subject::{Tolerance, has_failed};
-use sim::script::{Script, Subject, SubjectKind};
-use sim::trace::Trace;
-use stack::{ConnectionId, EndReason};
+use sim::script::{Script, Subject, SubjectKind, run};
+use stack::{ConnectionId, EndReason, Stack};
 
-use crate::peer::Conversation;
+use crate::common::Setup;
+use crate::common::external::{self, Socket, nic_command};
+use crate::peer::{Conversation, SUBJECT};
 
 /// How late something may be on a busy machine.
 pub(crate) const LATE: Duration = Duration::from_millis(2_000);
-/// How long a frame may take from one end of the veth to the other.
-const CROSSING: Duration = Duration::from_millis(500);
 /// Between two looks at device and peer.
 const NAP: Pause = Pause::from_micros(200);
+/// Silence of the firmware in another process after which the stack gives it up: as `nic-timeout`.
+const NIC_SILENCE: Duration = Duration::from_secs(10);
 
 /// What a subject in real time is held to.
 pub(crate) fn tolerance() -> Tolerance {
@@ -40,85 +52,214 @@ pub(crate) fn tolerance() -> Tolerance {
     }
 }
 
-/// The device, which outlives the hosts behind it, and how many frames it has received.
-struct Wire<'a> {
-    device: &'a mut DevicePort,
-    received: usize,
+/// What every host is made from: DPDK, and the interface at the wire.
+pub(crate) struct Bench {
+    eal: &'static Eal,
+    open: OpenConfig,
 }
 
-impl Port for Wire<'_> {
-    type Frame = Mbuf;
-
-    fn capabilities(&self) -> Capabilities {
-        self.device.capabilities()
+impl Bench {
+    pub(crate) fn new() -> Result<Self> {
+        let eal = Eal::init(&EalConfig::default())?;
+        Ok(Self { eal, open: OpenConfig { frames: 4095, ..OpenConfig::default() } })
     }
 
-    fn receive(&mut self, into: &mut FrameQueue<Mbuf>, max: usize) -> usize {
-        let count = self.device.receive(into, max);
-        self.received += count;
-        count
+    /// A firmware as the script wants it on the wire's device, and the host's end of the ring to it.
+    fn nic<'a>(
+        &mut self,
+        kind: SubjectKind,
+        script: &Script,
+        shown: &'a Shown,
+    ) -> Result<(NicCore<'a, RingPort<Mbuf>, Unseen>, RingPort<Mbuf>, Mempool, MachineConfig), String> {
+        let wire = Device::Packet(SERVER_INTERFACE.to_owned()).open(self.eal, &self.open);
+        let wire = wire.map_err(|error| error.to_string())?;
+        // All hosts in turn have the same.
+        self.open.pools = Some(wire.pools());
+        let (capabilities, pool) = (wire.capabilities(), wire.pool());
+        let config = machine_config(kind, script, nic::config(&capabilities), SUBJECT.into())?;
+        let channel = Capabilities { rx_checksum: true, ..capabilities };
+        let (nic_end, host_end) = ring::pair(config.ring_frames, channel);
+        let firmware = config.firmware.clone();
+        let nic = NicCore::new(firmware, wire, None, vec![nic_end], shown, &Unseen);
+        Ok((nic, host_end, pool, config))
     }
 
-    fn send(&mut self, from: &mut FrameQueue<Mbuf>) -> usize {
-        self.device.send(from)
+    /// Plays a script, with the firmware and the stack taking turns.
+    pub(crate) fn inline(
+        &mut self,
+        kind: SubjectKind,
+        script: &Script,
+        peer: Conversation<'_>,
+    ) -> Result<(), String> {
+        let shown = Shown::default();
+        let (nic, mut port, pool, config) = self.nic(kind, script, &shown)?;
+        run(script, &mut Ours::new(script, &config, Some(nic), &mut port, pool, peer)?)
+    }
+
+    /// Plays a script, with the firmware on a thread of its own.
+    pub(crate) fn embedded(
+        &mut self,
+        kind: SubjectKind,
+        script: &Script,
+        peer: Conversation<'_>,
+    ) -> Result<(), String> {
+        let shown = Shown::default();
+        let (nic, mut port, pool, config) = self.nic(kind, script, &shown)?;
+        let (eal, clock, over) = (self.eal, peer.clock(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| nic.run(eal, clock, || over.load(Ordering::Relaxed)));
+            // Also when this thread panics.
+            let _over = OnDrop(|| over.store(true, Ordering::Relaxed));
+            run(script, &mut Ours::new(script, &config, None, &mut port, pool, peer)?)
+        })
     }
 }
 
-pub(crate) struct Ours<'a> {
-    machine: Machine<Wire<'a>, ScriptApp, Mempool>,
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
+/// `mayfly-nic`, one for many scripts.
+pub(crate) struct External<'a> {
+    bench: Bench,
+    lab: &'a Lab,
+    kind: SubjectKind,
+    /// The one that runs, and what it was told.
+    nic: Option<(RunningNic, Vec<String>)>,
+}
+
+/// In this order: the stack's end of the link goes first.
+struct RunningNic {
+    link: DevicePort,
+    _process: Process,
+    _socket: Socket,
+}
+
+impl<'a> External<'a> {
+    pub(crate) fn new(bench: Bench, lab: &'a Lab, kind: SubjectKind) -> Self {
+        Self { bench, lab, kind, nic: None }
+    }
+
+    /// What `mayfly-nic` is told so that its firmware is what a script wants; `None`: there are no
+    /// words for it.
+    pub(crate) fn arguments(kind: SubjectKind, script: &Script) -> Option<Vec<String>> {
+        let base = nicfw::Config::new(protocol::ethernet::Mac::default());
+        let firmware = |script| machine_config(kind, script, base.clone(), SUBJECT.into()).ok();
+        let (wanted, usual) = (firmware(script)?.firmware, firmware(&Script::default())?.firmware);
+        let mut arguments = Vec::new();
+        if wanted.time_wait != usual.time_wait {
+            let seconds = wanted.time_wait.micros() / 1_000_000;
+            arguments.extend(["--time-wait".to_owned(), seconds.to_string()]);
+        }
+        let all_said = nicfw::Config { time_wait: usual.time_wait, ..wanted } == usual;
+        // A plain card has none of them.
+        (all_said || kind == SubjectKind::Stack).then_some(arguments)
+    }
+
+    fn start(&mut self, arguments: Vec<String>) -> Result<RunningNic> {
+        let socket = Socket::new();
+        let offload = if self.kind == SubjectKind::Stack { "none" } else { "lifecycle" };
+        let setup = Setup { scheme: "packet", offload, nic: "external" };
+        let process =
+            external::start(nic_command(self.lab, setup, &socket, &arguments)?, external::NIC_READY)?;
+        let link = Device::Virtio(socket.0.display().to_string()).open(self.bench.eal, &self.bench.open)?;
+        self.bench.open.pools = Some(link.pools());
+        Ok(RunningNic { link, _process: process, _socket: socket })
+    }
+
+    /// Plays a script.
+    pub(crate) fn play(&mut self, script: &Script, peer: Conversation<'_>) -> Result<(), String> {
+        let arguments = Self::arguments(self.kind, script).ok_or("no words for its settings")?;
+        if self.nic.as_ref().is_none_or(|(_, told)| *told != arguments) {
+            self.nic = None;
+            let nic = self.start(arguments.clone()).map_err(|error| format!("{error:#}"))?;
+            self.nic = Some((nic, arguments));
+        }
+        let Some((RunningNic { link, .. }, _)) = &mut self.nic else { return Err("it has gone".to_owned()) };
+        let pool = link.pool();
+        let mut config =
+            machine_config(self.kind, script, nic::config(&link.capabilities()), SUBJECT.into())?;
+        config.stack.nic_silence = Some(NIC_SILENCE);
+        run(script, &mut Ours::new(script, &config, None, link, pool, peer)?)
+    }
+}
+
+pub(crate) struct Ours<'a, P> {
+    /// The firmware, where it takes turns with the stack.
+    nic: Option<NicCore<'a, RingPort<Mbuf>, Unseen>>,
+    stack: Stack<Mbuf, ScriptApp>,
+    app: ScriptApp,
+    port: &'a mut P,
+    pool: Mempool,
     peer: Conversation<'a>,
     plain: Option<PlainApp>,
     opened: Vec<(ConnectionId, u16)>,
     failed: Vec<(u16, EndReason)>,
 }
 
-impl<'a> Ours<'a> {
-    /// A host of this kind, as the script wants it, up and listening.
-    pub(crate) fn new(
-        kind: SubjectKind,
+impl<'a, P: Port<Frame = Mbuf>> Ours<'a, P> {
+    /// A host as the script wants it, up and listening; `port` leads to its firmware.
+    fn new(
         script: &Script,
-        device: &'a mut DevicePort,
+        config: &MachineConfig,
+        nic: Option<NicCore<'a, RingPort<Mbuf>, Unseen>>,
+        port: &'a mut P,
+        pool: Mempool,
         peer: Conversation<'a>,
     ) -> Result<Self, String> {
-        let config = machine_config(kind, script, peer.addresses.subject_mac, peer.addresses.subject)?;
-        let pool = device.pool();
-        let mut leftovers = FrameQueue::with_capacity(64);
-        while device.receive(&mut leftovers, 64) > 0 {
-            while leftovers.pop().is_some() {}
-        }
         let (app, plain) = ScriptApp::new(script.app);
-        let wire = Wire { device, received: 0 };
         // Numbers and secrets need not be secret here, but other ones in every run.
-        let rng = SeededRng::new(peer.now().micros());
-        let machine = Machine::new(config, vec![app], wire, pool, rng, Trace::default());
-        let mut host = Self { machine, peer, plain, opened: Vec::new(), failed: Vec::new() };
+        let stack = start_stack(config, &mut SeededRng::new(peer.now().micros()));
+        let mut host =
+            Self { nic, stack, app, port, pool, peer, plain, opened: Vec::new(), failed: Vec::new() };
         let give_up = host.now() + LATE;
-        while !host.machine.stack(0).is_ready() {
-            host.settle();
+        while !host.stack.is_ready() {
+            host.round();
             if host.now() > give_up {
                 return Err("firmware and host do not find each other".to_owned());
             }
         }
+        host.settle();
         Ok(host)
     }
 
-    /// Rounds until nobody has anything to do without time passing.
-    fn settle(&mut self) {
-        loop {
-            let now = self.peer.now();
-            if !self.machine.round(now) {
-                break;
-            }
-        }
-        for (id, reason) in self.machine.stack(0).failed_opens() {
+    /// One round of what runs on this thread; true when somebody moved something.
+    fn round(&mut self) -> bool {
+        let clock = self.peer.clock();
+        let mut any = self.nic.as_mut().is_some_and(|nic| nic.round(&clock));
+        any |= self.stack.poll(self.port, &mut self.pool, &mut self.app, clock.now()).any();
+        for (id, reason) in self.stack.failed_opens() {
             let port = self.opened.iter().rev().find(|(opened, _)| *opened == id).map(|&(_, port)| port);
             self.failed.extend(port.map(|port| (port, reason)));
         }
         self.peer.collect();
+        if !any {
+            // The firmware may want the core.
+            std::thread::yield_now();
+        }
+        any
+    }
+
+    /// Rounds until nobody has anything to do without time passing. Wherever the firmware runs, frames
+    /// stay in order: the answer to a question that is asked now comes behind all that was caused by
+    /// the frames before it. Asked twice, since the stack's answer may overtake what it says to the
+    /// firmware in the same round.
+    fn settle(&mut self) {
+        for _ in 0..2 {
+            self.peer.ask();
+            while self.peer.waits_for_answer() {
+                self.round();
+            }
+        }
+        while self.round() {}
     }
 }
 
-impl Subject for Ours<'_> {
+impl<P: Port<Frame = Mbuf>> Subject for Ours<'_, P> {
     fn addresses(&self) -> Addresses {
         self.peer.addresses
     }
@@ -132,18 +273,13 @@ impl Subject for Ours<'_> {
     }
 
     fn inject(&mut self, frame: &[u8]) {
-        let before = self.machine.wire().received;
-        let give_up = self.now() + CROSSING;
         self.peer.send(frame);
-        while self.machine.wire().received == before && self.now() < give_up {
-            self.settle();
-        }
         self.settle();
     }
 
     fn advance(&mut self, until: Instant) {
         loop {
-            self.settle();
+            while self.round() {}
             if self.peer.has_sent() || self.now() >= until {
                 return;
             }
@@ -159,7 +295,7 @@ impl Subject for Ours<'_> {
     fn command(&mut self, peer_port: u16, command: &AppCommand) -> Result<(), String> {
         if *command == AppCommand::Connect {
             let (remote, now) = (SocketAddr::new(self.peer.addresses.peer, peer_port), self.now());
-            let id = self.machine.stack(0).connect(remote, now).map_err(|error| error.to_string())?;
+            let id = self.stack.connect(remote, now).map_err(|error| error.to_string())?;
             self.opened.push((id, peer_port));
         } else {
             self.plain.as_ref().ok_or("the Redis engine takes no commands")?.command(peer_port, command)?;

@@ -8,15 +8,18 @@ use dpdk::Clock;
 use e2e::PacketSocket;
 use e2e::lab::{CLIENT_INTERFACE, Lab, SERVER_INTERFACE, Side};
 use e2e::wire::Received;
-use netcore::Instant;
+use netcore::{Duration, Instant};
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::{ipv4, tcp};
+use protocol::{arp, ipv4, tcp};
 use sim::script::neighbour;
 use sim::script::segment::Addresses;
 use sim::script::settings;
 
 /// The subject's address.
 pub(crate) const SUBJECT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+/// A frame may be lost on the veth of a busy machine; then the answer to a question is not waited for longer.
+const CROSSING: Duration = Duration::from_millis(500);
 
 /// The peer of all scripts in one laboratory. Each run gets an address of its own, so that
 /// nothing of the run before it (TIME_WAIT, cookies, path MTU) is in its way.
@@ -26,6 +29,7 @@ pub(crate) struct Peer {
     peer_mac: Mac,
     subject_mac: Mac,
     runs: u16,
+    questions: u16,
 }
 
 /// The peer during one run.
@@ -33,6 +37,8 @@ pub(crate) struct Conversation<'a> {
     peer: &'a mut Peer,
     pub(crate) addresses: Addresses,
     sent: VecDeque<(Instant, Vec<u8>)>,
+    /// Who asks at present, and until when.
+    question: Option<(Ipv4Addr, Instant)>,
 }
 
 impl Peer {
@@ -44,6 +50,7 @@ impl Peer {
             peer_mac: lab.within(Side::Client, mac(CLIENT_INTERFACE))?,
             subject_mac: lab.within(Side::Server, mac(SERVER_INTERFACE))?,
             runs: 0,
+            questions: 0,
         })
     }
 
@@ -60,13 +67,44 @@ impl Peer {
             port: settings::PORT,
         };
         while self.socket.receive().is_some() {}
-        Conversation { peer: self, addresses, sent: VecDeque::new() }
+        Conversation { peer: self, addresses, sent: VecDeque::new(), question: None }
     }
 }
 
 impl Conversation<'_> {
     pub(crate) fn now(&self) -> Instant {
         self.peer.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.peer.clock
+    }
+
+    /// Asks for the subject's hardware address, in the name of somebody who has not asked before. The
+    /// question goes the way of all frames, so that its answer comes behind what those have caused.
+    pub(crate) fn ask(&mut self) {
+        self.peer.questions = self.peer.questions.wrapping_add(1);
+        let [high, low] = self.peer.questions.to_be_bytes();
+        let asker = Ipv4Addr::new(198, 18, high | 0x80, low);
+        let Addresses { peer_mac, .. } = self.addresses;
+        let question = arp::Packet {
+            operation: arp::Operation::Request,
+            sender_mac: peer_mac,
+            sender_addr: asker,
+            target_mac: Mac::default(),
+            target_addr: SUBJECT,
+        };
+        let mut frame = [0; ethernet::HEADER_LEN + arp::PACKET_LEN];
+        let link = ethernet::Header { dst: ethernet::BROADCAST, src: peer_mac, ether_type: EtherType::Arp };
+        link.emit(&mut frame);
+        question.emit(&mut frame[ethernet::HEADER_LEN..]);
+        self.question = Some((asker, self.now() + CROSSING));
+        self.send(&frame);
+    }
+
+    /// True while the question has no answer and may still get one.
+    pub(crate) fn waits_for_answer(&self) -> bool {
+        self.question.is_some_and(|(_, give_up)| self.now() < give_up)
     }
 
     pub(crate) fn send(&self, frame: &[u8]) {
@@ -79,6 +117,8 @@ impl Conversation<'_> {
         while let Some(Received { mut frame, age }) = self.peer.socket.receive() {
             if let Some(answer) = neighbour::answer(&frame, &self.addresses) {
                 self.send(&answer);
+            } else if self.question.is_some_and(|(asker, _)| answers(&frame, asker)) {
+                self.question = None;
             } else if is_for(&frame, self.addresses.peer) {
                 complete_checksum(&mut frame);
                 let at = self.now().micros().saturating_sub(age.as_micros() as u64);
@@ -101,6 +141,13 @@ impl Conversation<'_> {
     pub(crate) fn take(&mut self) -> Option<(Instant, Vec<u8>)> {
         self.sent.pop_front()
     }
+}
+
+/// The answer to a question of `asker`.
+fn answers(frame: &[u8], asker: Ipv4Addr) -> bool {
+    ethernet::Header::parse(frame).is_ok_and(|link| link.ether_type == EtherType::Arp)
+        && arp::Packet::parse(&frame[ethernet::HEADER_LEN..])
+            .is_ok_and(|arp| arp.operation == arp::Operation::Reply && arp.target_addr == asker)
 }
 
 /// An IP packet for this run, and not for an earlier one.

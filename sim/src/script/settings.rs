@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use protocol::ethernet::Mac;
 use protocol::tcp;
 use stack::{AcceptPolicy, CongestionControl, EcnPolicy, Refusal};
 
@@ -18,20 +17,22 @@ pub const PREFIX_LEN: u8 = 16;
 /// The same over IPv6.
 const PREFIX_LEN_V6: u8 = 64;
 
-/// Firmware and stack as the script wants them, with these addresses. Over IPv6 packets may be as much longer
-/// as their headers are, so that segments are those that the script says.
+/// Firmware and stack as the script wants them, at this address; `firmware` is what its settings change, with the
+/// hardware address of both. Over IPv6 packets may be as much longer as their headers are, so that segments are
+/// those that the script says.
 ///
 /// # Errors
 /// A setting that does not exist or has no such value; a kind that is no machine of ours.
 pub fn machine_config(
     kind: SubjectKind,
     script: &Script,
-    mac: Mac,
+    firmware: nicfw::Config,
     address: IpAddr,
 ) -> Result<MachineConfig, String> {
+    let prefix_len = if address.is_ipv4() { PREFIX_LEN } else { PREFIX_LEN_V6 };
     let mut config = MachineConfig {
-        firmware: nicfw::Config::new(mac),
-        stack: stack::Config::new(mac, address, if address.is_ipv4() { PREFIX_LEN } else { PREFIX_LEN_V6 }),
+        stack: stack::Config::new(firmware.mac, address, prefix_len),
+        firmware,
         ring_frames: 256,
         port: PORT,
         accept: AcceptPolicy::Deferred,
@@ -44,6 +45,7 @@ pub fn machine_config(
     config.firmware.flows_max = 64;
     config.firmware.time_wait_max = 64;
     config.firmware.retained_max = 64;
+    config.stack.rx_partial_checksum = config.firmware.rx_partial_checksum;
     config.stack.connections_max = 64;
     config.stack.time_wait_max = 64;
     for (name, value) in &script.settings {

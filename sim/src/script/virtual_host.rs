@@ -91,7 +91,7 @@ impl VirtualHost {
     /// A setting that does not exist.
     pub fn new(kind: SubjectKind, script: &Script, version: Version) -> Result<Self, String> {
         let addresses = addresses(version);
-        let config = machine_config(kind, script, SUBJECT_MAC, addresses.subject)?;
+        let config = machine_config(kind, script, nicfw::Config::new(SUBJECT_MAC), addresses.subject)?;
         let (app, plain) = ScriptApp::new(script.app);
         let pool = Pool::new(2048, 4096);
         let mtu = config.stack.mtu;
