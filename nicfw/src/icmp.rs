@@ -26,7 +26,7 @@ impl<F: Frame> Firmware<F> {
         });
         let (Some(error), Some(Found::Flow(slot))) = (error, found) else {
             // Echo, neighbours, and errors about what is not ours.
-            return self.raw_to_host(self.steering.first(), frame);
+            return self.other_to_host(frame, pool);
         };
         match self.flows[slot].state {
             State::Established => self.icmp_to_host(slot, frame),

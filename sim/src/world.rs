@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use loadgen::{ClientConfig, Clients, ErrorKind};
 use netcore::rng::SeededRng;
-use netcore::{Duration, Instant};
+use netcore::{Duration, FourTuple, Instant};
 use protocol::ethernet::Mac;
 use protocol::ip::Address;
 use server::{CoreApp, Engine, EngineStart};
@@ -587,6 +587,7 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     }
     firmware.queues = scenario.cores;
     firmware.steer = scenario.steer;
+    (firmware.tx_checksum, stack.tx_checksum) = (scenario.tx_checksum, scenario.tx_checksum);
     firmware.flows_max = 4096;
     firmware.time_wait_max = 8192;
     firmware.retained_max = scenario.retained_max;
@@ -639,9 +640,11 @@ fn ask(engine: &Arc<Engine>, command: &str, now: Instant) -> Result<String, Stri
     // Every slot is free.
     let id = ConnectionId { slot: 0, generation: u32::MAX };
     let mut output = Output::new();
-    let mut session = app.connected(id, here, here, &mut output).ok_or("the engine takes no client")?;
-    app.received(&mut session, format!("{command}\r\n").as_bytes(), &mut output);
-    app.closed(session, EndReason::Closed);
+    let mut place = None;
+    app.connected(id, &FourTuple::between(here, here), &mut place, &mut output);
+    let session = place.as_mut().ok_or("the engine takes no client")?;
+    app.received(session, format!("{command}\r\n").as_bytes(), &mut output);
+    app.closed(&mut place, EndReason::Closed);
     let reply: Vec<u8> = output.take_chunks().flatten().collect();
     Ok(String::from_utf8_lossy(&reply).into_owned())
 }

@@ -184,7 +184,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             // of it, and timers decide.
             Meaning::Hard | Meaning::Soft => {
                 self.env.counters.icmp_soft += 1;
-                if let Some(session) = &mut connection.session {
+                if let Some(session) = connection.seat.session() {
                     app.reported(
                         session,
                         Report::Network(NetworkError { kind: error.kind, code: error.code }),
