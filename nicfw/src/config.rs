@@ -138,7 +138,7 @@ pub struct Config {
     pub rto_initial: Duration,
     /// Shortest retransmission timeout.
     pub rto_min: Duration,
-    /// Longest retransmission timeout.
+    /// Longest retransmission timeout, at most 65 s before it is doubled.
     pub rto_max: Duration,
     /// Retransmissions without an answer after which a connection is given up.
     pub retries: u8,

@@ -93,7 +93,7 @@ pub(crate) enum Listed {
 /// ```text
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-///  84 snd_una | snd_wnd | iss | rto_ms | since_ms | prev | next | challenged_ms
+///  84 snd_una | snd_wnd | iss | rto_ms 2, unanswered | since_ms | prev | next | challenged_ms
 /// 116 mss | retries, reason | kept | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -133,8 +133,10 @@ pub(crate) struct Flow {
     pub(crate) snd_wnd: u32,
     /// Our initial sequence number: the cookie.
     pub(crate) iss: SeqNumber,
-    /// Retransmission timeout in milliseconds.
-    pub(crate) rto_ms: u32,
+    /// Retransmission timeout in milliseconds, before it is doubled.
+    pub(crate) rto_ms: u16,
+    /// Retransmissions since the peer last said anything.
+    pub(crate) unanswered: u8,
     /// When the flow was opened, or its end began, in milliseconds.
     pub(crate) since_ms: u32,
     pub(crate) prev: u32,
@@ -142,6 +144,8 @@ pub(crate) struct Flow {
     /// Time of the last challenge ACK, in milliseconds; 0: none yet.
     pub(crate) challenged_ms: u32,
     pub(crate) mss: u16,
+    /// Retransmissions since it last acknowledged something new, or opened its window; probes while it
+    /// waits for the first data.
     pub(crate) retries: u8,
     /// Why it ended, or what became of its hand-over, for the host.
     pub(crate) reason: ClosedReason,
@@ -182,6 +186,7 @@ impl Flow {
         snd_wnd: 0,
         iss: SeqNumber(0),
         rto_ms: 0,
+        unanswered: 0,
         since_ms: 0,
         prev: NO_SLOT,
         next: NO_SLOT,

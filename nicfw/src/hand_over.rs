@@ -126,7 +126,7 @@ impl<F: Frame> Firmware<F> {
         let Some(slot) = self.retained.stalest() else { return false };
         let flow = &self.flows[slot];
         let is_the_hosts = flow.flags.has(FlowFlags::PIECES);
-        if who == Asks::ToTakeOver && (is_the_hosts || flow.retries == 0) {
+        if who == Asks::ToTakeOver && (is_the_hosts || flow.unanswered == 0) {
             return false;
         }
         if is_the_hosts {

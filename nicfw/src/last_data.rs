@@ -64,6 +64,7 @@ impl<F: Frame> Firmware<F> {
         } else if acked.opened {
             // The peer had no room for what it was probed with.
             sender.next = snd_una;
+            self.start_timer(slot);
         } else if acked.duplicate && snd_nxt.after(snd_una) && sender.duplicate(snd_una, snd_nxt, mss) {
             self.note(slot, Event::FastRetransmitted);
             self.send_first(slot, pool);

@@ -41,7 +41,7 @@ impl<F: Frame> Firmware<F> {
     ) {
         self.unlist(slot);
         self.enter(slot, State::LastAck);
-        let rto_ms = self.config.rto_initial.millis() as u32;
+        let rto_ms = whole_ms(self.config.rto_initial);
         let flow = &mut self.flows[slot];
         flow.rcv_nxt = segment.data_end() + 1;
         flow.rcv_seen = flow.rcv_nxt;
@@ -49,7 +49,7 @@ impl<F: Frame> Firmware<F> {
         flow.snd_nxt += 1;
         flow.snd_wnd = (u32::from(segment.tcp.window) << flow.snd_scale).max(1);
         flow.rto_ms = rto_ms;
-        flow.retries = 0;
+        (flow.retries, flow.unanswered) = (0, 0);
         flow.progress_ms = self.now.millis() as u32;
         let seq = flow.snd_una;
         self.start_timer(slot);
@@ -116,7 +116,7 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn take_state(&mut self, slot: u32, last: &LastSegment) -> bool {
         let LastSegment { close, tcp, .. } = *last;
         let rto =
-            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
+            Duration::from_micros(u64::from(close.rto_us)).clamp(self.config.rto_min, self.config.rto_max);
         let flow = &mut self.flows[slot];
         let crossed =
             !last.peer_finished && flow.flags.has(FlowFlags::FIN_SEEN) && flow.rcv_seen == close.rcv_nxt + 1;
@@ -125,8 +125,8 @@ impl<F: Frame> Firmware<F> {
         flow.rcv_seen = flow.rcv_nxt;
         flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
         flow.ts_recent = close.ts_recent;
-        flow.rto_ms = rto / 1000;
-        flow.retries = 0;
+        flow.rto_ms = whole_ms(rto);
+        (flow.retries, flow.unanswered) = (0, 0);
         flow.challenged_ms = 0;
         flow.since_ms = self.now.millis() as u32;
         flow.progress_ms = flow.since_ms;
@@ -164,7 +164,8 @@ impl<F: Frame> Firmware<F> {
     ) {
         let timestamps = segment.options(frame.bytes()).timestamps;
         let is_rst = segment.has(Flags::RST);
-        if !is_rst && self.lacks_timestamps(slot, timestamps) {
+        // A SYN is of another connection: it is challenged with any options (RFC 5961 §4.2).
+        if !segment.has(Flags::RST | Flags::SYN) && self.lacks_timestamps(slot, timestamps) {
             return self.counters.add(Event::TimestampMissing);
         }
         if !self.is_acceptable(slot, segment) || (!is_rst && !self.passes_paws(slot, timestamps)) {
@@ -241,7 +242,11 @@ impl<F: Frame> Firmware<F> {
             core::mem::replace(&mut flow.snd_wnd, u32::from(segment.tcp.window) << flow.snd_scale);
         let opened = flow.snd_wnd > old_window;
         let acked = Acked::of(segment, flow.snd_una, old_window, flow.snd_wnd);
-        flow.retries = 0;
+        flow.unanswered = 0;
+        if newly > 0 || acked.opened {
+            // RFC 6298 §5, RFC 9293 §3.8.6.1 SHLD-30: otherwise the timeout goes on doubling, answers or not.
+            flow.retries = 0;
+        }
         flow.snd_una = ack;
         if newly > 0 {
             flow.progress_ms = self.now.millis() as u32;
@@ -255,15 +260,13 @@ impl<F: Frame> Firmware<F> {
         }
         let flow = &mut self.flows[slot];
         let (state, all) = (flow.state, ack == flow.snd_nxt);
-        if newly > 0 {
-            if flow.kept != NO_PLACE {
-                flow.kept = self.retained.acknowledge_single(flow.kept, newly as usize);
-            }
-            if !all {
-                self.start_timer(slot);
-            }
+        if newly > 0 && flow.kept != NO_PLACE {
+            flow.kept = self.retained.acknowledge_single(flow.kept, newly as usize);
         }
         if !all {
+            if newly > 0 || acked.opened {
+                self.start_timer(slot);
+            }
             if newly > 0 || opened {
                 self.transmit(slot, false, pool);
             }
@@ -353,8 +356,9 @@ impl<F: Frame> Firmware<F> {
             return self.reset_flow(slot, None, pool);
         }
         let flow = &mut self.flows[slot];
-        flow.retries += 1;
-        if flow.retries > self.config.retries {
+        flow.retries = flow.retries.saturating_add(1);
+        flow.unanswered = flow.unanswered.saturating_add(1);
+        if flow.unanswered > self.config.retries {
             self.note(slot, Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
@@ -551,6 +555,11 @@ impl<F: Frame> Firmware<F> {
             self.leave(slot);
         }
     }
+}
+
+/// A timeout as a flow keeps it.
+fn whole_ms(timeout: Duration) -> u16 {
+    u16::try_from(timeout.millis()).unwrap_or(u16::MAX)
 }
 
 pub(crate) fn outgoing(
