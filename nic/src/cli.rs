@@ -1,13 +1,16 @@
 //! The command line of `mayfly-nic`.
 
-use crate::RETAINED_MAX;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand};
 use dpdk::{Device, allowed_cpus};
 use netcore::Duration;
 use nicfw::{Offload, Steer};
+use protocol::channel::FlowId;
+
+use crate::{CaptureLimits, RETAINED_MAX, Request, Side, flow_id};
 
 /// Most host queues, as many as [`nicfw::Config`] takes.
 const QUEUES_MAX: u16 = 128;
@@ -24,7 +27,8 @@ the server's cores what a card would give them.
 
 Example, with the server on the same machine:
   mayfly-nic --wire packet:eth1 --host vhost:/run/mayfly.sock,queues=2 --core 3
-  mayfly-server --net virtio:/run/mayfly.sock --nic external --cores 1,2 --address 198.18.0.2/24";
+  mayfly-server --net virtio:/run/mayfly.sock --nic external --cores 1,2 --address 198.18.0.2/24
+  mayfly-nic top";
 
 /// A port towards the host and its queues: `DEVICE[,queues=N]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +80,119 @@ fn processor(text: &str) -> Result<usize, String> {
     core.ok_or_else(|| format!("not a processor that this process may run on ({allowed:?})"))
 }
 
-/// Runs Mayfly's firmware between a wire and a host, in a process and on a core of its own.
+/// Runs Mayfly's firmware between a wire and a host, in a process and on a core of its own; with a
+/// command, asks the one that runs.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mayfly-nic", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(subcommand_negates_reqs = true, disable_help_subcommand = true)]
+#[command(override_usage = "mayfly-nic --wire <DEVICE> --host <DEVICE[,queues=N]> [OPTIONS]\n       \
+    mayfly-nic <COMMAND> [--control <PATH>]")]
+pub struct CommandLine {
+    /// What to ask; nothing: run.
+    #[command(subcommand)]
+    pub ask: Option<Ask>,
+    /// How to run; only without something to ask.
+    #[command(flatten)]
+    pub run: Option<Arguments>,
+    /// The control socket, by which a running one is asked [default: /run/mayfly-nic.sock]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub control: Option<PathBuf>,
+}
+
+/// What is asked of a running one.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum Ask {
+    /// Shows every counter of the firmware and of the device at the wire, a line each
+    Status,
+    /// Shows flows, as of a moment ago
+    Flows {
+        /// At most so many; more than 256 are never shown
+        #[arg(default_value_t = Request::COUNT_DEFAULT)]
+        count: usize,
+    },
+    /// Shows what happened last, newest first
+    Events {
+        /// To this flow only, by its name: SLOT.GENERATION
+        #[arg(value_parser = flow)]
+        flow: Option<FlowId>,
+        /// At most so many [default: 10, or all of one flow]
+        #[arg(long, value_name = "N")]
+        count: Option<usize>,
+    },
+    /// Writes the frames of a side of the firmware to a pcap file
+    #[command(subcommand)]
+    Capture(Capture),
+    /// Shows what happens now, in rates per second, until it is interrupted
+    Top {
+        /// One look only
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks, 0.05 to 3600
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+        interval: f64,
+    },
+}
+
+/// Captures.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Capture {
+    /// Begins one
+    Start {
+        /// wire (what the device receives and sends) or host (the messages between firmware and host)
+        #[arg(value_parser = side)]
+        side: Side,
+        /// A new file
+        file: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        limits: Limits,
+    },
+    /// Ends one, or all
+    Stop {
+        /// wire or host
+        #[arg(value_parser = side)]
+        side: Option<Side>,
+    },
+}
+
+/// Where a capture ends by itself.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Ends after so many frames [default: 100000]
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Ends when the file is so large [default: 67108864]
+    #[arg(long, value_name = "N")]
+    bytes: Option<u64>,
+}
+
+impl Limits {
+    /// With the defaults for what is not given.
+    pub fn limits(self) -> CaptureLimits {
+        let default = CaptureLimits::default();
+        CaptureLimits {
+            frames: self.count.unwrap_or(default.frames),
+            bytes: self.bytes.unwrap_or(default.bytes),
+        }
+    }
+}
+
+fn flow(word: &str) -> Result<FlowId, String> {
+    flow_id(word.as_bytes())
+}
+
+fn side(word: &str) -> Result<Side, String> {
+    let side = Side::ALL.into_iter().find(|side| side.name() == word);
+    side.ok_or_else(|| "neither 'wire' nor 'host'".into())
+}
+
+fn interval(word: &str) -> Result<f64, String> {
+    let seconds = word.parse().ok().filter(|seconds| (0.05..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "not a number of seconds from 0.05 to 3600".into())
+}
+
+/// How the firmware is run.
+#[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// Device at the wire: xdp:IFACE, packet:IFACE, tap:NAME, pci:ADDR, vhost:SOCKET, virtio:SOCKET or
     /// dpdk:VDEV-ARGS
@@ -181,9 +295,61 @@ mod tests {
 
     use super::*;
 
-    fn parse(words: &str) -> Result<Arguments, String> {
+    fn line(words: &str) -> Result<CommandLine, String> {
         let words = ["mayfly-nic"].into_iter().chain(words.split_whitespace());
-        Arguments::try_parse_from(words).map_err(|error| error.to_string())
+        CommandLine::try_parse_from(words).map_err(|error| error.to_string())
+    }
+
+    fn parse(words: &str) -> Result<Arguments, String> {
+        let line = line(words)?;
+        assert_eq!((line.ask, line.control), (None, None));
+        Ok(line.run.expect("it is to run"))
+    }
+
+    #[test]
+    fn a_running_one_is_asked_by_commands() {
+        let id = FlowId { slot: 5, generation: 2 };
+        let limits = |count, bytes| Limits { count, bytes };
+        for (words, ask) in [
+            ("status", Ask::Status),
+            ("flows", Ask::Flows { count: 10 }),
+            ("flows 7", Ask::Flows { count: 7 }),
+            ("events", Ask::Events { flow: None, count: None }),
+            ("events 5.2 --count 3", Ask::Events { flow: Some(id), count: Some(3) }),
+            ("capture stop", Ask::Capture(Capture::Stop { side: None })),
+            ("capture stop host", Ask::Capture(Capture::Stop { side: Some(Side::Host) })),
+            (
+                "capture start wire a/b.pcap --count 3 --bytes 99",
+                Ask::Capture(Capture::Start {
+                    side: Side::Wire,
+                    file: "a/b.pcap".into(),
+                    limits: limits(Some(3), Some(99)),
+                }),
+            ),
+            ("top --once --interval 0.5", Ask::Top { once: true, interval: 0.5 }),
+        ] {
+            for place in ["", "--control /run/x.sock"] {
+                for words in [format!("{words} {place}"), format!("{place} {words}")] {
+                    let line = line(&words).unwrap();
+                    assert_eq!(line.ask.as_ref(), Some(&ask), "{words}");
+                    assert_eq!(line.control.is_some(), !place.is_empty(), "{words}");
+                    assert!(line.run.is_none(), "{words}");
+                }
+            }
+        }
+        assert_eq!(limits(None, Some(5)).limits(), CaptureLimits { bytes: 5, ..CaptureLimits::default() });
+        for (words, named) in [
+            ("state", "state"),
+            ("events 5", "SLOT.GENERATION"),
+            ("capture", "start"),
+            ("capture start side f", "'wire' nor 'host'"),
+            ("top --interval 0", "0.05"),
+        ] {
+            let error = line(words).unwrap_err();
+            assert!(error.contains(named), "{words}: {error}");
+        }
+        let line = line("--wire packet:a --host vhost:/x --control /run/x.sock").unwrap();
+        assert!(line.run.is_some() && line.control == Some("/run/x.sock".into()));
     }
 
     #[test]

@@ -249,6 +249,11 @@ impl<F: Frame> Firmware<F> {
         &self.counters
     }
 
+    /// Host queues that somebody serves now: who has said HELLO there and is not gone since.
+    pub fn queues_served(&self) -> usize {
+        self.channel.queues.iter().filter(|host| host.joined).count()
+    }
+
     /// What it was made from.
     pub fn config(&self) -> &Config {
         &self.config
