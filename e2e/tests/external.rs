@@ -381,7 +381,11 @@ fn the_firmware_is_asked_by_itself() -> Result<()> {
     let ended = |lines: &[&str]| lines.first().is_some_and(|line| line.ends_with("after=spent"));
     let events = lines_once(|| nic(&["events", flow]), ended)?;
     let told: Vec<_> = events.iter().map(|line| word(line, "event")).collect::<Result<_>>()?;
-    ensure!(told == ["-", "passive_close", "established_sent", "cookie_accepted"], "{events:?}");
+    // A host that is slow to say that it waits gets the FIN, and hands the end over.
+    ensure!(
+        matches!(told[..], ["-", "passive_close" | "active_close", "established_sent", "cookie_accepted"]),
+        "{events:?}"
+    );
     ensure!(nic(&["events", "--count", "3"])?.lines().count() == 3);
 
     // What happens now; somebody is busy meanwhile.

@@ -41,7 +41,14 @@ fn a_flow_is_shown_with_its_life_and_after_its_end() -> Result<()> {
         let ended = |lines: &[&str]| lines.first().is_some_and(|line| line.ends_with("after=spent"));
         let events = lines(&site, &["MAYFLY", "EVENTS", &flow], ended)?;
         let told: Vec<_> = events.iter().map(|line| word(line, "event")).collect::<Result<_>>()?;
-        ensure!(told == ["-", "passive_close", "established_sent", "cookie_accepted"], "{events:?}");
+        // A host that is slow to say that it waits gets the FIN, and hands the end over.
+        ensure!(
+            matches!(
+                told[..],
+                ["-", "passive_close" | "active_close", "established_sent", "cookie_accepted"]
+            ),
+            "{events:?}"
+        );
         ensure!(events.iter().all(|line| line.contains(&format!("flow={flow} "))), "{events:?}");
         // The list of flows is a moment old.
         let is_it = |line: &&str| line.starts_with(&format!("flow={flow} "));

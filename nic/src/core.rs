@@ -55,6 +55,7 @@ pub fn config(device: &Capabilities) -> nicfw::Config {
     nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
+        tx_checksum: device.tx_checksum,
         retained_max: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
@@ -133,6 +134,7 @@ impl<'a, H: HostPort> NicCore<'a, H> {
             counted.busy_cycles = self.busy_cycles;
             counted.device.extend(self.wire.inner().inner().stats().iter());
             counted.device.push(("rx_other_vlan", self.wire.dropped()));
+            counted.device.push(("tx_checksum", u64::from(self.wire.capabilities().tx_checksum)));
             counted.device.push(("mbufs_in_use", u64::from(self.pool.in_use())));
         });
     }

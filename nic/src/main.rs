@@ -67,7 +67,7 @@ fn run(arguments: &Arguments, control: Option<&Path>) -> Result<(), Box<dyn std:
     if let Some(core) = arguments.core {
         dpdk::pin_to_cpu(core)?;
     }
-    let device = wire.capabilities();
+    let device = wire.capabilities().in_vlan(arguments.vlan);
     let config = arguments.firmware(nic::config(&device));
     let core = NicCore::new(config, wire, arguments.vlan, hosts, &shown);
     let place = arguments.core.map_or_else(|| "a core".to_owned(), |core| format!("core {core}"));

@@ -244,7 +244,8 @@ impl<F: Frame> Firmware<F> {
             data: why.error(),
         };
         // In the frame of the request if that has room. Without a frame the peer tries again.
-        let written = |mut frame: F| answer.write(&mut frame).then_some(frame);
+        let tx_checksum = self.config.tx_checksum;
+        let written = |mut frame: F| answer.write(&mut frame, tx_checksum).then_some(frame);
         let reused = first.and_then(|(_, frame)| written(frame));
         let Some(frame) = reused.or_else(|| self.allocate(pool).and_then(written)) else { return };
         self.counters.add(why.event());

@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 
+use netcore::frame::complete_segment;
 use netcore::{Duration, Frame, FramePool, FrameQueue, Instant};
 use protocol::channel::{
     self, Abort, ChannelError, Close, Closed, ClosedEntry, ClosedReason, FlowId, Header, Hello, Kind, Listen,
@@ -15,7 +16,7 @@ use protocol::channel::{
 };
 use protocol::ethernet;
 use protocol::ip;
-use protocol::tcp::{self, Flags};
+use protocol::tcp::Flags;
 
 use crate::config::Offload;
 use crate::counters::Event;
@@ -472,7 +473,8 @@ impl<F: Frame> Firmware<F> {
     fn fill_checksum(&self, slot: u32, frame: &mut F, last: &LastSegment) {
         let tuple = &self.flows[slot].tuple;
         let tcp_at = last.data_at - last.tcp.header_len;
-        tcp::fill_checksum(tuple.local_addr, tuple.remote_addr, &mut frame.bytes_mut()[tcp_at..last.end]);
+        let ends = (tuple.local_addr, tuple.remote_addr);
+        complete_segment(frame, self.config.tx_checksum, ends, tcp_at..last.end);
     }
 
     #[cold]

@@ -154,6 +154,8 @@ pub struct Config {
     /// Take a TCP checksum that covers only the pseudo-header as good: a kernel on this machine
     /// left the rest to the device.
     pub rx_partial_checksum: bool,
+    /// The device at the wire computes the TCP checksums of what is sent.
+    pub tx_checksum: bool,
     /// Time to live (hop limit) of the packets that the firmware itself sends.
     pub ttl: u8,
     // Admission and steering (docs/admission.md, docs/steering.md).
@@ -222,6 +224,7 @@ impl Config {
             waiting_probes: 4,
             challenge_interval: Duration::from_millis(500),
             rx_partial_checksum: false,
+            tx_checksum: false,
             // RFC 9293 §3.9.2 MUST-49: can be configured.
             ttl: protocol::ipv4::DEFAULT_TTL,
             steer: Steer::Rss,

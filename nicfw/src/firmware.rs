@@ -478,12 +478,12 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         if let Some(mut frame) = reuse
-            && segment.write(&mut frame)
+            && segment.write(&mut frame, self.config.tx_checksum)
         {
             return self.put_on_wire(frame);
         }
         if let Some(mut frame) = self.allocate(pool)
-            && segment.write(&mut frame)
+            && segment.write(&mut frame, self.config.tx_checksum)
         {
             self.put_on_wire(frame);
         }

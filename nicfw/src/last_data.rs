@@ -183,7 +183,7 @@ impl<F: Frame> Firmware<F> {
             flags = flags | Flags::FIN;
         }
         let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, seq, self.ts_now) };
-        if !segment.write(&mut frame) {
+        if !segment.write(&mut frame, self.config.tx_checksum) {
             return false;
         }
         let end = data_end + u32::from(fin);

@@ -1,5 +1,6 @@
 //! From received bytes to a segment, and from a decision to the bytes of a frame.
 
+use netcore::frame::complete_segment;
 use netcore::{FourTuple, Frame};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ip::{self, Address};
@@ -168,8 +169,9 @@ pub(crate) struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// Writes the segment into a frame, in place of what is there; false when it has no room.
+    /// `tx_checksum`: the device computes its checksum.
     #[inline]
-    pub(crate) fn write(&self, frame: &mut impl Frame) -> bool {
+    pub(crate) fn write(&self, frame: &mut impl Frame, tx_checksum: bool) -> bool {
         frame.reset();
         let FourTuple { local_addr: src, remote_addr: dst, local_port, remote_port } = self.tuple;
         let version = src.version();
@@ -198,7 +200,7 @@ impl Outgoing<'_> {
         let segment = &mut out[tcp_at..];
         let header_len = header.emit(&self.options, segment);
         segment[header_len..].copy_from_slice(self.data);
-        tcp::fill_checksum(src, dst, segment);
+        complete_segment(frame, tx_checksum, (src, dst), tcp_at..tcp_at + tcp_len);
         true
     }
 }

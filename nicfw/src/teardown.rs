@@ -415,7 +415,7 @@ impl<F: Frame> Firmware<F> {
             flags = flags | Flags::FIN;
         }
         let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, flow.snd_una, self.ts_now) };
-        if segment.write(&mut frame) {
+        if segment.write(&mut frame, self.config.tx_checksum) {
             self.put_on_wire(frame);
         }
     }

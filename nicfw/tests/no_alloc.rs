@@ -606,6 +606,9 @@ impl Frame for Pointer {
         netcore::RxChecksum::Unknown
     }
     fn set_rx_checksum(&mut self, _: netcore::RxChecksum) {}
+    fn leave_checksum(&mut self, _: ip::Version) -> bool {
+        false
+    }
 }
 
 #[test]

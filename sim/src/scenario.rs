@@ -88,6 +88,8 @@ pub struct Scenario {
     pub retained_max: usize,
     /// What chooses a connection's core.
     pub steer: Steer,
+    /// The server's device computes TCP checksums.
+    pub tx_checksum: bool,
 }
 
 impl Scenario {
@@ -143,9 +145,11 @@ impl Scenario {
             time_wait: Duration::from_millis(pick(rng, &[1_000, 10_000, 60_000])),
             retained_max: pick(rng, &[2, 16, 4096, 4096]) as usize,
             steer: Steer::Rss,
+            tx_checksum: false,
         };
         scenario.draw_events(rng);
         scenario.draw_steering(&mut SeededRng::new(seed ^ 0x7374_6565));
+        scenario.tx_checksum = SeededRng::new(seed ^ 0x6373_756d).chance(300_000);
         scenario
     }
 

@@ -587,6 +587,7 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     }
     firmware.queues = scenario.cores;
     firmware.steer = scenario.steer;
+    (firmware.tx_checksum, stack.tx_checksum) = (scenario.tx_checksum, scenario.tx_checksum);
     firmware.flows_max = 4096;
     firmware.time_wait_max = 8192;
     firmware.retained_max = scenario.retained_max;

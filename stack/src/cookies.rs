@@ -129,7 +129,8 @@ impl<F: Frame> Env<F> {
         let tcb = &connection.tcb;
         let opened_by_peer = tcb.state.is_synchronized() && !tcb.flags.has(tcb::Flags::ACTIVE);
         let on_wire = matches!(tcb.path, Path::Wire(_));
-        if opened_by_peer && on_wire && self.time_wait.find(tcb.key).is_none() {
+        let waits = self.time_wait.find(tcb.key).is_some_and(|entry| entry.kind == Kind::TimeWait);
+        if opened_by_peer && on_wire && !waits {
             let numbers = (tcb.snd_nxt, tcb.rcv_nxt);
             let evicted = self.time_wait.insert(self.now, Kind::Spent, tcb.key, numbers, tcb.rcv_scale, None);
             self.counters.time_wait_evicted += u64::from(evicted);
@@ -203,7 +204,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         if env.time_wait.find(key).is_some_and(|entry| entry.kind == Kind::TimeWait) {
             env.counters.time_wait_reused += 1;
         }
-        env.time_wait.remove(key);
+        env.time_wait.spend(key, env.now);
         let iss = segment.header.ack - 1;
         let opening = Opening {
             key,

@@ -185,7 +185,11 @@ impl<F: Frame, A: App> Stack<F, A> {
             return env.answer_with_cookie(key, segment, mac, before);
         }
         if let Some(entry) = remembered {
-            env.time_wait.remove(key);
+            if env.cookies.in_use(env.now) {
+                env.time_wait.spend(key, env.now);
+            } else {
+                env.time_wait.remove(key);
+            }
             env.counters.time_wait_reused += u64::from(entry.kind == Kind::TimeWait);
         }
         let tuple = key.tuple(&env.config);

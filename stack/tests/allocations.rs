@@ -78,7 +78,7 @@ struct Wire {
 impl Port for Wire {
     type Frame = HeapFrame;
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mac: MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false }
+        Capabilities::new(MAC.0, 1500)
     }
     fn receive(&mut self, into: &mut FrameQueue<HeapFrame>, _: usize) -> usize {
         self.next.take().map_or(0, |frame| {

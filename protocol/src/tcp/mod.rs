@@ -164,6 +164,14 @@ pub fn fill_checksum(src: Address, dst: Address, segment: &mut [u8]) {
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Stores the sum over the pseudo-header, which is what a device that computes the checksum wants
+/// to find (and what `verify_checksum` calls partial).
+#[inline]
+pub fn fill_partial_checksum(src: Address, dst: Address, segment: &mut [u8]) {
+    let sum = pseudo_header(src, dst, PROTOCOL_TCP, segment.len()).fold();
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// True when the checksum of a whole segment is right (RFC 9293 §3.1 MUST-3).
 ///
 /// `allow_partial`: also take a checksum field that holds just the sum over the pseudo-header,

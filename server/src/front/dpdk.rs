@@ -179,7 +179,7 @@ pub fn run(
         clock: Clock::start(),
         published: &published,
         progress: Progress::new(core_count),
-        capabilities: queues[0].capabilities(),
+        capabilities: queues[0].capabilities().in_vlan(network.vlan),
         pool: queues[0].pool(),
     };
     if let Some(nic) = nic {
@@ -384,6 +384,7 @@ fn make_stack(
         Offload::Lifecycle => stack::Offload::Lifecycle,
     };
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
+    config.tx_checksum = capabilities.tx_checksum;
     config.nic_silence = (network.nic == Nic::External).then(|| Duration::from_secs(network.nic_timeout_s));
     config.connections_max = connections_max(maxclients);
     config.listen_max = listen_max(maxclients);

@@ -75,8 +75,7 @@ impl Lab {
         };
         let engine = Arc::new(Engine::new(server::Config::default(), start));
         let apps = (0..CORES).map(|core| CoreApp::new(Arc::clone(&engine), core)).collect();
-        let capabilities =
-            Capabilities { mac: SERVER_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new(SERVER_MAC.0, 1500);
         let (near, far) = ring::pair(1024, capabilities);
         let pool = Pool::new(2048, frames);
         let machine = Machine::new(config, apps, near, pool.clone(), SeededRng::new(1), Trace::default());

@@ -189,8 +189,7 @@ pub(crate) fn config_v6() -> Config {
 }
 
 pub(crate) fn ring() -> (RingPort<HeapFrame>, RingPort<HeapFrame>) {
-    let capabilities =
-        Capabilities { mac: OUR_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+    let capabilities = Capabilities::new(OUR_MAC.0, 1500);
     pair(1024, capabilities)
 }
 
