@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(steering.change(Change::Set { first: 0, last: 99, queue: 1 }), Ok(()));
         assert!(steering.is_wanted);
         let lines = steering.lines();
-        assert_eq!(lines[1].split(' ').nth(1), Some("entries=109"));
+        assert_eq!(lines[1].split(' ').nth(1), Some("entries=110"));
         assert!(lines[1].ends_with("table=0-100,103,106,109,112,115,118,121,124,127"), "{}", lines[1]);
         assert_eq!(steering.change(Change::Drain { queue: 1 }), Ok(()));
         let counts =
