@@ -28,6 +28,10 @@ pub fn run(what: &Ask, path: &Path, out: &mut impl Write, is_terminal: bool) -> 
             let count = count.unwrap_or(if flow.is_some() { usize::MAX } else { Request::COUNT_DEFAULT });
             show(out, ask(path, &Request::Events { flow: *flow, count })?);
         }
+        Ask::Steer { change: None } => show(out, ask(path, &Request::Steering)?),
+        Ask::Steer { change: Some(steering) } => {
+            ask(path, &Request::Steer(steering.change()))?;
+        }
         Ask::Capture(Capture::Start { side, file, limits }) => {
             // The other process has a working folder of its own.
             let file = std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))?;

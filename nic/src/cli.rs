@@ -10,7 +10,8 @@ use netcore::Duration;
 use nicfw::{Offload, Steer};
 use protocol::channel::FlowId;
 
-use crate::{CaptureLimits, RETAINED_MAX, Request, Side, flow_id};
+use crate::request::entries as entries_of;
+use crate::{CaptureLimits, Change, RETAINED_MAX, Request, Side, flow_id};
 
 /// Most host queues, as many as [`nicfw::Config`] takes.
 const QUEUES_MAX: u16 = 128;
@@ -122,6 +123,13 @@ pub enum Ask {
     /// Writes the frames of a side of the firmware to a pcap file
     #[command(subcommand)]
     Capture(Capture),
+    /// Shows or changes which entries of the table from hash to queue lead to which queue. Connections that are
+    /// there stay where they are
+    Steer {
+        /// What to change; nothing: show the table.
+        #[command(subcommand)]
+        change: Option<Steering>,
+    },
     /// Shows what happens now, in rates per second, until it is interrupted
     Top {
         /// One look only
@@ -131,6 +139,41 @@ pub enum Ask {
         #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
         interval: f64,
     },
+}
+
+/// Changes of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Steering {
+    /// Has entries lead to a queue
+    Set {
+        /// FIRST or FIRST-LAST, from 0 to 127
+        #[arg(value_parser = table_entries)]
+        entries: (usize, usize),
+        /// The queue: the server's core of this number
+        queue: u16,
+    },
+    /// Lets nothing new come to a queue
+    Drain {
+        /// The queue: the server's core of this number
+        queue: u16,
+    },
+    /// Gives all queues the same again
+    Even,
+}
+
+impl Steering {
+    /// As it is asked for.
+    pub fn change(self) -> Change {
+        match self {
+            Self::Set { entries: (first, last), queue } => Change::Set { first, last, queue },
+            Self::Drain { queue } => Change::Drain { queue },
+            Self::Even => Change::Even,
+        }
+    }
+}
+
+fn table_entries(word: &str) -> Result<(usize, usize), String> {
+    entries_of(word.as_bytes())
 }
 
 /// Captures.
@@ -327,6 +370,10 @@ mod tests {
                 }),
             ),
             ("top --once --interval 0.5", Ask::Top { once: true, interval: 0.5 }),
+            ("steer", Ask::Steer { change: None }),
+            ("steer even", Ask::Steer { change: Some(Steering::Even) }),
+            ("steer drain 3", Ask::Steer { change: Some(Steering::Drain { queue: 3 }) }),
+            ("steer set 5-9 1", Ask::Steer { change: Some(Steering::Set { entries: (5, 9), queue: 1 }) }),
         ] {
             for place in ["", "--control /run/x.sock"] {
                 for words in [format!("{words} {place}"), format!("{place} {words}")] {

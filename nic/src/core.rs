@@ -129,8 +129,8 @@ impl<'a, H: HostPort> NicCore<'a, H> {
         }
     }
 
-    fn publish(&self, now: Instant) {
-        self.shown.update(&self.firmware, now, |counted: &mut Counted| {
+    fn publish(&mut self, now: Instant) {
+        self.shown.update(&mut self.firmware, now, |counted: &mut Counted| {
             counted.busy_cycles = self.busy_cycles;
             counted.device.extend(self.wire.inner().inner().stats().iter());
             counted.device.push(("rx_other_vlan", self.wire.dropped()));

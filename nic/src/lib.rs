@@ -18,6 +18,7 @@ mod pace;
 mod request;
 mod rng;
 mod shown;
+mod steering;
 mod top;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ pub use crate::capture::CaptureLimits;
 pub use crate::core::{HostPort, NicCore, RETAINED_MAX, config, open_config};
 pub use crate::request::{Answer, Request, Side, flow_id};
 pub use crate::shown::Shown;
+pub use crate::steering::Change;
 pub use pace::Pace;
 pub use rng::SystemRng;
 

@@ -6,10 +6,12 @@ use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use nicfw::INDIRECTION;
 use protocol::channel::FlowId;
 use protocol::resp::number::parse_i64;
 
 use crate::capture::CaptureLimits;
+use crate::steering::Change;
 
 /// A side of the firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,10 @@ pub enum Request {
         /// Whose capture.
         side: Side,
     },
+    /// Which entries of the table lead to which queue: `STEER`.
+    Steering,
+    /// Changes it: `STEER SET first[-last] queue`, `STEER DRAIN queue`, `STEER EVEN`.
+    Steer(Change),
 }
 
 /// What comes back.
@@ -93,6 +99,15 @@ impl Request {
             _ if is(0, "EVENTS") => Self::parse_events(&words[1..]),
             3 if is(0, "CAPTURE") && is(1, "STOP") => Ok(Self::StopCapture { side: side(words[2])? }),
             4.. if is(0, "CAPTURE") && is(1, "START") => Self::parse_start(&words[2..]),
+            1 if is(0, "STEER") => Ok(Self::Steering),
+            2 if is(0, "STEER") && is(1, "EVEN") => Ok(Self::Steer(Change::Even)),
+            3 if is(0, "STEER") && is(1, "DRAIN") => {
+                Ok(Self::Steer(Change::Drain { queue: queue(words[2])? }))
+            }
+            4 if is(0, "STEER") && is(1, "SET") => {
+                let (first, last) = entries(words[2])?;
+                Ok(Self::Steer(Change::Set { first, last, queue: queue(words[3])? }))
+            }
             _ => Err(syntax()),
         }
     }
@@ -142,6 +157,24 @@ fn side(word: &[u8]) -> Result<Side, String> {
     Side::ALL.into_iter().find(named).ok_or_else(syntax)
 }
 
+/// Reads `first` or `first-last`, entries of the table from hash to queue.
+///
+/// # Errors
+/// It is something else.
+pub(crate) fn entries(word: &[u8]) -> Result<(usize, usize), String> {
+    let parse = || {
+        let text = std::str::from_utf8(word).ok()?;
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        (first <= last && last < INDIRECTION).then_some((first, last))
+    };
+    parse().ok_or_else(|| format!("entries are FIRST or FIRST-LAST, from 0 to {}", INDIRECTION - 1))
+}
+
+fn queue(word: &[u8]) -> Result<u16, String> {
+    u16::try_from(count(word)?).map_err(|_| "value is not an integer or out of range".into())
+}
+
 /// Reads `SLOT.GENERATION`, as lists show it.
 ///
 /// # Errors
@@ -179,6 +212,10 @@ impl fmt::Display for Request {
                 write!(f, "\" COUNT {} BYTES {}", limits.frames, limits.bytes)
             }
             Self::StopCapture { side } => write!(f, "CAPTURE STOP {}", side.name()),
+            Self::Steering => f.write_str("STEER"),
+            Self::Steer(Change::Set { first, last, queue }) => write!(f, "STEER SET {first}-{last} {queue}"),
+            Self::Steer(Change::Drain { queue }) => write!(f, "STEER DRAIN {queue}"),
+            Self::Steer(Change::Even) => f.write_str("STEER EVEN"),
         }
     }
 }
@@ -207,6 +244,11 @@ mod tests {
             ("capture start host f bytes 99", start(CaptureLimits { bytes: 99, ..limits })),
             ("CAPTURE START HOST f COUNT 3 BYTES 99", start(CaptureLimits { frames: 3, bytes: 99 })),
             ("CAPTURE STOP WIRE", Request::StopCapture { side: Side::Wire }),
+            ("steer", Request::Steering),
+            ("STEER EVEN", Request::Steer(Change::Even)),
+            ("steer drain 1", Request::Steer(Change::Drain { queue: 1 })),
+            ("STEER SET 5 0", Request::Steer(Change::Set { first: 5, last: 5, queue: 0 })),
+            ("STEER SET 0-127 3", Request::Steer(Change::Set { first: 0, last: 127, queue: 3 })),
         ] {
             assert_eq!(parse(line), Ok(request), "{line}");
         }
@@ -230,6 +272,12 @@ mod tests {
             ("CAPTURE START WIRE f COUNT", "syntax"),
             ("CAPTURE START WIRE f FRAMES 1", "syntax"),
             ("CAPTURE START WIRE f COUNT x", "not an integer"),
+            ("STEER DRAIN", "syntax"),
+            ("STEER DRAIN x", "not an integer"),
+            ("STEER DRAIN 65536", "out of range"),
+            ("STEER SET 0-128 0", "0 to 127"),
+            ("STEER SET 5-4 0", "0 to 127"),
+            ("STEER SET 0-1", "syntax"),
             ("CAPTURE STOP", "syntax"),
             ("CAPTURE STOP WIRE now", "syntax"),
         ] {

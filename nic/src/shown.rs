@@ -1,7 +1,8 @@
 //! What the firmware's thread shows to whoever asks, and what is asked of it.
 //!
 //! The thread shows what happened at least every few milliseconds, and which flows there are a few
-//! times a second, so that nobody who asks waits for it; a capture begins in its next round.
+//! times a second, so that nobody who asks waits for it; a capture begins in its next round, a table of
+//! steering is taken when it shows what happened.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -16,6 +17,7 @@ use protocol::channel::FlowId;
 use crate::capture::{Capture, CaptureLimits};
 use crate::lock;
 use crate::request::{Answer, Request, Side};
+use crate::steering::Steering;
 
 /// Events that are kept here: more than the firmware itself keeps.
 const EVENTS_MAX: usize = 8192;
@@ -55,6 +57,7 @@ pub struct Shown {
     counted: Mutex<Counted>,
     events: Mutex<Events>,
     flows: Mutex<Flows>,
+    steering: Mutex<Steering>,
     /// The capture of each side.
     captures: Mutex<[Option<Capture>; 2]>,
     /// They are not the ones that the firmware's thread knows.
@@ -102,6 +105,8 @@ impl Shown {
                 self.start_capture(*side, file, *limits).map(|()| Answer::Done)
             }
             Request::StopCapture { side } => self.stop_capture(*side).map(Answer::Count),
+            Request::Steering => Ok(Answer::Lines(lock(&self.steering).lines())),
+            Request::Steer(change) => lock(&self.steering).change(*change).map(|()| Answer::Done),
         }
     }
 
@@ -112,8 +117,15 @@ impl Shown {
         }
     }
 
-    /// Copies from the firmware what is new; `rest` adds what it does not know itself.
-    pub(crate) fn update(&self, firmware: &Firmware<Mbuf>, now: Instant, rest: impl FnOnce(&mut Counted)) {
+    /// Copies from the firmware what is new, and tells it what is wanted; `rest` adds what it does not know
+    /// itself.
+    pub(crate) fn update(
+        &self,
+        firmware: &mut Firmware<Mbuf>,
+        now: Instant,
+        rest: impl FnOnce(&mut Counted),
+    ) {
+        lock(&self.steering).update(firmware);
         let mut counted = lock(&self.counted);
         counted.at = now;
         counted.firmware.clear();

@@ -40,6 +40,12 @@ pub(super) static MAYFLY: &[Command] = &[
         "<START <WIRE|HOST> file [COUNT frames] [BYTES bytes] | STOP <WIRE|HOST>>",
         "Writes the frames of a side of the firmware to a pcap file.",
     ),
+    Command::new("mayfly|steer", -2, ADMIN, Keys::None, ask).doc(
+        "7.0.0",
+        "O(1)",
+        "[SET first[-last] core | DRAIN core | EVEN]",
+        "Shows or changes which core new connections go to.",
+    ),
     Command::new("mayfly|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help).doc(
         "7.0.0",
         "O(1)",
@@ -61,6 +67,8 @@ fn status(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandRe
 /// `MAYFLY FLOWS [count]` and `MAYFLY EVENTS [flow] [COUNT count]`: verbatim text, a line for each.
 /// `MAYFLY CAPTURE START WIRE|HOST file [COUNT frames] [BYTES bytes]`: `OK`.
 /// `MAYFLY CAPTURE STOP WIRE|HOST`. Integer: frames in the file.
+/// `MAYFLY STEER`: verbatim text, a line for each core. `MAYFLY STEER SET first[-last] core`, `DRAIN core`,
+/// `EVEN`: `OK`; in force within milliseconds.
 fn ask(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let told = |problem: String| Error::text(format!("ERR {problem}").into_bytes());
     let words: Vec<&[u8]> = args.from(1).collect();
@@ -123,6 +131,10 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> C
                 "Write the frames of a side of the firmware to a pcap file.",
             ),
             ("CAPTURE STOP <WIRE|HOST>", "End that, and return how many frames it holds."),
+            ("STEER", "Return which entries of the table from hash to core lead to which core."),
+            ("STEER SET <first>[-<last>] <core>", "Have entries (0 to 127) lead to a core."),
+            ("STEER DRAIN <core>", "Let no new connection come to a core; those that are there stay."),
+            ("STEER EVEN", "Give all cores the same again."),
         ],
     );
     Ok(())
