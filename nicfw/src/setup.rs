@@ -6,7 +6,7 @@
 use netcore::cookie::{NO_CONNECTION_BEFORE, SynOptions};
 use netcore::{Duration, Frame, FramePool};
 use protocol::channel::{AcceptPolicy, Refusal};
-use protocol::tcp::{self, DEFAULT_MSS, Flags, Options, SeqNumber, Timestamps};
+use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 
 use crate::budget::Verdict;
 use crate::counters::Event;
@@ -86,7 +86,7 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         let offered = segment.options(frame.bytes());
-        let mss = offered.mss.unwrap_or(DEFAULT_MSS);
+        let mss = offered.mss.unwrap_or(tcp::default_mss(segment.tuple.local_addr.version()));
         let mut options = Options { mss: Some(listen.mss), ..Options::default() };
         // Without timestamps there is no place for the other options to travel in: not announced.
         if let Some(theirs) = offered.timestamps {

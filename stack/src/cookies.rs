@@ -17,7 +17,7 @@ use netcore::cookie::{CookieJar, NO_CONNECTION_BEFORE, SynOptions};
 use netcore::rng::Rng;
 use netcore::{Duration, FourTuple, Frame, Instant};
 use protocol::ethernet::Mac;
-use protocol::tcp::{DEFAULT_MSS, Flags, Header, Options, SeqNumber, Timestamps};
+use protocol::tcp::{Flags, Header, Options, SeqNumber, Timestamps, default_mss};
 
 use crate::app::App;
 use crate::env::{Bare, Env};
@@ -73,7 +73,8 @@ impl Cookies {
         syn: &Segment,
     ) -> SeqNumber {
         self.jar.rotate(now);
-        self.jar.make(tuple, syn.header.seq, before, syn.options.mss.unwrap_or(DEFAULT_MSS))
+        let default = default_mss(tuple.local_addr.version());
+        self.jar.make(tuple, syn.header.seq, before, syn.options.mss.unwrap_or(default))
     }
 
     fn worth(&mut self, now: Instant, tuple: &FourTuple, before: SeqNumber, header: &Header) -> Cookie {

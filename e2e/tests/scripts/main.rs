@@ -21,6 +21,7 @@ use linux::Linux;
 use netcore::Duration;
 use ours::{Bench, External};
 use peer::{Peer, SUBJECT};
+use protocol::ip::Version;
 use sim::script::settings::PREFIX_LEN;
 use sim::script::{Script, SubjectKind, run};
 
@@ -155,7 +156,7 @@ impl Score {
     fn select<'a>(&mut self, kind: SubjectKind, scripts: &'a [Named]) -> Vec<&'a Named> {
         let mut selected = Vec::new();
         for named in scripts {
-            if !named.script.subjects.contains(&kind) {
+            if !named.script.subjects.contains(&kind) || !named.script.is_for(Version::V4) {
                 self.others += 1;
             } else if named.script.real_time() > WAITS_MAX {
                 self.too_long.push(named.name.clone());

@@ -75,9 +75,6 @@ impl FromStr for Network {
     }
 }
 
-/// What a peer takes that offers no MSS: IPv6's least MTU without the headers.
-const DEFAULT_MSS_V6: u16 = 1220;
-
 /// Who the clients are and whom they ask.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -188,11 +185,7 @@ impl ClientConfig {
         Settings {
             mtu: self.mtu,
             headers_len: ip::header_len(version) + tcp::HEADER_LEN,
-            // RFC 9293 §3.7.1 MUST-15
-            default_mss: match version {
-                Version::V4 => tcp::DEFAULT_MSS,
-                Version::V6 => DEFAULT_MSS_V6,
-            },
+            default_mss: tcp::default_mss(version),
             timestamps: self.timestamps,
             sack_permitted: self.sack_permitted,
             window_scale: self.window_scale,

@@ -18,7 +18,7 @@ pub use options::{Options, TIMESTAMPS_LEN, Timestamps, WINDOW_SCALE_MAX};
 pub use seq::SeqNumber;
 
 use crate::checksum::{Sum, pseudo_header};
-use crate::ip::Address;
+use crate::ip::{Address, Version};
 use crate::ipv4::PROTOCOL_TCP;
 use crate::{Malformed, be16, be32};
 
@@ -27,7 +27,13 @@ pub const HEADER_LEN: usize = 20;
 /// Bytes of the longest header.
 pub const HEADER_LEN_MAX: usize = 60;
 /// MSS to assume when a SYN does not carry the option (RFC 9293 §3.7.1 MUST-15).
-pub const DEFAULT_MSS: u16 = 536;
+#[inline]
+pub const fn default_mss(version: Version) -> u16 {
+    match version {
+        Version::V4 => 536,
+        Version::V6 => 1220,
+    }
+}
 
 /// Control bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

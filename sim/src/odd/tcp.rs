@@ -144,7 +144,7 @@ impl Endpoint {
             mss_max,
             iss,
             irs: None,
-            peer_mss: usize::from(tcp::DEFAULT_MSS),
+            peer_mss: 0,
             peer_shift: 0,
             our_shift: 0,
             timestamps: manners.timestamps,
@@ -324,7 +324,7 @@ impl Endpoint {
             return;
         }
         self.irs = Some(header.seq);
-        self.peer_mss = usize::from(options.mss.unwrap_or(tcp::DEFAULT_MSS));
+        self.peer_mss = usize::from(options.mss.unwrap_or(tcp::default_mss(self.route.src.version())));
         if let (Some(ours), Some(theirs)) = (self.manners.window_scale, options.window_scale) {
             (self.our_shift, self.peer_shift) = (ours, theirs);
         }

@@ -124,6 +124,8 @@ pub struct Script {
     pub rule: String,
     /// What it runs against.
     pub subjects: Vec<SubjectKind>,
+    /// The only version of IP that it speaks of (`over`).
+    pub over: Option<Version>,
     /// The application.
     pub app: AppKind,
     /// `set NAME VALUE` lines: what differs from the usual configuration.
@@ -135,10 +137,11 @@ pub struct Script {
 impl Script {
     /// Whether it can be played over this version of IP: one ICMP has errors that the other lacks.
     pub fn is_for(&self, version: Version) -> bool {
-        self.steps.iter().all(|step| match &step.action {
-            Action::InjectError(_, error) => error.kind.exists_in(version),
-            _ => true,
-        })
+        self.over.is_none_or(|over| over == version)
+            && self.steps.iter().all(|step| match &step.action {
+                Action::InjectError(_, error) => error.kind.exists_in(version),
+                _ => true,
+            })
     }
 
     /// Reads a script.
@@ -226,13 +229,21 @@ impl Script {
                 }
                 return Ok(());
             }
+            "over" => {
+                self.over = Some(match words.next() {
+                    "v4" => Version::V4,
+                    "v6" => Version::V6,
+                    other => return Err(format!("\"{other}\" is no version of IP; there are v4 and v6")),
+                });
+                return words.end();
+            }
             "set" => {
                 let name = words.next().to_owned();
                 self.settings.push((name, words.next().to_owned()));
                 return words.end();
             }
             other => {
-                return Err(format!("\"{other}\" begins no line; there are < > silence app isn on set"));
+                return Err(format!("\"{other}\" begins no line; there are < > silence app isn on over set"));
             }
         };
         words.end()?;

@@ -1,7 +1,7 @@
 //! The end of the handshake, whichever way it went.
 
 use netcore::{Duration, Frame, Instant};
-use protocol::tcp::DEFAULT_MSS;
+use protocol::tcp::default_mss;
 
 use super::{Segment, application};
 use crate::app::App;
@@ -31,9 +31,10 @@ pub(crate) fn take_syn<F, S>(env: &Env<F>, connection: &mut Connection<S>, segme
         connection.ts_recent_s = (env.now.millis() / 1000) as u32;
     }
     tcb.ecn.agree(&env.config, segment.header.flags, tcb.retries == 0);
-    // RFC 9293 §3.7.1 MUST-15: 536 when the option is missing.
+    // RFC 9293 §3.7.1 MUST-15: when the option is missing.
+    let default = default_mss(tcb.key.version());
     let path_mtu = env.path_mtus.find(tcb.key.remote_addr(), env.now);
-    tcb.set_mss(options.mss.unwrap_or(DEFAULT_MSS), &env.config, path_mtu);
+    tcb.set_mss(options.mss.unwrap_or(default), &env.config, path_mtu);
 }
 
 /// Our SYN was acknowledged: its timer ends, and its time is a round trip.
