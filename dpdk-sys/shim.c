@@ -13,6 +13,7 @@
 
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_ip.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
@@ -68,6 +69,13 @@ int mayfly_mbuf_read(const struct rte_mbuf *mbuf, uint32_t len, void *into)
 	if (bytes != into)
 		memcpy(into, bytes, len);
 	return 0;
+}
+
+void mayfly_mbuf_leave_checksum(struct rte_mbuf *mbuf, int ipv6)
+{
+	mbuf->l2_len = sizeof(struct rte_ether_hdr);
+	mbuf->l3_len = ipv6 ? sizeof(struct rte_ipv6_hdr) : sizeof(struct rte_ipv4_hdr);
+	mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_CKSUM | (ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4);
 }
 
 uint16_t mayfly_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
@@ -257,8 +265,10 @@ size_t mayfly_layout(size_t *into, size_t len)
 		offsetof(struct rte_mbuf, next),
 		sizeof(struct rte_eth_conf),
 		offsetof(struct rte_eth_conf, rxmode) + offsetof(struct rte_eth_rxmode, offloads),
+		offsetof(struct rte_eth_conf, txmode) + offsetof(struct rte_eth_txmode, offloads),
 		sizeof(struct rte_eth_dev_info),
 		offsetof(struct rte_eth_dev_info, rx_offload_capa),
+		offsetof(struct rte_eth_dev_info, tx_offload_capa),
 		offsetof(struct rte_eth_dev_info, max_rx_queues),
 		sizeof(struct rte_eth_stats),
 		offsetof(struct rte_eth_stats, imissed),
@@ -268,6 +278,7 @@ size_t mayfly_layout(size_t *into, size_t len)
 		RTE_ETH_RX_OFFLOAD_IPV4_CKSUM,
 		RTE_ETH_RX_OFFLOAD_UDP_CKSUM,
 		RTE_ETH_RX_OFFLOAD_TCP_CKSUM,
+		RTE_ETH_TX_OFFLOAD_TCP_CKSUM,
 		RTE_MBUF_F_RX_IP_CKSUM_MASK,
 		RTE_MBUF_F_RX_IP_CKSUM_BAD,
 		RTE_MBUF_F_RX_IP_CKSUM_GOOD,

@@ -23,6 +23,10 @@ int mayfly_mbuf_linearize(struct rte_mbuf *mbuf);
 /* Copies `len` bytes from the start of a chain of segments; returns 0, or -1 when it is shorter. */
 int mayfly_mbuf_read(const struct rte_mbuf *mbuf, uint32_t len, void *into);
 
+/* Has the device that sends the mbuf compute the TCP checksum: Ethernet without a tag, IPv4 or IPv6,
+ * and TCP follow each other. */
+void mayfly_mbuf_leave_checksum(struct rte_mbuf *mbuf, int ipv6);
+
 /* Receives and sends a burst on a queue of a started port. */
 uint16_t mayfly_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
 uint16_t mayfly_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);

@@ -214,8 +214,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 impl World {
     fn new(pool: &Mempool, flows: usize, progress: &indicatif::ProgressBar) -> Result<Self, String> {
         let mut rng = SeededRng::new(0x6e69_6366_7700);
-        let capabilities =
-            Capabilities { mac: SERVER_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new(SERVER_MAC.0, 1500);
         let (wire_end, wire) = ring::pair(4 * BURST, capabilities);
         let (host_end, nic_host) = ring::pair(4 * BURST, capabilities);
         let mut config = nicfw::Config::new(SERVER_MAC);

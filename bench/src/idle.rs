@@ -121,8 +121,7 @@ struct Nic {
 impl World {
     fn new(offload: Offload, connections: usize, start: server::EngineStart) -> Result<Self, String> {
         let mut rng = SeededRng::new(0x6964_6c65);
-        let capabilities =
-            Capabilities { mac: SERVER_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new(SERVER_MAC.0, 1500);
         let (wire, mut port) = ring::pair(1024, capabilities);
         let mut firmware = None;
         let mut firmware_bytes = 0;

@@ -157,7 +157,7 @@ impl<H: Port<Frame = Mbuf>> Host<H> {
 }
 
 fn capabilities(mac: Mac) -> Capabilities {
-    Capabilities { mac: mac.0, mtu: MTU, rx_checksum: false, rx_partial_checksum: false }
+    Capabilities::new(mac.0, MTU)
 }
 
 /// Both ends of a link between firmware and host: frames change hands, nothing is copied.

@@ -26,3 +26,5 @@ pub const RTE_ETH_RX_OFFLOAD_IPV4_CKSUM: u64 = 1 << 1;
 pub const RTE_ETH_RX_OFFLOAD_UDP_CKSUM: u64 = 1 << 2;
 /// The device verifies the TCP checksum of received packets.
 pub const RTE_ETH_RX_OFFLOAD_TCP_CKSUM: u64 = 1 << 3;
+/// The device computes the TCP checksum of sent packets that ask for it.
+pub const RTE_ETH_TX_OFFLOAD_TCP_CKSUM: u64 = 1 << 3;

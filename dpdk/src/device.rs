@@ -9,7 +9,7 @@ use crate::interface::MAX_NAME;
 mod open;
 mod share;
 
-pub use open::OpenConfig;
+pub use open::{OpenConfig, frames_mb};
 pub use share::Share;
 
 /// What `--net` names.

@@ -31,7 +31,7 @@ mod packet_drops;
 pub mod port;
 
 pub use clock::{Clock, tsc, tsc_hz};
-pub use device::{Device, OpenConfig, Share};
+pub use device::{Device, OpenConfig, Share, frames_mb};
 pub use eal::{Eal, EalConfig, Hugepages};
 pub use error::Error;
 pub use interface::{KernelAddress, kernel_addresses};

@@ -7,6 +7,7 @@ use std::slice;
 
 use dpdk_sys as sys;
 use netcore::{Frame, RxChecksum};
+use protocol::ip::Version;
 
 /// A frame in a DPDK mbuf: one segment, one owner, given back to its pool on drop.
 #[repr(transparent)]
@@ -206,5 +207,12 @@ impl Frame for Mbuf {
         };
         let raw = self.raw_mut();
         raw.ol_flags = (raw.ol_flags & !(IP_MASK | L4_MASK)) | flags;
+    }
+
+    #[inline]
+    fn leave_checksum(&mut self, version: Version) -> bool {
+        // SAFETY: valid for as long as the Mbuf lives, and nobody else uses it.
+        unsafe { sys::mayfly_mbuf_leave_checksum(self.0.as_ptr(), i32::from(version == Version::V6)) };
+        true
     }
 }

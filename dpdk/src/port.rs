@@ -57,6 +57,63 @@ pub struct PortStats {
     pub tx_errors: u64,
 }
 
+impl PortStats {
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        [
+            ("rx_frames", self.rx_frames),
+            ("rx_bytes", self.rx_bytes),
+            ("rx_unusable", self.rx_unusable),
+            ("rx_missed", self.rx_missed),
+            ("rx_errors", self.rx_errors),
+            ("rx_no_frame", self.rx_no_frame),
+            ("tx_frames", self.tx_frames),
+            ("tx_bytes", self.tx_bytes),
+            ("tx_refused", self.tx_refused),
+            ("tx_errors", self.tx_errors),
+        ]
+        .into_iter()
+    }
+
+    /// These and those of an earlier opening of the same device together.
+    #[must_use]
+    pub fn after(&self, earlier: &Self) -> Self {
+        Self {
+            rx_missed: self.rx_missed + earlier.rx_missed,
+            rx_errors: self.rx_errors + earlier.rx_errors,
+            rx_no_frame: self.rx_no_frame + earlier.rx_no_frame,
+            tx_errors: self.tx_errors + earlier.tx_errors,
+            ..self.queues_added(earlier)
+        }
+    }
+
+    /// These and those of another queue of the same device together: what is counted for the whole
+    /// device is not counted twice.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Self {
+        Self {
+            rx_missed: self.rx_missed.max(other.rx_missed),
+            rx_errors: self.rx_errors.max(other.rx_errors),
+            rx_no_frame: self.rx_no_frame.max(other.rx_no_frame),
+            tx_errors: self.tx_errors.max(other.tx_errors),
+            ..self.queues_added(other)
+        }
+    }
+
+    /// The sum of what is counted for each queue.
+    fn queues_added(&self, other: &Self) -> Self {
+        Self {
+            rx_frames: self.rx_frames + other.rx_frames,
+            rx_bytes: self.rx_bytes + other.rx_bytes,
+            rx_unusable: self.rx_unusable + other.rx_unusable,
+            tx_frames: self.tx_frames + other.tx_frames,
+            tx_bytes: self.tx_bytes + other.tx_bytes,
+            tx_refused: self.tx_refused + other.tx_refused,
+            ..*self
+        }
+    }
+}
+
 /// The pools of a device. They outlive it: their frames may be anywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Pools {
@@ -285,5 +342,19 @@ impl Port for DevicePort {
             }
         }
         sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_devices_own_counters_are_not_counted_for_each_queue() {
+        let first = PortStats { rx_frames: 1, rx_missed: 5, ..PortStats::default() };
+        let second = PortStats { rx_frames: 2, rx_missed: 6, tx_bytes: 9, ..PortStats::default() };
+        let both = PortStats { rx_frames: 3, rx_missed: 6, tx_bytes: 9, ..PortStats::default() };
+        assert_eq!(first.beside(&second), both);
+        assert_eq!(first.after(&second), PortStats { rx_missed: 11, ..both });
     }
 }

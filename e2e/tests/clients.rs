@@ -34,6 +34,10 @@ fn redis_cli_and_redis_py() -> Result<()> {
         eprintln!("{setup:?}");
         let site = Site::new(setup, &[])?;
         ensure!(site.redis_cli(&["PING"])? == "PONG");
+        if setup.scheme != "kernel" {
+            // The one device here that computes checksums, and so shows that they are asked for rightly.
+            ensure!(site.info("device_tx_checksum")? == u64::from(setup.scheme == "tap"));
+        }
         ensure!(site.redis_cli(&["-3", "HSET", "h", "f", "1"])? == "1");
         ensure!(
             site.redis_cli(&["NOSUCH", "a"])?

@@ -6,16 +6,23 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use common::external::{Pair, Socket, server_command};
-use common::{PORT, Setup, exchange};
-use e2e::lab::{CLIENT_INTERFACE, PREFIX, SERVER_ADDRESS, SERVER_ADDRESS_V6, SERVER_INTERFACE, Side};
-use e2e::{Lab, programs};
+use common::external::{Pair, Socket, server_command, start};
+use common::{Folder, PORT, Setup, dump, exchange, lines_once, word};
+use e2e::lab::{CLIENT_INTERFACE, PREFIX, SERVER_ADDRESS, SERVER_ADDRESS_V6, SERVER_INTERFACE, Side, run};
+use e2e::{Lab, Process, programs};
 
 const LIFECYCLE: Setup = Setup { scheme: "packet", offload: "lifecycle", nic: "external" };
 const NONE: Setup = Setup { scheme: "packet", offload: "none", nic: "external" };
+
+/// What `mayfly-nic` says that is asked at a control socket.
+fn ask(control: &str, args: &[&str]) -> Result<String> {
+    let output = run(Command::new(programs::ours("mayfly-nic")?).args(args).args(["--control", control]))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
 
 impl Pair {
     /// A connection; its socket stays in the clients' namespace.
@@ -35,6 +42,35 @@ impl Pair {
                 }
             }
         })
+    }
+
+    /// Tries until a request is answered by the firmware's word that the server is away.
+    fn is_told_of_the_absence(&self) -> Result<()> {
+        self.site.lab.within(Side::Client, || {
+            loop {
+                let told = b"-LOADING The server is away, try again later\r\n";
+                let asked = common::connect().and_then(|mut stream| {
+                    exchange(&mut stream, b"PING\r\n", told)?;
+                    Ok(stream)
+                });
+                if let Ok(mut stream) = asked {
+                    ensure!(stream.read(&mut [0; 1])? == 0, "and nothing more");
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// Clients that have to ask for every hardware address hear the refusal.
+    fn strangers_are_refused(&self) -> Result<()> {
+        for address in [SERVER_ADDRESS, SERVER_ADDRESS_V6] {
+            let flush = ["neigh", "flush", "dev", CLIENT_INTERFACE];
+            e2e::lab::run(self.site.lab.command(Side::Client, "ip").args(flush))?;
+            let connect = || Ok(TcpStream::connect((address, 6379)).err().map(|error| error.kind()));
+            let refused = self.site.lab.within(Side::Client, connect)?;
+            ensure!(refused == Some(ErrorKind::ConnectionRefused), "{address}: {refused:?}");
+        }
+        Ok(())
     }
 
     /// Tries until it is served.
@@ -133,7 +169,7 @@ fn both_cores_of_a_server_are_served() -> Result<()> {
 
 #[test]
 fn a_killed_server_is_noticed_refused_for_and_served_again() -> Result<()> {
-    let mut pair = Pair::new(LIFECYCLE, &[], &[])?;
+    let mut pair = Pair::new(LIFECYCLE, &[], &["--refuse", "reset"])?;
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
     for _ in 0..3 {
@@ -153,6 +189,39 @@ fn a_killed_server_is_noticed_refused_for_and_served_again() -> Result<()> {
     ensure!(status.success() && output.contains("Bye"), "ended with {status}: {output}");
     ensure!(!pair.socket.0.exists(), "the socket is left behind");
     Ok(())
+}
+
+/// docs/external.md: the firmware answers ARP and neighbour discovery in the server's place.
+#[test]
+fn who_has_to_ask_for_the_hardware_address_is_refused_at_once_while_the_server_is_away() -> Result<()> {
+    let mut pair = Pair::new(LIFECYCLE, &[], &["--refuse", "reset"])?;
+    pair.site.lab.speak_ipv6()?;
+    pair.serves_everybody()?;
+    pair.kill_server();
+    pair.is_refused()?;
+    pair.strangers_are_refused()?;
+    // One that says goodbye is stood in for in the same way.
+    pair.start_server()?;
+    pair.is_served_again()?;
+    pair.end_server(libc::SIGTERM);
+    pair.is_refused()?;
+    pair.strangers_are_refused()?;
+    pair.start_server()?;
+    pair.is_served_again()
+}
+
+/// docs/admission.md: `refuse error` is the default.
+#[test]
+fn while_the_server_is_away_clients_are_told_so() -> Result<()> {
+    let mut pair = Pair::new(LIFECYCLE, &[], &[])?;
+    pair.serves_everybody()?;
+    for _ in 0..2 {
+        pair.kill_server();
+        pair.is_told_of_the_absence()?;
+        pair.start_server()?;
+        pair.is_served_again()?;
+    }
+    pair.serves_everybody()
 }
 
 #[test]
@@ -217,7 +286,7 @@ fn at_level_none_connections_outlive_the_firmware() -> Result<()> {
 /// The link is cut for a while: the server is stopped, and does not know.
 #[test]
 fn a_server_that_was_away_begins_anew() -> Result<()> {
-    let pair = Pair::new(LIFECYCLE, &["--host-timeout", "1"], &[])?;
+    let pair = Pair::new(LIFECYCLE, &["--host-timeout", "1"], &["--refuse", "reset"])?;
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
     pair.site.server.signal(libc::SIGSTOP);
@@ -304,4 +373,166 @@ fn what_is_wrong_is_said() -> Result<()> {
     command.args(["--net", &format!("virtio:{socket}"), "--nic", "external", "--offload", "none"]);
     command.args(["--address", &format!("{SERVER_ADDRESS}/{PREFIX}")]);
     refuses(command, &["--offload lifecycle", "--offload none", "tell both the same"])
+}
+
+/// The number in the column `per second` (0) or `since the start` (1) of a line of `mayfly-nic top`.
+fn shown(view: &str, name: &str, column: usize) -> Result<u64> {
+    let line = view.lines().find_map(|line| line.trim_start().strip_prefix(name));
+    let line = line.with_context(|| format!("no {name} in\n{view}"))?;
+    let number = line.split_whitespace().nth(column).with_context(|| format!("{name}{line}"))?;
+    Ok(number.replace(',', "").parse()?)
+}
+
+#[test]
+fn the_firmware_is_asked_by_itself() -> Result<()> {
+    let mut pair = Pair::new(LIFECYCLE, &[], &[])?;
+    let control = pair.socket.control();
+    let nic = |args: &[&str]| ask(&control, args);
+    let status = |field: &str| common::field(&nic(&["status"])?, field);
+    let said = nic(&["status"])?;
+    ensure!(said.contains(&format!("\nwire:packet:{SERVER_INTERFACE}\n")), "{said}");
+    ensure!(status("process_id")? > 0 && status("firmware_queues_served_now")? == 1, "{said}");
+
+    // A connection, while it is there and after its end.
+    let mut held = pair.connect()?;
+    exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
+    let remote = format!("remote={} ", held.local_addr()?);
+    let is_ours = |line: &&str| line.contains(&remote);
+    let flows = lines_once(|| nic(&["flows"]), |lines| lines.iter().any(is_ours))?;
+    let ours = flows.iter().find(|line| is_ours(&line.as_str())).context("just seen")?;
+    ensure!(word(ours, "state")? == "established", "{ours}");
+    let flow = word(ours, "flow")?;
+    drop(held);
+    let ended = |lines: &[&str]| lines.first().is_some_and(|line| line.ends_with("after=spent"));
+    let events = lines_once(|| nic(&["events", flow]), ended)?;
+    let told: Vec<_> = events.iter().map(|line| word(line, "event")).collect::<Result<_>>()?;
+    // A host that is slow to say that it waits gets the FIN, and hands the end over.
+    ensure!(
+        matches!(told[..], ["-", "passive_close" | "active_close", "established_sent", "cookie_accepted"]),
+        "{events:?}"
+    );
+    ensure!(nic(&["events", "--count", "3"])?.lines().count() == 3);
+
+    // What happens now; somebody is busy meanwhile.
+    let mut top = Command::new(programs::ours("mayfly-nic")?);
+    top.args(["top", "--interval", "0.1", "--control", &control]);
+    let top = Process::start(top)?;
+    top.wait_for("frames dropped")?;
+    pair.serves_everybody()?;
+    let views = top.output();
+    let rates =
+        views.split("mayfly-nic  wire").skip(1).filter_map(|view| shown(view, "new connections", 0).ok());
+    ensure!(rates.max() > Some(0), "{views}");
+    drop(top);
+    let view = nic(&["top", "--once", "--interval", "0.1"])?;
+    ensure!(view.contains("host: attached, 1 of 2 queues served"), "{view}");
+    ensure!(shown(&view, "new connections", 1)? >= 2000, "{view}");
+    ensure!(shown(&view, "frames from the wire", 1)? > 8000, "{view}");
+
+    // The server says where to look, and shows what it has.
+    for args in [&["FLOWS"][..], &["EVENTS"], &["CAPTURE", "STOP", "WIRE"]] {
+        let said = pair.site.redis_cli(&[&["MAYFLY"], args].concat())?;
+        let command = format!("mayfly-nic {}", args[0].to_lowercase());
+        ensure!(said.starts_with("ERR") && said.contains(&command), "{args:?}: {said}");
+    }
+    let said = pair.site.redis_cli(&["MAYFLY", "STATUS"])?;
+    for field in ["stack_connections_accepted", "device_rx_frames", "device_tx_bytes", "host_busy_cycles"] {
+        ensure!(common::field(&said, field)? > 0, "{field} in {said}");
+    }
+    ensure!(!said.contains("firmware_") && !said.contains("nic_busy_cycles"), "{said}");
+
+    pair.kill_server();
+    lines_once(
+        || nic(&["top", "--once", "--interval", "0.05"]),
+        |lines| lines.iter().any(|line| line.contains("nobody is attached, 0 of 2")),
+    )?;
+    Ok(())
+}
+
+#[test]
+fn captures_of_the_firmware_are_readable() -> Result<()> {
+    let folder = Folder::new()?;
+    for setup in [LIFECYCLE, NONE] {
+        eprintln!("{setup:?}");
+        let pair = Pair::new(setup, &[], &[])?;
+        let control = pair.socket.control();
+        let nic = |args: &[&str]| ask(&control, args);
+        let fails = |args: &[&str], words: &[&str]| {
+            let mut command = Command::new(programs::ours("mayfly-nic")?);
+            command.args(args).args(["--control", &control]);
+            refuses(command, words)
+        };
+        let file = |side: &str| folder.file(&format!("{} {side}.pcap", setup.offload));
+        for side in ["wire", "host"] {
+            nic(&["capture", "start", side, &file(side)])?;
+            fails(&["capture", "start", side, &folder.file("b.pcap")], &["is running"])?;
+        }
+        ensure!(pair.site.redis_cli(&["SET", "seen-by", "everybody"])? == "OK");
+        let stopped = nic(&["capture", "stop"])?;
+        fails(&["capture", "stop"], &["no capture"])?;
+        for (line, side) in stopped.lines().zip(["wire", "host"]) {
+            let text = dump(&file(side))?;
+            ensure!(line == format!("{side}: {} frames", text.lines().count()), "{line}, and\n{text}");
+            ensure!(text.contains("seen-by"), "{side}:\n{text}");
+            let is_message = text.contains("Established epoch");
+            ensure!(is_message == (side == "host" && setup.offload == "lifecycle"), "{side}:\n{text}");
+            run(Command::new("tcpdump").args(["-nr", &file(side)]))?;
+        }
+        fails(&["capture", "start", "wire", &file("wire")], &[&file("wire"), "exists"])?;
+        // A name is one in the folder of whoever asks; it ends at its limit.
+        let mut start = Command::new(programs::ours("mayfly-nic")?);
+        start.args(["capture", "start", "wire", "short.pcap", "--count", "3", "--control", &control]);
+        run(start.current_dir(folder.name()))?;
+        ensure!(pair.site.redis_cli(&["PING"])? == "PONG");
+        let limit = |lines: &[&str]| lines.contains(&"capture_wire:ended (its limit is reached), 3 frames");
+        lines_once(|| nic(&["status"]), limit)?;
+        ensure!(dump(&folder.file("short.pcap"))?.lines().count() == 3);
+        std::fs::remove_file(folder.file("short.pcap"))?;
+        // One that runs at the end of the firmware is whole.
+        nic(&["capture", "stop", "wire"])?;
+        let last = folder.file(&format!("{}-last.pcap", setup.offload));
+        nic(&["capture", "start", "wire", &last])?;
+        ensure!(pair.site.redis_cli(&["GET", "seen-by"])? == "everybody");
+        pair.nic.terminate()?;
+        ensure!(dump(&last)?.contains("$9\\r\\neverybody"), "{}", dump(&last)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_control_socket_is_of_one_process() -> Result<()> {
+    let mut pair = Pair::new(LIFECYCLE, &[], &[])?;
+    let control = pair.socket.control();
+    let asks = |words: &[&str]| {
+        let mut command = Command::new(programs::ours("mayfly-nic")?);
+        command.args(["flows", "--control", &control]);
+        refuses(command, &[&[control.as_str()], words].concat())
+    };
+    let other = |socket: &Socket, more: &[&str]| -> Result<Command> {
+        let mut command = pair.site.lab.command(Side::Client, programs::ours("mayfly-nic")?);
+        command.args(["--wire", &format!("packet:{CLIENT_INTERFACE}")]);
+        command.args(["--host", &format!("vhost:{}", socket.0.display())]).args(more);
+        Ok(command)
+    };
+    let socket = Socket::new();
+    refuses(other(&socket, &["--control", &control])?, &[&control, "another mayfly-nic", "--control PATH"])?;
+    refuses(other(&socket, &["--control", "/nosuch/folder/c"])?, &["/nosuch/folder/c", "No such file"])?;
+    // Of those that were told no place only one can have the usual one; the others run all the same.
+    let first = start(other(&socket, &[])?, "Ready for the host")?;
+    let (lab, socket) = (Lab::new()?, Socket::new());
+    let mut command = lab.command(Side::Server, programs::ours("mayfly-nic")?);
+    command.args(["--wire", &format!("packet:{SERVER_INTERFACE}")]);
+    command.args(["--host", &format!("vhost:{}", socket.0.display())]);
+    let second = start(command, "Ready for the host")?;
+    ensure!(second.output().contains("nobody can look into this one"), "{}", second.output());
+    drop((first, second));
+
+    pair.kill_nic();
+    ensure!(Path::new(&control).exists(), "nobody could have removed it");
+    asks(&["is dead", "start it again"])?;
+    pair.start_nic()?;
+    ensure!(ask(&control, &["status"])?.contains("firmware_wire_received"));
+    pair.nic.terminate()?;
+    ensure!(!Path::new(&control).exists(), "the control socket is left behind");
+    asks(&["no mayfly-nic answers there", "--control PATH"])
 }

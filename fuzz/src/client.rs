@@ -29,12 +29,7 @@ const HELD_MAX: usize = 8;
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut world = World::new(&mut input);
-    for _ in 0..STEPS_MAX {
-        if input.is_empty() {
-            break;
-        }
-        world.step(&mut input);
-    }
+    input.steps(STEPS_MAX, |input| world.step(input));
     world.end();
 }
 
@@ -84,8 +79,7 @@ fn clients(input: &mut Input<'_>) -> Clients<SimFrame> {
 
 impl World {
     fn new(input: &mut Input<'_>) -> Self {
-        let capabilities =
-            |mac| Capabilities { mac, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = |mac| Capabilities::new(mac, 1500);
         let (client_port, client_wire) = pair(256, capabilities(PEER_MAC.0));
         let (server_port, server_wire) = pair(256, capabilities(OUR_MAC.0));
         let mut config = Config::new(OUR_MAC, US_V4, 24);

@@ -18,6 +18,16 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
+    /// Takes steps until all has been read, `max` at most.
+    pub fn steps(&mut self, max: usize, mut step: impl FnMut(&mut Self)) {
+        for _ in 0..max {
+            if self.is_empty() {
+                return;
+            }
+            step(self);
+        }
+    }
+
     /// The next byte.
     pub fn u8(&mut self) -> u8 {
         let Some((&first, rest)) = self.rest.split_first() else { return 0 };

@@ -23,12 +23,9 @@ const STEPS_MAX: usize = 200;
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut world = World::new(&mut input);
-    for _ in 0..STEPS_MAX {
-        if input.is_empty() {
-            break;
-        }
-        world.step(&mut input);
+    input.steps(STEPS_MAX, |input| {
+        world.step(input);
         world.poll();
-    }
+    });
     world.end();
 }

@@ -21,7 +21,7 @@
 use protocol::tcp::SeqNumber;
 use siphasher::sip::SipHasher24;
 
-use crate::flow::FourTuple;
+use crate::flow::{FourTuple, TupleBytes};
 use crate::time::{Duration, Instant};
 
 /// What a cookie can say of the peer's MSS, in bytes.
@@ -108,13 +108,12 @@ impl CookieJar {
 
     #[inline]
     fn hash(&self, parity: u32, flow: &FourTuple, irs_upper: u32, before: SeqNumber) -> u64 {
-        let mut input = [0; 6 + 36];
+        let mut input = [0; 6 + TupleBytes::LEN_MAX];
         let tuple = flow.to_bytes();
-        let tuple = tuple.as_slice();
         input[..2].copy_from_slice(&(irs_upper as u16).to_be_bytes());
         input[2..6].copy_from_slice(&before.0.to_be_bytes());
-        input[6..6 + tuple.len()].copy_from_slice(tuple);
-        self.hashes[parity as usize].hash(&input[..6 + tuple.len()])
+        input[6..].copy_from_slice(tuple.padded());
+        self.hashes[parity as usize].hash(&input[..6 + tuple.as_slice().len()])
     }
 
     fn derive(&mut self) {

@@ -2,6 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
+use core::ops::Range;
+
+use protocol::ip::{Address, Version};
+use protocol::tcp;
 
 /// What the receiving device says of a frame's IPv4 and TCP checksums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,27 @@ pub trait Frame: Sized {
     fn rx_checksum(&self) -> RxChecksum;
     /// Records what is known of the checksums.
     fn set_rx_checksum(&mut self, checksum: RxChecksum);
+    /// Leaves the TCP checksum to the device that sends the frame, whose checksum field holds the
+    /// sum over the pseudo-header until then. A plain IP header of this version follows the Ethernet
+    /// header, which may still be missing. False, and no change: this kind of frame cannot say so.
+    fn leave_checksum(&mut self, version: Version) -> bool;
+}
+
+/// Completes the TCP segment at `tcp` in a frame that is to be sent, behind a plain IP header
+/// (RFC 9293 §3.1 MUST-2). `by_device`: leaves the checksum to the device, which must have
+/// [`tx_checksum`](crate::Capabilities::tx_checksum).
+#[inline]
+pub fn complete_segment(
+    frame: &mut impl Frame,
+    by_device: bool,
+    (src, dst): (Address, Address),
+    tcp: Range<usize>,
+) {
+    if by_device && frame.leave_checksum(src.version()) {
+        tcp::fill_partial_checksum(src, dst, &mut frame.bytes_mut()[tcp]);
+    } else {
+        tcp::fill_checksum(src, dst, &mut frame.bytes_mut()[tcp]);
+    }
 }
 
 /// Headroom of a fresh frame: Ethernet, the channel's longest header and spare.
@@ -57,6 +82,7 @@ pub struct HeapFrame {
     start: usize,
     end: usize,
     rx_checksum_known: Option<bool>,
+    checksum_left: Option<Version>,
 }
 
 impl HeapFrame {
@@ -67,7 +93,13 @@ impl HeapFrame {
             start: HEADROOM,
             end: HEADROOM,
             rx_checksum_known: None,
+            checksum_left: None,
         }
+    }
+
+    /// The version of IP of a frame whose TCP checksum was left to the device.
+    pub const fn checksum_left(&self) -> Option<Version> {
+        self.checksum_left
     }
 
     /// A frame with these bytes, and room for nothing more behind them.
@@ -115,6 +147,7 @@ impl Frame for HeapFrame {
         self.start = HEADROOM.min(self.buffer.len());
         self.end = self.start;
         self.rx_checksum_known = None;
+        self.checksum_left = None;
     }
     fn rx_checksum(&self) -> RxChecksum {
         match self.rx_checksum_known {
@@ -129,5 +162,32 @@ impl Frame for HeapFrame {
             RxChecksum::Good => Some(true),
             RxChecksum::Bad => Some(false),
         };
+    }
+    fn leave_checksum(&mut self, version: Version) -> bool {
+        self.checksum_left = Some(version);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_computed_here_or_left_to_the_device() {
+        let ends = (Ipv4Addr::new(198, 18, 0, 1).into(), Ipv4Addr::new(198, 18, 0, 2).into());
+        let bytes: alloc::vec::Vec<u8> = (0..60).collect();
+        for by_device in [false, true] {
+            let mut frame = HeapFrame::from_bytes(&bytes);
+            complete_segment(&mut frame, by_device, ends, 20..60);
+            assert_eq!(frame.checksum_left(), by_device.then_some(Version::V4));
+            assert_eq!(frame.bytes()[..36], bytes[..36]);
+            let verify = |partial| tcp::verify_checksum(ends.0, ends.1, &frame.bytes()[20..], partial);
+            assert_eq!((verify(false), verify(true)), (!by_device, true));
+            frame.reset();
+            assert_eq!(frame.checksum_left(), None);
+        }
     }
 }

@@ -24,6 +24,23 @@ pub struct Capabilities {
     /// A kernel on the same machine may send packets whose TCP checksum covers only the
     /// pseudo-header (what Linux calls `CHECKSUM_PARTIAL`); they have to be taken as good.
     pub rx_partial_checksum: bool,
+    /// The TCP checksums of sent frames are computed by the device where that was left to it
+    /// ([`Frame::leave_checksum`]).
+    pub tx_checksum: bool,
+}
+
+impl Capabilities {
+    /// A port that leaves all checksums to software. `mtu`: bytes of an IP packet.
+    pub const fn new(mac: [u8; 6], mtu: usize) -> Self {
+        Self { mac, mtu, rx_checksum: false, rx_partial_checksum: false, tx_checksum: false }
+    }
+
+    /// The same behind a VLAN tag, if there is one: what devices are told of a frame to be sent says
+    /// nothing of tags.
+    #[must_use]
+    pub const fn in_vlan(self, vlan: Option<u16>) -> Self {
+        Self { tx_checksum: self.tx_checksum && vlan.is_none(), ..self }
+    }
 }
 
 /// Where empty frames come from.

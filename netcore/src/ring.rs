@@ -69,8 +69,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_stays_with_the_caller() {
-        let capabilities =
-            Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new([2; 6], 1500);
         let (mut a, mut b) = pair::<HeapFrame>(4, capabilities);
         let mut out = FrameQueue::with_capacity(8);
         for n in 0..6u8 {
@@ -115,8 +114,7 @@ mod tests {
     #[test]
     fn two_threads_exchange_everything_in_order() {
         let count = if cfg!(miri) { 200 } else { 5_000 };
-        let capabilities =
-            Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new([2; 6], 1500);
         let (a, b) = pair::<HeapFrame>(16, capabilities);
         let other = std::thread::spawn(move || exchange(a, count, SeededRng::new(1)));
         exchange(b, count, SeededRng::new(2));

@@ -126,8 +126,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_seen_and_what_does_not_is_not() {
-        let capabilities =
-            Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new([2; 6], 1500);
         let (near, mut far) = ring::pair::<HeapFrame>(2, capabilities);
         let mut tap: TapPort<_, Seen> = TapPort::new(near);
         assert_eq!(tap.capabilities(), capabilities);

@@ -89,7 +89,7 @@ impl<P: Port> Port for VlanPort<P> {
     type Frame = P::Frame;
 
     fn capabilities(&self) -> Capabilities {
-        self.port.capabilities()
+        self.port.capabilities().in_vlan(self.vlan)
     }
 
     #[inline]
@@ -145,7 +145,7 @@ mod tests {
     impl Port for Loop {
         type Frame = HeapFrame;
         fn capabilities(&self) -> Capabilities {
-            Capabilities { mac: [2; 6], mtu: 1500, rx_checksum: false, rx_partial_checksum: false }
+            Capabilities::new([2; 6], 1500)
         }
         fn receive(&mut self, into: &mut FrameQueue<HeapFrame>, max: usize) -> usize {
             let mut count = 0;

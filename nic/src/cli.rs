@@ -1,18 +1,24 @@
 //! The command line of `mayfly-nic`.
 
-use crate::RETAINED_MAX;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand};
 use dpdk::{Device, allowed_cpus};
 use netcore::Duration;
 use nicfw::{Offload, Steer};
+use protocol::channel::FlowId;
+
+use crate::request::entries as entries_of;
+use crate::{CaptureLimits, Change, RETAINED_MAX, Request, Side, flow_id};
 
 /// Most host queues, as many as [`nicfw::Config`] takes.
 const QUEUES_MAX: u16 = 128;
 /// Largest tables, as [`nicfw::Firmware::new`] takes them.
 const ENTRIES_MAX: u64 = (1 << 30) - 1;
+/// Most frames of last data: 5 GB in the pools of wire and host.
+const RETAINED_MOST: i64 = 1 << 20;
 /// Longest TIME_WAIT, in seconds: four times RFC 9293's 2 MSL.
 const TIME_WAIT_MAX_S: u64 = 960;
 
@@ -22,7 +28,8 @@ the server's cores what a card would give them.
 
 Example, with the server on the same machine:
   mayfly-nic --wire packet:eth1 --host vhost:/run/mayfly.sock,queues=2 --core 3
-  mayfly-server --net virtio:/run/mayfly.sock --nic external --cores 1,2 --address 198.18.0.2/24";
+  mayfly-server --net virtio:/run/mayfly.sock --nic external --cores 1,2 --address 198.18.0.2/24
+  mayfly-nic top";
 
 /// A port towards the host and its queues: `DEVICE[,queues=N]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +81,161 @@ fn processor(text: &str) -> Result<usize, String> {
     core.ok_or_else(|| format!("not a processor that this process may run on ({allowed:?})"))
 }
 
-/// Runs Mayfly's firmware between a wire and a host, in a process and on a core of its own.
+/// Runs Mayfly's firmware between a wire and a host, in a process and on a core of its own; with a
+/// command, asks the one that runs.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mayfly-nic", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(subcommand_negates_reqs = true, disable_help_subcommand = true)]
+#[command(override_usage = "mayfly-nic --wire <DEVICE> --host <DEVICE[,queues=N]> [OPTIONS]\n       \
+    mayfly-nic <COMMAND> [--control <PATH>]")]
+pub struct CommandLine {
+    /// What to ask; nothing: run.
+    #[command(subcommand)]
+    pub ask: Option<Ask>,
+    /// How to run; only without something to ask.
+    #[command(flatten)]
+    pub run: Option<Arguments>,
+    /// The control socket, by which a running one is asked [default: /run/mayfly-nic.sock]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub control: Option<PathBuf>,
+}
+
+/// What is asked of a running one.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub enum Ask {
+    /// Shows every counter of the firmware and of the device at the wire, a line each
+    Status,
+    /// Shows flows, as of a moment ago
+    Flows {
+        /// At most so many; more than 256 are never shown
+        #[arg(default_value_t = Request::COUNT_DEFAULT)]
+        count: usize,
+    },
+    /// Shows what happened last, newest first
+    Events {
+        /// To this flow only, by its name: SLOT.GENERATION
+        #[arg(value_parser = flow)]
+        flow: Option<FlowId>,
+        /// At most so many [default: 10, or all of one flow]
+        #[arg(long, value_name = "N")]
+        count: Option<usize>,
+    },
+    /// Writes the frames of a side of the firmware to a pcap file
+    #[command(subcommand)]
+    Capture(Capture),
+    /// Shows or changes which entries of the table from hash to queue lead to which queue. Connections that are
+    /// there stay where they are
+    Steer {
+        /// What to change; nothing: show the table.
+        #[command(subcommand)]
+        change: Option<Steering>,
+    },
+    /// Shows what happens now, in rates per second, until it is interrupted
+    Top {
+        /// One look only
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks, 0.05 to 3600
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+        interval: f64,
+    },
+}
+
+/// Changes of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Steering {
+    /// Has entries lead to a queue
+    Set {
+        /// FIRST or FIRST-LAST, from 0 to 127
+        #[arg(value_parser = table_entries)]
+        entries: (usize, usize),
+        /// The queue: the server's core of this number
+        queue: u16,
+    },
+    /// Lets nothing new come to a queue
+    Drain {
+        /// The queue: the server's core of this number
+        queue: u16,
+    },
+    /// Gives all queues the same again
+    Even,
+}
+
+impl Steering {
+    /// As it is asked for.
+    pub fn change(self) -> Change {
+        match self {
+            Self::Set { entries: (first, last), queue } => Change::Set { first, last, queue },
+            Self::Drain { queue } => Change::Drain { queue },
+            Self::Even => Change::Even,
+        }
+    }
+}
+
+fn table_entries(word: &str) -> Result<(usize, usize), String> {
+    entries_of(word.as_bytes())
+}
+
+/// Captures.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Capture {
+    /// Begins one
+    Start {
+        /// wire (what the device receives and sends) or host (the messages between firmware and host)
+        #[arg(value_parser = side)]
+        side: Side,
+        /// A new file
+        file: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        limits: Limits,
+    },
+    /// Ends one, or all
+    Stop {
+        /// wire or host
+        #[arg(value_parser = side)]
+        side: Option<Side>,
+    },
+}
+
+/// Where a capture ends by itself.
+#[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Ends after so many frames [default: 100000]
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Ends when the file is so large [default: 67108864]
+    #[arg(long, value_name = "N")]
+    bytes: Option<u64>,
+}
+
+impl Limits {
+    /// With the defaults for what is not given.
+    pub fn limits(self) -> CaptureLimits {
+        let default = CaptureLimits::default();
+        CaptureLimits {
+            frames: self.count.unwrap_or(default.frames),
+            bytes: self.bytes.unwrap_or(default.bytes),
+        }
+    }
+}
+
+fn flow(word: &str) -> Result<FlowId, String> {
+    flow_id(word.as_bytes())
+}
+
+fn side(word: &str) -> Result<Side, String> {
+    let side = Side::ALL.into_iter().find(|side| side.name() == word);
+    side.ok_or_else(|| "neither 'wire' nor 'host'".into())
+}
+
+fn interval(word: &str) -> Result<f64, String> {
+    let seconds = word.parse().ok().filter(|seconds| (0.05..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "not a number of seconds from 0.05 to 3600".into())
+}
+
+/// How the firmware is run.
+#[derive(Args, Clone, Debug)]
 pub struct Arguments {
     /// Device at the wire: xdp:IFACE, packet:IFACE, tap:NAME, pci:ADDR, vhost:SOCKET, virtio:SOCKET or
     /// dpdk:VDEV-ARGS
@@ -95,15 +254,16 @@ pub struct Arguments {
     /// Processor to run on; default: whichever the system gives
     #[arg(long, value_name = "N", value_parser = processor)]
     pub core: Option<usize>,
-    /// Connections at once, 176 bytes each
+    /// Connections at once, 168 bytes each
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = entries())]
     pub flows: u64,
     /// Ended connections that are remembered, 88 bytes each; more push out the oldest
     #[arg(long, value_name = "N", default_value_t = 524_288, value_parser = entries())]
     pub ended: u64,
-    /// Frames of last data that are kept without hurry; above, silent peers are given up sooner
-    #[arg(long, value_name = "N", default_value_t = RETAINED_MAX.into(), value_parser = entries())]
-    pub retained: u64,
+    /// Frames of last data that are kept until the clients have them, 5 KB each; more push out whoever has
+    /// taken nothing for the longest
+    #[arg(long, value_name = "N", default_value_t = RETAINED_MAX, value_parser = clap::value_parser!(u32).range(1..=RETAINED_MOST))]
+    pub retained: u32,
     /// Addresses and ports that can be listened on
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<u64>::new().range(1..=65_535))]
     pub listeners: u64,
@@ -119,10 +279,28 @@ pub struct Arguments {
     /// Length of TIME_WAIT
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = RangedU64ValueParser::<u64>::new().range(..=TIME_WAIT_MAX_S))]
     pub time_wait: u64,
+    /// How long last data may stay unacknowledged before a closing connection is reset; 0: only repetitions are
+    /// counted
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = RangedU64ValueParser::<u64>::new().range(..=86_400))]
+    pub user_timeout: u64,
+    /// How long a connection may wait for its first data; 0: as long as its client lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = RangedU64ValueParser::<u64>::new().range(..=86_400))]
+    pub waiting_max: u64,
+    /// Bytes of last data that are taken over for one connection, beyond one segment
+    #[arg(long, value_name = "BYTES", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(..=16 << 20))]
+    pub last_data_max: u32,
+    /// Time to live (hop limit) of the packets that the firmware itself sends
+    #[arg(long, value_name = "HOPS", default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
+    pub ttl: u8,
     /// Silence of the server after which its connections are reset; 0: never. One that ends is noticed
     /// at once; this is for one that hangs, and has to be longer than its longest command
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = RangedU64ValueParser::<u64>::new().range(..=86_400))]
     pub host_timeout: u64,
+}
+
+/// Seconds, of which 0 are no limit.
+fn limit(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 fn entries() -> RangedU64ValueParser<u64> {
@@ -138,14 +316,17 @@ impl Arguments {
             flows_max: self.flows as usize,
             time_wait_max: self.ended as usize,
             retained_max: self.retained as usize,
-            retained_hurry: self.retained as usize,
             listeners_max: self.listeners as usize,
             steer: self.steer,
             network_syn_rate: self.network_syn_rate,
             network_syn_burst: self.network_syn_rate,
             network_flows_max: self.network_connections,
             time_wait: Duration::from_secs(self.time_wait),
-            host_silence: (self.host_timeout > 0).then(|| Duration::from_secs(self.host_timeout)),
+            user_timeout: limit(self.user_timeout),
+            waiting_max: limit(self.waiting_max),
+            last_data_max: self.last_data_max,
+            ttl: self.ttl,
+            host_silence: limit(self.host_timeout),
             ..defaults
         }
     }
@@ -157,16 +338,73 @@ mod tests {
 
     use super::*;
 
-    fn parse(words: &str) -> Result<Arguments, String> {
+    fn line(words: &str) -> Result<CommandLine, String> {
         let words = ["mayfly-nic"].into_iter().chain(words.split_whitespace());
-        Arguments::try_parse_from(words).map_err(|error| error.to_string())
+        CommandLine::try_parse_from(words).map_err(|error| error.to_string())
+    }
+
+    fn parse(words: &str) -> Result<Arguments, String> {
+        let line = line(words)?;
+        assert_eq!((line.ask, line.control), (None, None));
+        Ok(line.run.expect("it is to run"))
+    }
+
+    #[test]
+    fn a_running_one_is_asked_by_commands() {
+        let id = FlowId { slot: 5, generation: 2 };
+        let limits = |count, bytes| Limits { count, bytes };
+        for (words, ask) in [
+            ("status", Ask::Status),
+            ("flows", Ask::Flows { count: 10 }),
+            ("flows 7", Ask::Flows { count: 7 }),
+            ("events", Ask::Events { flow: None, count: None }),
+            ("events 5.2 --count 3", Ask::Events { flow: Some(id), count: Some(3) }),
+            ("capture stop", Ask::Capture(Capture::Stop { side: None })),
+            ("capture stop host", Ask::Capture(Capture::Stop { side: Some(Side::Host) })),
+            (
+                "capture start wire a/b.pcap --count 3 --bytes 99",
+                Ask::Capture(Capture::Start {
+                    side: Side::Wire,
+                    file: "a/b.pcap".into(),
+                    limits: limits(Some(3), Some(99)),
+                }),
+            ),
+            ("top --once --interval 0.5", Ask::Top { once: true, interval: 0.5 }),
+            ("steer", Ask::Steer { change: None }),
+            ("steer even", Ask::Steer { change: Some(Steering::Even) }),
+            ("steer drain 3", Ask::Steer { change: Some(Steering::Drain { queue: 3 }) }),
+            ("steer set 5-9 1", Ask::Steer { change: Some(Steering::Set { entries: (5, 9), queue: 1 }) }),
+        ] {
+            for place in ["", "--control /run/x.sock"] {
+                for words in [format!("{words} {place}"), format!("{place} {words}")] {
+                    let line = line(&words).unwrap();
+                    assert_eq!(line.ask.as_ref(), Some(&ask), "{words}");
+                    assert_eq!(line.control.is_some(), !place.is_empty(), "{words}");
+                    assert!(line.run.is_none(), "{words}");
+                }
+            }
+        }
+        assert_eq!(limits(None, Some(5)).limits(), CaptureLimits { bytes: 5, ..CaptureLimits::default() });
+        for (words, named) in [
+            ("state", "state"),
+            ("events 5", "SLOT.GENERATION"),
+            ("capture", "start"),
+            ("capture start side f", "'wire' nor 'host'"),
+            ("top --interval 0", "0.05"),
+        ] {
+            let error = line(words).unwrap_err();
+            assert!(error.contains(named), "{words}: {error}");
+        }
+        let line = line("--wire packet:a --host vhost:/x --control /run/x.sock").unwrap();
+        assert!(line.run.is_some() && line.control == Some("/run/x.sock".into()));
     }
 
     #[test]
     fn what_is_asked_for_is_what_the_firmware_gets() {
         let arguments = parse(
             "--wire packet:eth1 --host vhost:/run/m.sock,queues=3 --offload none --flows 7 --ended 8 \
-             --retained 9 --listeners 2 --time-wait 5 --host-timeout 0",
+             --retained 9 --listeners 2 --time-wait 5 --host-timeout 0 --user-timeout 6 --waiting-max 0 \
+             --last-data-max 1000 --ttl 9",
         )
         .unwrap();
         assert_eq!(arguments.wire, Device::Packet("eth1".into()));
@@ -175,6 +413,8 @@ mod tests {
         assert_eq!((config.offload, config.queues, config.flows_max), (Offload::None, 3, 7));
         assert_eq!((config.time_wait_max, config.retained_max, config.listeners_max), (8, 9, 2));
         assert_eq!((config.time_wait, config.host_silence), (Duration::from_secs(5), None));
+        assert_eq!((config.user_timeout, config.waiting_max), (Some(Duration::from_secs(6)), None));
+        assert_eq!((config.last_data_max, config.ttl), (1000, 9));
         assert_eq!((config.mac, config.mtu), (Mac([2; 6]), 1500));
     }
 
@@ -199,6 +439,8 @@ mod tests {
             ("--wire packet:a --host vhost:/x --core 4096", "4096"),
             ("--wire packet:a --host vhost:/x --flows 0", "--flows"),
             ("--wire packet:a --host vhost:/x --vlan 4095", "4095"),
+            ("--wire packet:a --host vhost:/x --ttl 0", "--ttl"),
+            ("--wire packet:a --host vhost:/x --waiting-max 86401", "86401"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(named), "{words}: {error}");

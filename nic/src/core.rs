@@ -1,16 +1,15 @@
 //! One core of the card: the firmware between the wire and the host's queues.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool};
+use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool, OpenConfig};
 use netcore::ring::RingPort;
-use netcore::tap::{Direction, TapPort, Watcher};
+use netcore::tap::TapPort;
 use netcore::vlan::VlanPort;
 use netcore::{Capabilities, Duration, Instant, Port};
 use nicfw::Firmware;
 use protocol::ethernet::Mac;
 
+use crate::capture::Capture;
+use crate::shown::{Counted, Shown};
 use crate::{Pace, SystemRng};
 
 /// Frames that are tagged for the wire at once, where the device is in a VLAN.
@@ -39,96 +38,43 @@ impl HostPort for DevicePort {
     }
 }
 
-/// What a core shows of itself, from whichever thread one looks.
-#[derive(Debug, Default)]
-pub struct Shown {
-    /// Ticks of the processor's clock spent in rounds that did something.
-    pub busy_cycles: AtomicU64,
-    firmware: Mutex<Vec<(&'static str, u64)>>,
-    device: Mutex<Vec<(&'static str, u64)>>,
+/// Frames of last data that are kept, unless somebody says otherwise: 20 MB. As many clients may have closed
+/// within the time that an acknowledgment takes; in a flood of those who never send it, with ten
+/// thousand a second, each has most of a second for it.
+pub const RETAINED_MAX: u32 = 8192;
+
+/// How to open a device whose pool the firmware keeps up to `retained` frames of last data from, beside those
+/// that receiving and sending need.
+pub fn open_config(queues: u16, retained: u32) -> OpenConfig {
+    let needed = OpenConfig::default();
+    OpenConfig { queues, frames: needed.frames + retained, ..needed }
 }
-
-impl Shown {
-    /// Name and value of each of the firmware's counters.
-    pub fn firmware(&self) -> Vec<(&'static str, u64)> {
-        lock(&self.firmware).clone()
-    }
-
-    /// Name and value of each counter of the device at the wire.
-    pub fn device(&self) -> Vec<(&'static str, u64)> {
-        lock(&self.device).clone()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Who looks into a core while it runs.
-pub trait Onlooker {
-    /// Sees the frames of a side.
-    type Watcher: Watcher + Clone;
-
-    /// Who sees the frames at the wire and at the host from now on, when that has changed. Asked in
-    /// every round.
-    fn changed(&self) -> Option<[Option<Self::Watcher>; 2]>;
-
-    /// Called about every 5 ms.
-    fn update(&self, firmware: &Firmware<Mbuf>, now: Instant);
-}
-
-/// Nobody looks.
-#[derive(Clone, Copy, Debug)]
-pub struct Unseen;
-
-/// There is none.
-#[derive(Clone, Copy, Debug)]
-pub enum Nobody {}
-
-impl Watcher for Nobody {
-    fn frame(&mut self, _: Direction, _: &[u8]) {
-        match *self {}
-    }
-}
-
-impl Onlooker for Unseen {
-    type Watcher = Nobody;
-
-    #[inline]
-    fn changed(&self) -> Option<[Option<Nobody>; 2]> {
-        None
-    }
-
-    fn update(&self, _: &Firmware<Mbuf>, _: Instant) {}
-}
-
-/// Frames of last data that are kept without hurry: a quarter of a device's, whose pool they are from.
-pub const RETAINED_MAX: u32 = 2048;
 
 /// The firmware's defaults for a card whose wire is `device`.
 pub fn config(device: &Capabilities) -> nicfw::Config {
     nicfw::Config {
         mtu: device.mtu,
         rx_partial_checksum: device.rx_partial_checksum,
+        tx_checksum: device.tx_checksum,
         retained_max: RETAINED_MAX as usize,
-        retained_hurry: RETAINED_MAX as usize,
         ..nicfw::Config::new(Mac(device.mac))
     }
 }
 
 /// The firmware and its ports: what a SmartNIC would be.
 #[derive(Debug)]
-pub struct NicCore<'a, H, O: Onlooker> {
+pub struct NicCore<'a, H> {
     firmware: Firmware<Mbuf>,
-    wire: VlanPort<TapPort<DevicePort, O::Watcher>>,
-    hosts: Vec<TapPort<H, O::Watcher>>,
+    wire: VlanPort<TapPort<DevicePort, Capture>>,
+    hosts: Vec<TapPort<H, Capture>>,
     pool: Mempool,
     shown: &'a Shown,
-    onlooker: &'a O,
+    /// Ticks of the processor's clock spent in rounds that did something.
+    busy_cycles: u64,
     next_publish: Instant,
 }
 
-impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
+impl<'a, H: HostPort> NicCore<'a, H> {
     /// A core between `wire`, which is in VLAN `vlan`, and `hosts`, one port for each queue.
     ///
     /// # Panics
@@ -139,7 +85,6 @@ impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
         vlan: Option<u16>,
         hosts: Vec<H>,
         shown: &'a Shown,
-        onlooker: &'a O,
     ) -> Self {
         let pool = wire.pool();
         Self {
@@ -148,7 +93,7 @@ impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
             hosts: hosts.into_iter().map(TapPort::new).collect(),
             pool,
             shown,
-            onlooker,
+            busy_cycles: 0,
             next_publish: Instant::ZERO,
         }
     }
@@ -158,17 +103,16 @@ impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
     pub fn round(&mut self, clock: &Clock) -> bool {
         let begin = dpdk::tsc();
         let now = clock.at(begin);
-        if let Some(watchers) = self.onlooker.changed() {
+        if let Some(watchers) = self.shown.changed() {
             self.watch(watchers);
         }
         let worked = self.firmware.poll(&mut self.wire, &mut self.hosts, &mut self.pool, now).any();
         if worked {
-            self.shown.busy_cycles.fetch_add(dpdk::tsc() - begin, Ordering::Relaxed);
+            self.busy_cycles += dpdk::tsc() - begin;
         }
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH;
-            self.publish();
-            self.onlooker.update(&self.firmware, now);
+            self.publish(now);
             for (queue, host) in self.hosts.iter().enumerate() {
                 self.firmware.host_link(queue, host.inner().has_peer());
             }
@@ -178,36 +122,21 @@ impl<'a, H: HostPort, O: Onlooker> NicCore<'a, H, O> {
 
     /// Taps the ports, or no longer.
     #[cold]
-    fn watch(&mut self, [wire, host]: [Option<O::Watcher>; 2]) {
+    fn watch(&mut self, [wire, host]: [Option<Capture>; 2]) {
         self.wire.inner_mut().watch(wire);
         for port in &mut self.hosts {
             port.watch(host.clone());
         }
     }
 
-    fn publish(&self) {
-        let mut shown = lock(&self.shown.firmware);
-        shown.clear();
-        shown.extend(self.firmware.counters().iter().map(|(name, _, value)| (name, value)));
-        shown.push(("flows_now", self.firmware.counters().flows()));
-        drop(shown);
-        let stats = self.wire.inner().inner().stats();
-        let mut shown = lock(&self.shown.device);
-        shown.clear();
-        shown.extend([
-            ("rx_frames", stats.rx_frames),
-            ("rx_bytes", stats.rx_bytes),
-            ("rx_unusable", stats.rx_unusable),
-            ("rx_missed", stats.rx_missed),
-            ("rx_errors", stats.rx_errors),
-            ("rx_no_frame", stats.rx_no_frame),
-            ("tx_frames", stats.tx_frames),
-            ("tx_bytes", stats.tx_bytes),
-            ("tx_refused", stats.tx_refused),
-            ("tx_errors", stats.tx_errors),
-            ("rx_other_vlan", self.wire.dropped()),
-        ]);
-        shown.push(("mbufs_in_use", u64::from(self.pool.in_use())));
+    fn publish(&mut self, now: Instant) {
+        self.shown.update(&mut self.firmware, now, |counted: &mut Counted| {
+            counted.busy_cycles = self.busy_cycles;
+            counted.device.extend(self.wire.inner().inner().stats().iter());
+            counted.device.push(("rx_other_vlan", self.wire.dropped()));
+            counted.device.push(("tx_checksum", u64::from(self.wire.capabilities().tx_checksum)));
+            counted.device.push(("mbufs_in_use", u64::from(self.pool.in_use())));
+        });
     }
 
     /// Runs until `is_over` and a moment more.

@@ -5,7 +5,7 @@
 //! reaches the host. Established flows are asked nothing. (docs/admission.md)
 
 use netcore::{Frame, FramePool};
-use protocol::channel::{Close, Listen, Refusal};
+use protocol::channel::{Close, Refusal};
 use protocol::ip::Address;
 use protocol::tcp::{Flags, Options, Timestamps};
 use protocol::{ethernet, ip, tcp};
@@ -14,6 +14,7 @@ use crate::budget::Verdict;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, State};
+use crate::listen::Listener;
 use crate::packet::{Outgoing, Segment};
 use crate::teardown::LastSegment;
 
@@ -24,6 +25,8 @@ pub(crate) enum Why {
     ConnectionsMax,
     /// The host has been told of many connections and has not answered them.
     HostBehind,
+    /// No host is there; the last one has listened on this port.
+    HostAway,
 }
 
 impl Why {
@@ -31,6 +34,7 @@ impl Why {
         match self {
             Self::ConnectionsMax => Event::ConnectionsMax,
             Self::HostBehind => Event::HostBehind,
+            Self::HostAway => Event::HostAbsentRefused,
         }
     }
 
@@ -40,6 +44,7 @@ impl Why {
         match self {
             Self::ConnectionsMax => b"-ERR max number of clients reached\r\n",
             Self::HostBehind => b"-LOADING The server is behind, try again later\r\n",
+            Self::HostAway => b"-LOADING The server is away, try again later\r\n",
         }
     }
 }
@@ -47,7 +52,11 @@ impl Why {
 impl<F: Frame> Firmware<F> {
     /// Why nobody new is let in on a listener's port now, if so.
     #[inline]
-    pub(crate) fn closed_door(&self, listen: &Listen) -> Option<Why> {
+    pub(crate) fn closed_door(&self, listener: &Listener) -> Option<Why> {
+        if !listener.is_open() && self.is_nobody_there() {
+            return Some(Why::HostAway);
+        }
+        let listen = &listener.listen;
         let full = listen.connections_max > 0 && self.listeners.held(listen.port) >= listen.connections_max;
         full.then_some(Why::ConnectionsMax)
     }
@@ -65,7 +74,7 @@ impl<F: Frame> Firmware<F> {
             return Some(Why::HostBehind);
         }
         let listener = self.listeners.get(flow.listener)?;
-        self.closed_door(&listener.listen)
+        self.closed_door(listener)
     }
 
     /// The host has been told of a flow and its first data.
@@ -235,7 +244,8 @@ impl<F: Frame> Firmware<F> {
             data: why.error(),
         };
         // In the frame of the request if that has room. Without a frame the peer tries again.
-        let written = |mut frame: F| answer.write(&mut frame).then_some(frame);
+        let tx_checksum = self.config.tx_checksum;
+        let written = |mut frame: F| answer.write(&mut frame, tx_checksum).then_some(frame);
         let reused = first.and_then(|(_, frame)| written(frame));
         let Some(frame) = reused.or_else(|| self.allocate(pool).and_then(written)) else { return };
         self.counters.add(why.event());

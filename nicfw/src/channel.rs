@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 
+use netcore::frame::complete_segment;
 use netcore::{Duration, Frame, FramePool, FrameQueue, Instant};
 use protocol::channel::{
     self, Abort, ChannelError, Close, Closed, ClosedEntry, ClosedReason, FlowId, Header, Hello, Kind, Listen,
@@ -15,7 +16,7 @@ use protocol::channel::{
 };
 use protocol::ethernet;
 use protocol::ip;
-use protocol::tcp::{self, Flags};
+use protocol::tcp::Flags;
 
 use crate::config::Offload;
 use crate::counters::Event;
@@ -241,9 +242,14 @@ impl<F: Frame> Firmware<F> {
         }
         let host = &mut self.channel.queues[queue];
         host.deserted = false;
-        if !core::mem::replace(&mut host.joined, true) {
-            self.spread();
+        if core::mem::replace(&mut host.joined, true) {
+            return;
         }
+        if self.channel.queues.iter().filter(|host| host.joined).count() == 1 {
+            self.listeners.forget_remembered();
+            self.channel.draining = self.config.offload == Offload::Lifecycle;
+        }
+        self.spread();
     }
 
     /// Spreads flows over the queues that take part.
@@ -481,7 +487,8 @@ impl<F: Frame> Firmware<F> {
     fn fill_checksum(&self, slot: u32, frame: &mut F, last: &LastSegment) {
         let tuple = &self.flows[slot].tuple;
         let tcp_at = last.data_at - last.tcp.header_len;
-        tcp::fill_checksum(tuple.local_addr, tuple.remote_addr, &mut frame.bytes_mut()[tcp_at..last.end]);
+        let ends = (tuple.local_addr, tuple.remote_addr);
+        complete_segment(frame, self.config.tx_checksum, ends, tcp_at..last.end);
     }
 
     #[cold]
@@ -544,6 +551,11 @@ impl<F: Frame> Firmware<F> {
     /// Resets what waits at listeners that are no longer.
     fn drain_listeners<P: FramePool<Frame = F>>(&mut self, pool: &mut P) {
         self.channel.draining = false;
+        // Who comes while no host is there is refused as the last one's listener wants it; who had come
+        // before is of an earlier life.
+        if self.is_nobody_there() {
+            return;
+        }
         for place in self.listeners.places() {
             let mut budget = SWEEP_PER_ROUND;
             while let Some(listener) = self.listeners.get(place).filter(|listener| !listener.is_open()) {

@@ -104,25 +104,21 @@ pub struct Config {
     pub mtu: usize,
     /// Host queues: 1..=128.
     pub queues: usize,
-    /// Flows at once. Each takes 128 bytes, 16 of timer, one bit and the
-    /// place for a frame of last data (8 bytes where a frame is a pointer), and in the index, which
+    /// Flows at once. Each takes 128 bytes, 16 of timer, one bit, and in the index, which
     /// has a power of two of places, 11 to 21. When all are taken, a valid cookie opens
     /// nothing: the peer repeats its data (`flow_table_full`).
     pub flows_max: usize,
     /// Ended connections that are remembered; 72 bytes each, and 11 to 21 in the index. More push
     /// out the oldest (`time_wait_evicted`), spent cookies before TIME_WAIT.
     pub time_wait_max: usize,
-    /// Pieces of last data that are kept for all connections together, beyond one frame for each
-    /// connection: 48 bytes each where a frame is a pointer, and the frame. When all are taken, the
-    /// host keeps the connection (`hand_over_refused`). While more frames are kept than this, a
-    /// connection whose peer has not taken its last data in the time of `fin_wait_2` is given up
-    /// (`retain_given_up`; it may keep its window closed and live on). Below, and sooner, nothing that
-    /// the host has handed over is ever given up, but for `retained_hurry`.
+    /// Frames of last data that are kept for all connections together until their peers have them, at
+    /// least 1: 64 bytes each where a frame is a pointer, and the frame. Make each pool that frames of
+    /// the host or of the firmware come from so much larger than everything else needs, and what is kept
+    /// takes nothing from that. When so many are kept, a connection that the host can keep stays
+    /// with it (`hand_over_refused`), unless the peer that has taken nothing for the longest was
+    /// repeated to already; for any other that one's frame is let go (`retain_let_go`), and if its peer
+    /// turns out not to have it, the connection is reset (`retain_given_up`).
     pub retained_max: usize,
-    /// Frames of last data, of all connections together, above which a peer is given up that answers
-    /// none of three repetitions (of one, above twice as many; `retain_given_up`). They come from the
-    /// pool that everything else needs: a quarter of it is a good value.
-    pub retained_hurry: usize,
     /// Addresses and ports listened on at once.
     pub listeners_max: usize,
     /// Frames that may wait for the wire, and for each host queue. To a full wire queue frames are
@@ -142,7 +138,7 @@ pub struct Config {
     pub rto_initial: Duration,
     /// Shortest retransmission timeout.
     pub rto_min: Duration,
-    /// Longest retransmission timeout.
+    /// Longest retransmission timeout, at most 65 s before it is doubled.
     pub rto_max: Duration,
     /// Retransmissions without an answer after which a connection is given up.
     pub retries: u8,
@@ -158,6 +154,8 @@ pub struct Config {
     /// Take a TCP checksum that covers only the pseudo-header as good: a kernel on this machine
     /// left the rest to the device.
     pub rx_partial_checksum: bool,
+    /// The device at the wire computes the TCP checksums of what is sent.
+    pub tx_checksum: bool,
     /// Time to live (hop limit) of the packets that the firmware itself sends.
     pub ttl: u8,
     // Admission and steering (docs/admission.md, docs/steering.md).
@@ -211,7 +209,6 @@ impl Config {
             flows_max: 262_144,
             time_wait_max: 524_288,
             retained_max: 16_384,
-            retained_hurry: usize::MAX,
             listeners_max: 64,
             queue_frames: 1024,
             burst: netcore::port::BURST,
@@ -227,6 +224,7 @@ impl Config {
             waiting_probes: 4,
             challenge_interval: Duration::from_millis(500),
             rx_partial_checksum: false,
+            tx_checksum: false,
             // RFC 9293 §3.9.2 MUST-49: can be configured.
             ttl: protocol::ipv4::DEFAULT_TTL,
             steer: Steer::Rss,

@@ -30,6 +30,11 @@ use crate::time_wait::{ENDED, TimeWait};
 /// Resolution of retransmission timers.
 const TICK: netcore::Duration = netcore::Duration::from_millis(1);
 
+/// Frames of a burst whose look-ups are read ahead.
+const AHEAD: usize = 64;
+/// No hash of a four-tuple was made yet; one that has this value is made again.
+const NO_HASH: u32 = 0;
+
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -88,13 +93,13 @@ pub(crate) enum Found {
 
 impl<F: Frame> Firmware<F> {
     /// Takes all memory that the firmware will ever use. Panics when `config` has no queue, more
-    /// than 128, or tables beyond 2^30 entries.
+    /// than 128, no place for last data, or tables beyond 2^30 entries.
     ///
     /// `rng`: secrets for cookies and tables, the epoch, the origin of timestamps.
     pub fn new(config: Config, rng: &mut impl Rng) -> Self {
         assert!((1..=128).contains(&config.queues), "{} host queues; 1 to 128 are possible", config.queues);
         assert!(config.flows_max < 1 << 30 && config.time_wait_max < 1 << 30, "tables above 2^30 entries");
-        assert!(config.retained_max < 1 << 30, "more than 2^30 retained frames");
+        assert!((1..1 << 30).contains(&config.retained_max), "1 to 2^30 retained frames");
         let cookies = CookieJar::new(&rng.secret(), config.cookie_period);
         let mut steering = Steering::new(config.steer);
         if config.offload == Offload::None {
@@ -110,7 +115,7 @@ impl<F: Frame> Firmware<F> {
             flows: FlowTable::new(config.flows_max),
             time_wait: TimeWait::new(config.time_wait_max, config.time_wait, cookies.lifetime()),
             listeners: Listeners::new(config.listeners_max),
-            retained: Retained::new(config.flows_max, config.retained_max),
+            retained: Retained::new(config.retained_max),
             timers: TimerWheel::new(config.flows_max, TICK),
             steering,
             fragments: Fragments::default(),
@@ -141,7 +146,7 @@ impl<F: Frame> Firmware<F> {
         FlowTable::memory(config.flows_max)
             + Index::memory(config.flows_max + config.time_wait_max)
             + TimeWait::memory(config.time_wait_max)
-            + Retained::<F>::memory(config.flows_max, config.retained_max)
+            + Retained::<F>::memory(config.retained_max)
             + TimerWheel::memory_of(config.flows_max)
             + Listeners::memory(config.listeners_max)
             + History::memory(config.history_max)
@@ -166,11 +171,13 @@ impl<F: Frame> Firmware<F> {
         let mut work = Work::default();
         self.time_is(now);
         work.wire_received = wire.receive(&mut self.received, self.config.burst);
-        if self.config.offload == Offload::Lifecycle {
-            self.warm_up();
+        let mut hashes = match self.config.offload {
+            Offload::Lifecycle => self.warm_up(),
+            Offload::None => [NO_HASH; AHEAD],
         }
+        .into_iter();
         while let Some(frame) = self.received.pop() {
-            self.wire_frame_now(frame, pool);
+            self.wire_frame_now(frame, hashes.next().unwrap_or(NO_HASH), pool);
         }
         for (queue, host) in hosts.iter_mut().enumerate().take(self.config.queues) {
             // What the wire cannot take now stays with the host.
@@ -199,7 +206,7 @@ impl<F: Frame> Firmware<F> {
     /// [`Self::timer`], and send what [`Self::wire_output`] and [`Self::host_output`] hold.
     pub fn wire_frame(&mut self, frame: F, pool: &mut impl FramePool<Frame = F>, now: Instant) {
         self.time_is(now);
-        self.wire_frame_now(frame, pool);
+        self.wire_frame_now(frame, NO_HASH, pool);
     }
 
     /// Takes one frame from a host queue; see [`Self::wire_frame`].
@@ -242,6 +249,11 @@ impl<F: Frame> Firmware<F> {
         &self.counters
     }
 
+    /// Host queues that somebody serves now: who has said HELLO there and is not gone since.
+    pub fn queues_served(&self) -> usize {
+        self.channel.queues.iter().filter(|host| host.joined).count()
+    }
+
     /// What it was made from.
     pub fn config(&self) -> &Config {
         &self.config
@@ -254,20 +266,18 @@ impl<F: Frame> Firmware<F> {
     }
 
     /// Reads for a whole burst what each frame will look up, so that the cache misses overlap:
-    /// first the index, where no read waits for another, then what it names.
+    /// first the index, where no read waits for another, then what it names. Returns the hash of
+    /// each frame's four-tuple.
     #[inline]
-    fn warm_up(&self) {
-        const AHEAD: usize = 64;
-        let mut hashes = [0; AHEAD];
-        let (mut count, mut seen) = (0, 0);
-        for frame in self.received.iter().take(AHEAD) {
+    fn warm_up(&self) -> [u32; AHEAD] {
+        let mut hashes = [NO_HASH; AHEAD];
+        let mut seen = 0;
+        for (frame, hash) in self.received.iter().zip(&mut hashes) {
             let Some(tuple) = peek_tuple(frame.bytes()) else { continue };
-            let hash = self.hasher.hash(&tuple);
-            seen ^= self.index.touch(hash);
-            hashes[count] = hash;
-            count += 1;
+            *hash = self.hasher.hash(&tuple);
+            seen ^= self.index.touch(*hash);
         }
-        for &hash in &hashes[..count] {
+        for &hash in hashes.iter().take(self.received.len()) {
             seen ^= u64::from(match self.index.find(hash, |_| true) {
                 Some(value) if value & ENDED != 0 => self.time_wait.get(value & !ENDED).hash,
                 Some(slot) => self.flows[slot].hash,
@@ -275,6 +285,7 @@ impl<F: Frame> Firmware<F> {
             });
         }
         core::hint::black_box(seen);
+        hashes
     }
 
     /// The same for messages of the host, which say the slot.
@@ -289,12 +300,13 @@ impl<F: Frame> Firmware<F> {
         core::hint::black_box(seen);
     }
 
+    /// `hash`: of the four-tuple, or [`NO_HASH`].
     #[inline]
-    fn wire_frame_now<P: FramePool<Frame = F>>(&mut self, frame: F, pool: &mut P) {
+    fn wire_frame_now<P: FramePool<Frame = F>>(&mut self, frame: F, hash: u32, pool: &mut P) {
         self.counters.add(Event::WireReceived);
         let parsed = parse(frame.bytes());
         match (self.config.offload, parsed) {
-            (Offload::Lifecycle, Parsed::Tcp(segment)) => self.tcp_segment(&segment, frame, pool),
+            (Offload::Lifecycle, Parsed::Tcp(segment)) => self.tcp_segment(&segment, hash, frame, pool),
             (Offload::Lifecycle, Parsed::Malformed) => self.counters.add(Event::Malformed),
             (Offload::None, Parsed::Tcp(segment)) => {
                 self.raw_to_host(self.steering.queue(&segment.tuple), frame);
@@ -302,7 +314,8 @@ impl<F: Frame> Firmware<F> {
             (_, Parsed::Channel) => self.counters.add(Event::ChannelFromWire),
             (_, Parsed::Fragment) => self.fragment(frame, pool),
             (Offload::Lifecycle, Parsed::Icmp) => self.icmp(frame, pool),
-            (Offload::None, Parsed::Icmp) | (_, Parsed::Other) | (Offload::None, Parsed::Malformed) => {
+            (Offload::Lifecycle, Parsed::Other) => self.other_to_host(frame, pool),
+            (Offload::None, Parsed::Icmp | Parsed::Other | Parsed::Malformed) => {
                 self.raw_to_host(self.steering.first(), frame);
             }
         }
@@ -318,17 +331,18 @@ impl<F: Frame> Firmware<F> {
             Taken::Dropped => self.counters.add(Event::FragmentDropped),
             Taken::Whole(frame) => {
                 self.counters.add(Event::Reassembled);
-                self.wire_frame_now(frame, pool);
+                self.wire_frame_now(frame, NO_HASH, pool);
             }
         }
     }
 
     #[inline]
-    fn tcp_segment<P: FramePool<Frame = F>>(&mut self, segment: &Segment, frame: F, pool: &mut P) {
+    fn tcp_segment<P: FramePool<Frame = F>>(&mut self, segment: &Segment, hash: u32, frame: F, pool: &mut P) {
         let tuple = &segment.tuple;
-        let found = self.find(tuple);
+        let hash = if hash == NO_HASH { self.hasher.hash(tuple) } else { hash };
+        let found = self.find_by(hash, tuple);
         let listener = match found {
-            Found::Nobody => self.listeners.find(tuple.local_addr, tuple.local_port),
+            Found::Nobody => self.listener_for(tuple),
             Found::Flow(_) | Found::Ended(_) => None,
         };
         let is_for_us = segment.dst_mac == self.config.mac;
@@ -356,6 +370,15 @@ impl<F: Frame> Firmware<F> {
         }
     }
 
+    /// The listener for a destination: an open one, or, while no host is there, one that the last had.
+    #[inline]
+    pub(crate) fn listener_for(&self, tuple: &netcore::FourTuple) -> Option<u16> {
+        let (addr, port) = (tuple.local_addr, tuple.local_port);
+        self.listeners
+            .find(addr, port)
+            .or_else(|| self.listeners.find_remembered(addr, port).filter(|_| self.is_nobody_there()))
+    }
+
     #[inline]
     fn flow_segment<P: FramePool<Frame = F>>(
         &mut self,
@@ -378,9 +401,14 @@ impl<F: Frame> Firmware<F> {
         }
     }
 
-    #[inline]
     pub(crate) fn find(&self, tuple: &netcore::FourTuple) -> Found {
-        let found = self.index.find(self.hasher.hash(tuple), |value| {
+        self.find_by(self.hasher.hash(tuple), tuple)
+    }
+
+    #[inline]
+    fn find_by(&self, hash: u32, tuple: &netcore::FourTuple) -> Found {
+        debug_assert_eq!(hash, self.hasher.hash(tuple));
+        let found = self.index.find(hash, |value| {
             if value & ENDED != 0 {
                 self.time_wait.get(value & !ENDED).tuple == *tuple
             } else {
@@ -450,12 +478,12 @@ impl<F: Frame> Firmware<F> {
         pool: &mut P,
     ) {
         if let Some(mut frame) = reuse
-            && segment.write(&mut frame)
+            && segment.write(&mut frame, self.config.tx_checksum)
         {
             return self.put_on_wire(frame);
         }
         if let Some(mut frame) = self.allocate(pool)
-            && segment.write(&mut frame)
+            && segment.write(&mut frame, self.config.tx_checksum)
         {
             self.put_on_wire(frame);
         }

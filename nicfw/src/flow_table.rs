@@ -93,8 +93,8 @@ pub(crate) enum Listed {
 /// ```text
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-///  84 snd_una | snd_wnd | iss | rto_ms | since_ms | prev | next | challenged_ms
-/// 116 mss | retries, reason | chain | progress_ms
+///  84 snd_una | snd_wnd | iss | rto_ms 2, unanswered | since_ms | prev | next | challenged_ms
+/// 116 mss | retries, reason | kept | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -133,8 +133,10 @@ pub(crate) struct Flow {
     pub(crate) snd_wnd: u32,
     /// Our initial sequence number: the cookie.
     pub(crate) iss: SeqNumber,
-    /// Retransmission timeout in milliseconds.
-    pub(crate) rto_ms: u32,
+    /// Retransmission timeout in milliseconds, before it is doubled.
+    pub(crate) rto_ms: u16,
+    /// Retransmissions since the peer last said anything.
+    pub(crate) unanswered: u8,
     /// When the flow was opened, or its end began, in milliseconds.
     pub(crate) since_ms: u32,
     pub(crate) prev: u32,
@@ -142,11 +144,13 @@ pub(crate) struct Flow {
     /// Time of the last challenge ACK, in milliseconds; 0: none yet.
     pub(crate) challenged_ms: u32,
     pub(crate) mss: u16,
+    /// Retransmissions since it last acknowledged something new, or opened its window; probes while it
+    /// waits for the first data.
     pub(crate) retries: u8,
     /// Why it ended, or what became of its hand-over, for the host.
     pub(crate) reason: ClosedReason,
-    /// First piece of its last data.
-    pub(crate) chain: u32,
+    /// Where what is kept of its last data begins.
+    pub(crate) kept: u32,
     /// When the peer of a closing flow last acknowledged something new, in milliseconds.
     pub(crate) progress_ms: u32,
 }
@@ -182,6 +186,7 @@ impl Flow {
         snd_wnd: 0,
         iss: SeqNumber(0),
         rto_ms: 0,
+        unanswered: 0,
         since_ms: 0,
         prev: NO_SLOT,
         next: NO_SLOT,
@@ -189,7 +194,7 @@ impl Flow {
         mss: 0,
         retries: 0,
         reason: ClosedReason::PeerClosed,
-        chain: NO_PLACE,
+        kept: NO_PLACE,
         progress_ms: 0,
     };
 
@@ -270,6 +275,16 @@ impl FlowTable {
     #[inline]
     pub(crate) fn is_used(&self, slot: u32) -> bool {
         self.used[slot as usize / 64] & 1 << (slot % 64) != 0
+    }
+
+    /// The slots that are used, in order. Passing 64 free ones costs one comparison.
+    pub(crate) fn used_slots(&self) -> impl Iterator<Item = u32> {
+        let words = self.used.iter().zip((0..self.fresh).step_by(64));
+        words.flat_map(|(&word, first)| {
+            let next = |&word: &u64| Some(word & (word - 1)).filter(|&word| word != 0);
+            let words = core::iter::successors(Some(word).filter(|&word| word != 0), next);
+            words.map(move |word| first + word.trailing_zeros())
+        })
     }
 
     /// How many slots have ever been used.
@@ -410,6 +425,7 @@ mod tests {
                 assert!(ended.iter().all(|&id| table.resolve(id).is_none()), "a stale name finds nobody");
                 assert_eq!(table.resolve(FlowId { slot: 0, generation: 0 }), None);
                 assert!(table.slots_used() as usize <= FLOWS);
+                assert!(table.used_slots().eq(used.keys().copied()));
             }
         }
     }

@@ -15,6 +15,15 @@ use crate::flow_table::{FlowFlags, Listed, State};
 use crate::retain::NO_PLACE;
 use crate::teardown::LastSegment;
 
+/// Who wants room for a frame of last data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// A flow that the host has handed over and forgotten: one of the others gives way in any case.
+    Only,
+    /// A flow that the host can keep: only who has been repeated already, in vain, gives way.
+    ToTakeOver,
+}
+
 impl<F: Frame> Firmware<F> {
     /// A piece of what the host hands over. `more`: not the last one.
     pub(crate) fn piece<P: FramePool<Frame = F>>(
@@ -33,7 +42,7 @@ impl<F: Frame> Firmware<F> {
         let has_form = piece.data_at < piece.end && more != piece.tcp.flags.any(Flags::FIN);
         frame.truncate(piece.end);
         frame.advance(piece.data_at);
-        if !has_form || !self.keep_piece(slot, piece, frame) {
+        if !has_form || !self.keep_piece(slot, piece, frame, pool) {
             return self.refuse_hand_over(slot);
         }
         if more {
@@ -41,7 +50,7 @@ impl<F: Frame> Firmware<F> {
         }
         // Where the host's sending stands lies within what is handed over.
         let flow = &self.flows[slot];
-        let end = self.retained.end(flow.chain);
+        let end = self.retained.end(flow.kept);
         if flow.snd_nxt.after(end) || flow.snd_nxt.before(piece.close.snd_una) {
             return self.refuse_hand_over(slot);
         }
@@ -50,25 +59,35 @@ impl<F: Frame> Firmware<F> {
 
     /// Adds a piece to those that are here; false when it does not continue them, or there is no
     /// room for it.
-    fn keep_piece(&mut self, slot: u32, piece: &LastSegment, frame: F) -> bool {
+    fn keep_piece<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        piece: &LastSegment,
+        frame: F,
+        pool: &mut P,
+    ) -> bool {
         let began = piece.close.snd_una;
         let end = piece.tcp.seq + frame.bytes().len() as u32;
         if end.distance_from(began) > self.config.last_data_max {
             return false;
         }
-        let head = self.flows[slot].chain;
-        if head != NO_PLACE {
-            let sender = self.retained.sender(head);
-            return sender.began == began && sender.end == piece.tcp.seq && self.retained.extend(head, frame);
-        }
-        if piece.tcp.seq != began {
-            return false;
-        }
-        let Some(head) = self.retained.begin(began, frame) else {
-            return false;
+        let head = self.flows[slot].kept;
+        let continues = match head {
+            NO_PLACE => piece.tcp.seq == began,
+            head => {
+                let sender = self.retained.sender(head);
+                sender.began == began && sender.end == piece.tcp.seq
+            }
         };
+        if !continues || !self.make_room(Asks::ToTakeOver, pool) {
+            return false;
+        }
+        if head != NO_PLACE {
+            return self.retained.extend(head, frame);
+        }
+        let Some(head) = self.retained.begin(slot, began, frame) else { return false };
         let flow = &mut self.flows[slot];
-        flow.chain = head;
+        flow.kept = head;
         flow.flags.set(FlowFlags::PIECES, true);
         true
     }
@@ -79,22 +98,60 @@ impl<F: Frame> Firmware<F> {
         if self.flows[slot].flags.has(FlowFlags::PIECES) {
             self.flows[slot].flags.set(FlowFlags::PIECES, false);
             self.note(slot, Event::HandOverIncomplete);
-            self.drop_chain(slot);
+            self.let_go_of_data(slot);
         }
     }
 
-    /// Lets a flow's pieces go.
+    /// Lets go what is kept of a flow's last data, if anything is.
+    #[inline]
+    pub(crate) fn let_go_of_data(&mut self, slot: u32) {
+        let head = core::mem::replace(&mut self.flows[slot].kept, NO_PLACE);
+        if head != NO_PLACE {
+            self.retained.drop(head);
+        }
+    }
+
+    /// Makes room for one more frame of last data; false when nobody gives way.
+    ///
+    /// When as many are kept as may be, it is for the flow whose peer has taken nothing for the longest
+    /// to give way. Of a single frame only the frame is let go: perhaps the peer has it, and says so. If
+    /// not, the flow ends when the frame would be needed again ([`Self::give_up`]).
+    #[inline]
+    pub(crate) fn make_room<P: FramePool<Frame = F>>(&mut self, who: Asks, pool: &mut P) -> bool {
+        !self.retained.is_full() || self.push_out_stalest(who, pool)
+    }
+
     #[cold]
-    pub(crate) fn drop_chain(&mut self, slot: u32) {
-        let head = core::mem::replace(&mut self.flows[slot].chain, NO_PLACE);
-        self.retained.drop_chain(head);
+    fn push_out_stalest<P: FramePool<Frame = F>>(&mut self, who: Asks, pool: &mut P) -> bool {
+        let Some(slot) = self.retained.stalest() else { return false };
+        let flow = &self.flows[slot];
+        let is_the_hosts = flow.flags.has(FlowFlags::PIECES);
+        if who == Asks::ToTakeOver && (is_the_hosts || flow.unanswered == 0) {
+            return false;
+        }
+        if is_the_hosts {
+            self.refuse_hand_over(slot);
+        } else if self.retained.is_chain(flow.kept) {
+            self.give_up(slot, pool);
+        } else {
+            self.note(slot, Event::RetainLetGo);
+            self.let_go_of_data(slot);
+        }
+        true
+    }
+
+    /// Resets a flow whose last data would be needed and is not kept any more.
+    #[cold]
+    pub(crate) fn give_up<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
+        self.note(slot, Event::RetainGivenUp);
+        self.reset_flow(slot, None, pool);
     }
 
     /// The host keeps the flow, and is told so.
     #[cold]
     pub(crate) fn refuse_hand_over(&mut self, slot: u32) {
         self.flows[slot].flags.set(FlowFlags::PIECES, false);
-        self.drop_chain(slot);
+        self.let_go_of_data(slot);
         self.note(slot, Event::HandOverRefused);
         self.report_hand_over(slot, ClosedReason::Refused);
     }
@@ -109,7 +166,7 @@ impl<F: Frame> Firmware<F> {
         flow.flags.set(FlowFlags::PIECES, false);
         flow.snd_una = last.close.snd_una;
         // What the host has sent of it is in flight.
-        let (head, snd_nxt) = (flow.chain, flow.snd_nxt);
+        let (head, snd_nxt) = (flow.kept, flow.snd_nxt);
         let sender = self.retained.sender(head);
         sender.next = snd_nxt;
         sender.cwnd = last.close.cwnd.max(mss);

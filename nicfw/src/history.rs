@@ -94,10 +94,7 @@ pub(crate) struct Ends<'a>(pub(crate) &'a FourTuple);
 
 impl fmt::Display for Ends<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let socket = |addr: protocol::ip::Address, port| core::net::SocketAddr::new(addr.to_ip_addr(), port);
-        let local = socket(self.0.local_addr, self.0.local_port);
-        let remote = socket(self.0.remote_addr, self.0.remote_port);
-        write!(f, "local={local} remote={remote}")
+        write!(f, "local={} remote={}", self.0.local(), self.0.remote())
     }
 }
 

@@ -10,7 +10,6 @@ use protocol::{ip, tcp};
 use crate::counters::Event;
 use crate::firmware::{Firmware, Found};
 use crate::flow_table::{FlowFlags, State};
-use crate::retain::NO_PLACE;
 
 impl<F: Frame> Firmware<F> {
     /// An ICMP packet from the wire.
@@ -27,7 +26,7 @@ impl<F: Frame> Firmware<F> {
         });
         let (Some(error), Some(Found::Flow(slot))) = (error, found) else {
             // Echo, neighbours, and errors about what is not ours.
-            return self.raw_to_host(self.steering.first(), frame);
+            return self.other_to_host(frame, pool);
         };
         match self.flows[slot].state {
             State::Established => self.icmp_to_host(slot, frame),
@@ -70,7 +69,7 @@ impl<F: Frame> Firmware<F> {
         }
         flow.mss = mss as u16;
         self.counters.add(Event::IcmpMtuLowered);
-        if self.flows[slot].chain != NO_PLACE {
+        if self.has_chain(slot) {
             return self.chain_path_narrowed(slot, pool);
         }
         self.transmit(slot, false, pool);

@@ -47,7 +47,7 @@ impl<F: Frame> Firmware<F> {
     ) {
         let mss = self.segment_max(slot);
         let flow = &self.flows[slot];
-        let (head, snd_una, snd_nxt) = (flow.chain, flow.snd_una, flow.snd_nxt);
+        let (head, snd_una, snd_nxt) = (flow.kept, flow.snd_una, flow.snd_nxt);
         let sender = self.retained.sender(head);
         if !snd_una.before(sender.end) {
             return self.only_fin_left(slot, pool);
@@ -55,7 +55,7 @@ impl<F: Frame> Firmware<F> {
         if acked.newly > 0 {
             sender.next = sender.next.later(snd_una);
             let partial = sender.grow(acked.newly, snd_una, snd_nxt, mss);
-            self.flows[slot].chain = self.retained.acknowledge(head, snd_una);
+            self.flows[slot].kept = self.retained.acknowledge(head, snd_una);
             self.start_timer(slot);
             if partial {
                 // RFC 6582 §3.2 step 5: the next hole.
@@ -64,6 +64,7 @@ impl<F: Frame> Firmware<F> {
         } else if acked.opened {
             // The peer had no room for what it was probed with.
             sender.next = snd_una;
+            self.start_timer(slot);
         } else if acked.duplicate && snd_nxt.after(snd_una) && sender.duplicate(snd_una, snd_nxt, mss) {
             self.note(slot, Event::FastRetransmitted);
             self.send_first(slot, pool);
@@ -75,9 +76,9 @@ impl<F: Frame> Firmware<F> {
     /// All data is acknowledged.
     fn only_fin_left<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
         let flow = &mut self.flows[slot];
-        let head = core::mem::replace(&mut flow.chain, NO_PLACE);
+        let head = core::mem::replace(&mut flow.kept, NO_PLACE);
         let sender = *self.retained.sender(head);
-        self.retained.drop_chain(head);
+        self.retained.drop(head);
         let flow = &mut self.flows[slot];
         let fin_sent = flow.snd_nxt.after(sender.end);
         flow.snd_nxt = sender.end + 1;
@@ -94,7 +95,7 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn chain_timed_out<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
         let mss = self.segment_max(slot);
         let flow = &self.flows[slot];
-        let (head, first_time) = (flow.chain, flow.retries == 1);
+        let (head, first_time) = (flow.kept, flow.retries == 1);
         let flight = flow.snd_nxt.distance_from(flow.snd_una);
         if flow.snd_wnd > 0 && flight > 0 {
             let (snd_una, snd_nxt) = (flow.snd_una, flow.snd_nxt);
@@ -114,7 +115,7 @@ impl<F: Frame> Firmware<F> {
     /// (RFC 1191 §6.3).
     pub(crate) fn chain_path_narrowed<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
         let flow = &self.flows[slot];
-        let (head, snd_una) = (flow.chain, flow.snd_una);
+        let (head, snd_una) = (flow.kept, flow.snd_una);
         self.retained.sender(head).next = snd_una;
         self.send_more(slot, pool);
     }
@@ -140,7 +141,7 @@ impl<F: Frame> Firmware<F> {
     fn next_piece(&mut self, slot: u32) -> Option<(SeqNumber, u32)> {
         let mss = self.segment_max(slot);
         let flow = &self.flows[slot];
-        let (head, snd_una, snd_wnd) = (flow.chain, flow.snd_una, flow.snd_wnd);
+        let (head, snd_una, snd_wnd) = (flow.kept, flow.snd_una, flow.snd_wnd);
         let sender = self.retained.sender(head);
         if sender.next.after(sender.end) {
             return None;
@@ -170,10 +171,10 @@ impl<F: Frame> Firmware<F> {
     ) -> bool {
         let Some(mut frame) = self.allocate(pool) else { return false };
         let flow = self.flows[slot];
-        let data = self.retained.data_from(flow.chain, seq);
+        let data = self.retained.data_from(flow.kept, seq);
         let data = &data[..data.len().min(most as usize)];
         let data_end = seq + data.len() as u32;
-        let is_last = data_end == self.retained.end(flow.chain);
+        let is_last = data_end == self.retained.end(flow.kept);
         let fin = is_last && data_end.distance_from(flow.snd_una) < flow.snd_wnd;
         let mut flags = Flags::ACK;
         if is_last && !data.is_empty() {
@@ -183,7 +184,7 @@ impl<F: Frame> Firmware<F> {
             flags = flags | Flags::FIN;
         }
         let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, seq, self.ts_now) };
-        if !segment.write(&mut frame) {
+        if !segment.write(&mut frame, self.config.tx_checksum) {
             return false;
         }
         let end = data_end + u32::from(fin);
@@ -191,7 +192,7 @@ impl<F: Frame> Firmware<F> {
         if seq.before(flow.snd_nxt) {
             self.note(slot, Event::Retransmitted);
         }
-        let sender = self.retained.sender(flow.chain);
+        let sender = self.retained.sender(flow.kept);
         sender.next = sender.next.later(end);
         let flow = &mut self.flows[slot];
         flow.snd_nxt = flow.snd_nxt.later(end);

@@ -21,6 +21,7 @@
 //! | `icmp` | news of the path to a flow's peer |
 //! | `time_wait` | what is remembered of ended connections |
 //! | `channel` | messages from and to the host, epochs |
+//! | `neighbours` | ARP and neighbour discovery while no host is there |
 //! | `presence` | whether a host is there, and what happens while none is |
 //! | `history` | what happened last, for who asks |
 //!
@@ -45,6 +46,7 @@ mod icmp;
 mod index;
 mod last_data;
 mod listen;
+mod neighbours;
 mod packet;
 mod presence;
 mod retain;

@@ -18,6 +18,8 @@ pub(crate) struct Listener {
     /// The host queues that listen, one bit each. None: no longer, and the place is free when
     /// nothing waits any more and nothing is held.
     pub(crate) queues: u128,
+    /// A host has listened here, and nobody does now: known for the time in which no host is there.
+    remembered: bool,
 }
 
 impl Listener {
@@ -28,7 +30,11 @@ impl Listener {
 
     #[inline]
     fn is_over(&self) -> bool {
-        self.queues == 0 && self.waiting.len == 0 && self.held == 0
+        self.queues == 0 && !self.remembered && self.is_unused()
+    }
+
+    fn is_unused(&self) -> bool {
+        self.waiting.len == 0 && self.held == 0
     }
 }
 
@@ -76,18 +82,53 @@ impl Listeners {
         {
             listener.listen = listen;
             listener.queues |= 1 << queue;
+            listener.remembered = false;
             return true;
         }
-        let Some(place) = self.places.iter().position(Option::is_none) else { return false };
-        self.places[place] = Some(Listener { listen, waiting: FlowList::EMPTY, held: 0, queues: 1 << queue });
+        let is_only_remembered = |place: &Option<Listener>| {
+            place.as_ref().is_some_and(|listener| listener.remembered && listener.is_unused())
+        };
+        let free = self.places.iter().position(Option::is_none);
+        let Some(place) = free.or_else(|| self.places.iter().position(is_only_remembered)) else {
+            return false;
+        };
+        self.places[place] = Some(Listener {
+            listen,
+            waiting: FlowList::EMPTY,
+            held: 0,
+            queues: 1 << queue,
+            remembered: false,
+        });
         self.used = self.used.max(place + 1);
         true
     }
 
     /// A host queue no longer listens here.
     pub(crate) fn leave(&mut self, place: u16, queue: usize) {
-        if let Some(listener) = self.get_mut(place) {
+        if let Some(listener) = self.get_mut(place).filter(|listener| listener.queues & 1 << queue != 0) {
             listener.queues &= !(1 << queue);
+            listener.remembered = listener.queues == 0;
+        }
+    }
+
+    /// Where a host has listened and nobody does now.
+    pub(crate) fn find_remembered(&self, addr: Address, port: u16) -> Option<u16> {
+        self.position(addr, port, |listener| listener.remembered)
+    }
+
+    /// True when a host has listened on this address, on some port, and nobody does now.
+    pub(crate) fn remembers(&self, addr: Address) -> bool {
+        let mut listeners = self.places[..self.used].iter().flatten();
+        listeners.any(|listener| listener.remembered && listener.listen.addr == addr)
+    }
+
+    /// A host is there again, and says by itself where it listens.
+    pub(crate) fn forget_remembered(&mut self) {
+        for place in self.places() {
+            if let Some(listener) = self.get_mut(place) {
+                listener.remembered = false;
+                self.free_if_over(place);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! From received bytes to a segment, and from a decision to the bytes of a frame.
 
+use netcore::frame::complete_segment;
 use netcore::{FourTuple, Frame};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ip::{self, Address};
@@ -63,7 +64,8 @@ pub(crate) enum Parsed {
 }
 
 /// Looks at a frame as it came from the wire.
-#[inline]
+// Always in place: as a call its result goes through memory twice, and waits there.
+#[inline(always)]
 pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let Ok(link) = ethernet::Header::parse(bytes) else { return Parsed::Malformed };
     match link.ether_type {
@@ -92,7 +94,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-/// Where the four-tuple of a plain TCP frame stands, read without any check: a hint only.
+/// The four-tuple of a plain TCP frame, read without most checks: when [`parse`] finds a segment there,
+/// it has this one.
 #[inline]
 pub(crate) fn peek_tuple(bytes: &[u8]) -> Option<FourTuple> {
     let b = bytes.first_chunk::<38>()?;
@@ -127,8 +130,7 @@ pub(crate) fn peek_slot(bytes: &[u8]) -> Option<u32> {
 }
 
 /// Headers of an IP packet; `None` when it is not a whole TCP segment.
-// Always in place: as a call its result goes through memory twice, and waits there.
-#[inline(always)]
+#[inline(always)] // As `parse`.
 pub(crate) fn parse_packet(packet: &[u8]) -> Result<Option<(ip::Header, tcp::Header)>, Malformed> {
     let ip = ip::Header::parse(packet)?;
     if ip.protocol != ipv4::PROTOCOL_TCP || ip.fragment {
@@ -167,8 +169,9 @@ pub(crate) struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     /// Writes the segment into a frame, in place of what is there; false when it has no room.
+    /// `tx_checksum`: the device computes its checksum.
     #[inline]
-    pub(crate) fn write(&self, frame: &mut impl Frame) -> bool {
+    pub(crate) fn write(&self, frame: &mut impl Frame, tx_checksum: bool) -> bool {
         frame.reset();
         let FourTuple { local_addr: src, remote_addr: dst, local_port, remote_port } = self.tuple;
         let version = src.version();
@@ -197,7 +200,7 @@ impl Outgoing<'_> {
         let segment = &mut out[tcp_at..];
         let header_len = header.emit(&self.options, segment);
         segment[header_len..].copy_from_slice(self.data);
-        tcp::fill_checksum(src, dst, segment);
+        complete_segment(frame, tx_checksum, (src, dst), tcp_at..tcp_at + tcp_len);
         true
     }
 }

@@ -1,14 +1,17 @@
 //! Frames whose data the peer has not acknowledged yet.
 //!
-//! A flow's last data is one frame in most cases: for that there is a place per flow, so that it is
-//! never refused. More than one frame, or what was sent before already, stands in *pieces*: places
-//! of a pool that all flows share, chained, with what the sender has to know ([`Sender`]) in the
-//! first. All memory is taken at the start.
+//! A flow's last data is one frame in most cases. More than one frame, or what was sent before
+//! already, stands in *pieces*: chained, with what the sender has to know ([`Sender`]) in the first.
+//! All flows share a fixed number of places, taken at the start, so that what is kept can never take
+//! more frames from a device's pool than that. The flows that keep something are in the order in which
+//! their peers took something of it: who has taken nothing for the longest is found at once.
 
 use alloc::boxed::Box;
 
 use netcore::Frame;
 use protocol::tcp::SeqNumber;
+
+use crate::flow_table::NO_SLOT;
 
 /// Names no place.
 pub(crate) const NO_PLACE: u32 = u32::MAX;
@@ -110,59 +113,54 @@ struct Place<F> {
     frame: Option<F>,
     /// The next piece, or the next free place.
     next: u32,
-    /// In the first place of a chain.
+    /// From here on in the first place of what a flow keeps. The flow:
+    slot: u32,
+    /// Who has taken nothing for longer, and for less long.
+    staler: u32,
+    fresher: u32,
+    /// Of pieces.
     sender: Sender,
+    /// The frame is no piece: whose it is sends all of it as one segment.
+    single: bool,
 }
 
-// `Config::retained_max` says what a piece costs.
-const _: () = assert!(size_of::<Place<core::ptr::NonNull<u8>>>() == 48);
+// `Config::retained_max` says what a place costs.
+const _: () = assert!(size_of::<Place<core::ptr::NonNull<u8>>>() == 64);
 
-/// One frame at most for each flow, and chains of pieces.
+/// Single frames and chains of pieces, at most one of them for each flow.
 #[derive(Debug)]
 pub(crate) struct Retained<F> {
-    frames: Box<[Option<F>]>,
     places: Box<[Place<F>]>,
     free: u32,
     kept: usize,
+    stalest: u32,
+    freshest: u32,
 }
 
 impl<F: Frame> Retained<F> {
-    /// `places`: pieces of all flows together.
-    pub(crate) fn new(flows_max: usize, places: usize) -> Self {
+    /// `places`: frames of all flows together.
+    pub(crate) fn new(places: usize) -> Self {
         let place = |at| Place {
             frame: None,
             next: if at + 1 < places { at as u32 + 1 } else { NO_PLACE },
+            slot: NO_SLOT,
+            staler: NO_PLACE,
+            fresher: NO_PLACE,
             sender: Sender::new(SeqNumber(0)),
+            single: false,
         };
         Self {
-            frames: (0..flows_max).map(|_| None).collect(),
             places: (0..places).map(place).collect(),
             free: if places > 0 { 0 } else { NO_PLACE },
             kept: 0,
+            stalest: NO_PLACE,
+            freshest: NO_PLACE,
         }
     }
 
     /// Bytes of memory that [`Self::new`] takes.
-    pub(crate) const fn memory(flows_max: usize, places: usize) -> usize {
-        flows_max * size_of::<Option<F>>() + places * size_of::<Place<F>>()
-    }
-
-    /// Keeps a frame for a flow that has none.
-    pub(crate) fn put(&mut self, slot: u32, frame: F) {
-        let old = self.frames[slot as usize].replace(frame);
-        debug_assert!(old.is_none(), "flow {slot} keeps a frame already");
-        self.kept += 1;
-    }
-
-    pub(crate) fn frame_mut(&mut self, slot: u32) -> Option<&mut F> {
-        self.frames[slot as usize].as_mut()
-    }
-
-    /// Lets a flow's frame go, if it has one.
-    pub(crate) fn drop(&mut self, slot: u32) {
-        if self.frames[slot as usize].take().is_some() {
-            self.kept -= 1;
-        }
+    pub(crate) const fn memory(places: usize) -> usize {
+        places * size_of::<Place<F>>()
     }
 
     /// Frames that are kept.
@@ -170,13 +168,55 @@ impl<F: Frame> Retained<F> {
         self.kept
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.free == NO_PLACE
+    }
+
+    /// The flow whose peer has taken nothing of what is kept for the longest.
+    pub(crate) fn stalest(&self) -> Option<u32> {
+        self.places.get(self.stalest as usize).map(|place| place.slot)
+    }
+
+    /// Keeps a flow's only frame, which holds nothing but data; `None` when all places are taken.
+    pub(crate) fn put(&mut self, slot: u32, frame: F) -> Option<u32> {
+        let place = self.take(frame)?;
+        self.places[place as usize].single = true;
+        self.append(place, slot);
+        Some(place)
+    }
+
+    /// What is kept in one place, which the flow's peer has not all of; `None` when there is nothing.
+    pub(crate) fn single(&self, place: u32) -> Option<&F> {
+        self.places.get(place as usize).filter(|place| place.single)?.frame.as_ref()
+    }
+
+    /// True when pieces begin at `head`.
+    pub(crate) fn is_chain(&self, head: u32) -> bool {
+        self.places.get(head as usize).is_some_and(|place| !place.single)
+    }
+
+    /// The peer has `newly` bytes more of a single frame, which is let go when that is all. Returns
+    /// its place, or [`NO_PLACE`].
+    pub(crate) fn acknowledge_single(&mut self, place: u32, newly: usize) -> u32 {
+        let Some(frame) = &mut self.places[place as usize].frame else { return NO_PLACE };
+        frame.advance(newly);
+        if frame.bytes().is_empty() {
+            self.drop(place);
+            return NO_PLACE;
+        }
+        let slot = self.remove(place);
+        self.append(place, slot);
+        place
+    }
+
     /// Begins a chain with a frame that holds nothing but data; `None` when all places are taken.
-    pub(crate) fn begin(&mut self, start: SeqNumber, frame: F) -> Option<u32> {
+    pub(crate) fn begin(&mut self, slot: u32, start: SeqNumber, frame: F) -> Option<u32> {
         let mut sender = Sender::new(start);
         sender.end += frame.bytes().len() as u32;
         let place = self.take(frame)?;
         sender.last = place;
         self.places[place as usize].sender = sender;
+        self.append(place, slot);
         Some(place)
     }
 
@@ -207,11 +247,13 @@ impl<F: Frame> Retained<F> {
         let mut sender = self.places[head as usize].sender;
         let mut newly = ack.distance_from(sender.start) as usize;
         sender.start = ack;
+        let slot = self.remove(head);
         while let Some(frame) = &mut self.places[head as usize].frame {
             let len = frame.bytes().len();
             if newly < len {
                 frame.advance(newly);
                 self.places[head as usize].sender = sender;
+                self.append(head, slot);
                 return head;
             }
             newly -= len;
@@ -241,8 +283,9 @@ impl<F: Frame> Retained<F> {
         &[]
     }
 
-    /// Lets a whole chain go.
-    pub(crate) fn drop_chain(&mut self, head: u32) {
+    /// Lets go what a flow keeps; `head`: its first place.
+    pub(crate) fn drop(&mut self, head: u32) {
+        self.remove(head);
         let mut place = head;
         while place != NO_PLACE {
             let next = self.places[place as usize].next;
@@ -256,6 +299,7 @@ impl<F: Frame> Retained<F> {
         let place = self.places.get_mut(at as usize)?;
         self.free = core::mem::replace(&mut place.next, NO_PLACE);
         place.frame = Some(frame);
+        place.single = false;
         self.kept += 1;
         Some(at)
     }
@@ -265,6 +309,31 @@ impl<F: Frame> Retained<F> {
         place.frame = None;
         place.next = core::mem::replace(&mut self.free, at);
         self.kept -= 1;
+    }
+
+    /// Puts a first place at the end of the order.
+    fn append(&mut self, head: u32, slot: u32) {
+        let staler = core::mem::replace(&mut self.freshest, head);
+        let place = &mut self.places[head as usize];
+        (place.slot, place.staler, place.fresher) = (slot, staler, NO_PLACE);
+        match self.places.get_mut(staler as usize) {
+            Some(place) => place.fresher = head,
+            None => self.stalest = head,
+        }
+    }
+
+    /// Takes a first place out of the order; returns whose it is.
+    fn remove(&mut self, head: u32) -> u32 {
+        let Place { slot, staler, fresher, .. } = self.places[head as usize];
+        match self.places.get_mut(staler as usize) {
+            Some(place) => place.fresher = fresher,
+            None => self.stalest = fresher,
+        }
+        match self.places.get_mut(fresher as usize) {
+            Some(place) => place.staler = staler,
+            None => self.freshest = staler,
+        }
+        slot
     }
 }
 
@@ -278,24 +347,29 @@ mod tests {
 
     use super::*;
 
-    /// Two chains in one pool, against plain vectors of bytes.
+    /// Two chains and single frames in one pool, against plain vectors of bytes.
     #[test]
-    fn chains_behave_like_vectors_of_bytes() {
+    fn chains_behave_like_vectors_of_bytes_in_the_order_of_progress() {
         for seed in 0..50 {
             let mut rng = SeededRng::new(seed);
-            let mut retained: Retained<HeapFrame> = Retained::new(1, 6);
+            let mut retained: Retained<HeapFrame> = Retained::new(6);
             // Wraps on its way.
             let mut chains = [0; 2].map(|_| (NO_PLACE, SeqNumber(u32::MAX - 20), Vec::<u8>::new()));
+            let mut single = (NO_PLACE, Vec::<u8>::new());
+            // Whose peer has taken nothing for the longest.
+            let mut order = Vec::<u32>::new();
             for _ in 0..500 {
-                let chain = &mut chains[rng.below(2) as usize];
-                let (head, start, bytes) = chain;
-                match rng.below(4) {
+                let slot = rng.below(2) as u32;
+                let (head, start, bytes) = &mut chains[slot as usize];
+                let was_kept = *head != NO_PLACE;
+                match rng.below(6) {
                     0 | 1 => {
                         let piece = vec![rng.below(256) as u8; 1 + rng.below(9) as usize];
                         let frame = HeapFrame::from_bytes(&piece);
                         let has_room = retained.len() < 6;
                         let kept = if *head == NO_PLACE {
-                            *head = retained.begin(*start, frame).unwrap_or(NO_PLACE);
+                            *head = retained.begin(slot, *start, frame).unwrap_or(NO_PLACE);
+                            order.extend((*head != NO_PLACE).then_some(slot));
                             *head != NO_PLACE
                         } else {
                             retained.extend(*head, frame)
@@ -309,14 +383,31 @@ mod tests {
                         *head = retained.acknowledge(*head, *start);
                         bytes.drain(..count);
                         assert_eq!(*head == NO_PLACE, bytes.is_empty());
+                        order.retain(|&other| other != slot);
+                        order.extend((*head != NO_PLACE).then_some(slot));
                     }
-                    _ if rng.below(20) == 0 => {
-                        retained.drop_chain(*head);
+                    3 if single.0 == NO_PLACE && !retained.is_full() => {
+                        single.1 = vec![7; 1 + rng.below(9) as usize];
+                        single.0 = retained.put(2, HeapFrame::from_bytes(&single.1)).unwrap();
+                        order.push(2);
+                    }
+                    3 if single.0 != NO_PLACE => {
+                        let count = 1 + rng.below(single.1.len() as u64) as usize;
+                        single.1.drain(..count);
+                        single.0 = retained.acknowledge_single(single.0, count);
+                        order.retain(|&other| other != 2);
+                        order.extend((single.0 != NO_PLACE).then_some(2));
+                    }
+                    _ if was_kept && rng.below(20) == 0 => {
+                        retained.drop(*head);
                         *head = NO_PLACE;
                         bytes.clear();
+                        order.retain(|&other| other != slot);
                     }
                     _ => {}
                 }
+                assert_eq!(retained.stalest(), order.first().copied(), "seed {seed}");
+                assert_eq!(retained.single(single.0).map_or(&[][..], Frame::bytes), single.1);
                 for (head, start, bytes) in &chains {
                     if *head == NO_PLACE {
                         continue;
@@ -330,9 +421,12 @@ mod tests {
                     assert!(retained.data_from(*head, *start + read.len() as u32).is_empty());
                 }
             }
-            for (head, ..) in chains {
-                retained.drop_chain(head);
+            for head in chains.iter().map(|chain| chain.0).chain([single.0]) {
+                if head != NO_PLACE {
+                    retained.drop(head);
+                }
             }
+            assert_eq!(retained.stalest(), None);
             assert_eq!(retained.len(), 0);
         }
     }

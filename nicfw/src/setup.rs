@@ -75,8 +75,9 @@ impl<F: Frame> Firmware<F> {
         if segment.has(Flags::FIN) || is_unusable_source(&segment.tuple) || segment.src_mac.is_multicast() {
             return self.counters.add(Event::SynUnusable);
         }
-        let Some(listen) = self.listeners.get(listener).map(|listener| listener.listen) else { return };
-        if let Some(why) = self.closed_door(&listen)
+        let Some(listener) = self.listeners.get(listener) else { return };
+        let listen = listener.listen;
+        if let Some(why) = self.closed_door(listener)
             && listen.refusal != Refusal::Error
         {
             return self.refuse_syn(listen.refusal, why, segment, frame, pool);

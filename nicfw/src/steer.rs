@@ -122,6 +122,11 @@ impl<F: Frame> Firmware<F> {
         Ok(())
     }
 
+    /// The queues that take part: those to which the table may lead.
+    pub fn queues_steered_to(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..u128::BITS as u16).filter(|&queue| self.steering.members & 1 << queue != 0)
+    }
+
     /// The table in force, see [`Self::set_indirection`].
     pub fn indirection(&self) -> &[u16; INDIRECTION] {
         &self.steering.table

@@ -12,6 +12,7 @@ use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
+use crate::hand_over::Asks;
 use crate::last_data::Acked;
 use crate::packet::{Outgoing, Segment};
 use crate::retain::NO_PLACE;
@@ -40,7 +41,7 @@ impl<F: Frame> Firmware<F> {
     ) {
         self.unlist(slot);
         self.enter(slot, State::LastAck);
-        let rto_ms = self.config.rto_initial.millis() as u32;
+        let rto_ms = whole_ms(self.config.rto_initial);
         let flow = &mut self.flows[slot];
         flow.rcv_nxt = segment.data_end() + 1;
         flow.rcv_seen = flow.rcv_nxt;
@@ -48,7 +49,7 @@ impl<F: Frame> Firmware<F> {
         flow.snd_nxt += 1;
         flow.snd_wnd = (u32::from(segment.tcp.window) << flow.snd_scale).max(1);
         flow.rto_ms = rto_ms;
-        flow.retries = 0;
+        (flow.retries, flow.unanswered) = (0, 0);
         flow.progress_ms = self.now.millis() as u32;
         let seq = flow.snd_una;
         self.start_timer(slot);
@@ -76,6 +77,9 @@ impl<F: Frame> Firmware<F> {
 
         // As it is, unless the window is too small for it, or it does not acknowledge enough.
         let fits = (data_len < close.snd_wnd || data_len == 0) && peer_finished == last.peer_finished;
+        if data_len > 0 {
+            self.make_room(Asks::Only, pool);
+        }
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
@@ -88,9 +92,23 @@ impl<F: Frame> Firmware<F> {
         frame.truncate(last.end);
         frame.advance(last.data_at);
         if data_len > 0 {
-            self.retained.put(slot, frame);
+            self.keep(slot, frame);
         }
         self.transmit(slot, false, pool);
+    }
+
+    /// Keeps a flow's last data; there is room.
+    fn keep(&mut self, slot: u32, frame: F) {
+        let place = self.retained.put(slot, frame);
+        debug_assert!(place.is_some(), "room was made");
+        self.flows[slot].kept = place.unwrap_or(NO_PLACE);
+    }
+
+    /// True when pieces of last data are kept for a flow.
+    #[inline]
+    pub(crate) fn has_chain(&self, slot: u32) -> bool {
+        let kept = self.flows[slot].kept;
+        kept != NO_PLACE && self.retained.is_chain(kept)
     }
 
     /// Takes the state of a connection from the host's CLOSE. Returns whether the peer has finished:
@@ -98,7 +116,7 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn take_state(&mut self, slot: u32, last: &LastSegment) -> bool {
         let LastSegment { close, tcp, .. } = *last;
         let rto =
-            close.rto_us.clamp(self.config.rto_min.micros() as u32, self.config.rto_max.micros() as u32);
+            Duration::from_micros(u64::from(close.rto_us)).clamp(self.config.rto_min, self.config.rto_max);
         let flow = &mut self.flows[slot];
         let crossed =
             !last.peer_finished && flow.flags.has(FlowFlags::FIN_SEEN) && flow.rcv_seen == close.rcv_nxt + 1;
@@ -107,8 +125,8 @@ impl<F: Frame> Firmware<F> {
         flow.rcv_seen = flow.rcv_nxt;
         flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
         flow.ts_recent = close.ts_recent;
-        flow.rto_ms = rto / 1000;
-        flow.retries = 0;
+        flow.rto_ms = whole_ms(rto);
+        (flow.retries, flow.unanswered) = (0, 0);
         flow.challenged_ms = 0;
         flow.since_ms = self.now.millis() as u32;
         flow.progress_ms = flow.since_ms;
@@ -123,7 +141,7 @@ impl<F: Frame> Firmware<F> {
         let Some(mut copy) = self.allocate(pool) else { return false };
         let Some(out) = copy.append(data.len()) else { return false };
         out.copy_from_slice(data);
-        self.retained.put(slot, copy);
+        self.keep(slot, copy);
         true
     }
 
@@ -146,7 +164,8 @@ impl<F: Frame> Firmware<F> {
     ) {
         let timestamps = segment.options(frame.bytes()).timestamps;
         let is_rst = segment.has(Flags::RST);
-        if !is_rst && self.lacks_timestamps(slot, timestamps) {
+        // A SYN is of another connection: it is challenged with any options (RFC 5961 §4.2).
+        if !segment.has(Flags::RST | Flags::SYN) && self.lacks_timestamps(slot, timestamps) {
             return self.counters.add(Event::TimestampMissing);
         }
         if !self.is_acceptable(slot, segment) || (!is_rst && !self.passes_paws(slot, timestamps)) {
@@ -223,38 +242,35 @@ impl<F: Frame> Firmware<F> {
             core::mem::replace(&mut flow.snd_wnd, u32::from(segment.tcp.window) << flow.snd_scale);
         let opened = flow.snd_wnd > old_window;
         let acked = Acked::of(segment, flow.snd_una, old_window, flow.snd_wnd);
-        flow.retries = 0;
+        flow.unanswered = 0;
+        if newly > 0 || acked.opened {
+            // RFC 6298 §5, RFC 9293 §3.8.6.1 SHLD-30: otherwise the timeout goes on doubling, answers or not.
+            flow.retries = 0;
+        }
         flow.snd_una = ack;
         if newly > 0 {
             flow.progress_ms = self.now.millis() as u32;
         }
-        if flow.chain != NO_PLACE {
+        if self.has_chain(slot) {
             self.chain_acknowledged(slot, acked, pool);
             let flow = &self.flows[slot];
-            if ack != flow.snd_nxt || flow.chain != NO_PLACE {
+            if ack != flow.snd_nxt || flow.kept != NO_PLACE {
                 return true;
             }
         }
-        let flow = &self.flows[slot];
+        let flow = &mut self.flows[slot];
         let (state, all) = (flow.state, ack == flow.snd_nxt);
-        if newly > 0 {
-            if let Some(frame) = self.retained.frame_mut(slot) {
-                frame.advance(newly as usize);
-                if frame.bytes().is_empty() {
-                    self.retained.drop(slot);
-                }
-            }
-            if !all {
-                self.start_timer(slot);
-                self.transmit(slot, false, pool);
-                return true;
-            }
+        if newly > 0 && flow.kept != NO_PLACE {
+            flow.kept = self.retained.acknowledge_single(flow.kept, newly as usize);
         }
         if !all {
-            if opened {
+            if newly > 0 || acked.opened {
+                self.start_timer(slot);
+            }
+            if newly > 0 || opened {
                 self.transmit(slot, false, pool);
             }
-            return true;
+            return self.flows[slot].state != State::Ended;
         }
         match state {
             State::FinWait1 => {
@@ -290,7 +306,7 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         if segment.data_len() > 0 && segment.data_end().after(flow.rcv_nxt) {
-            if flow.chain != NO_PLACE {
+            if self.has_chain(slot) {
                 // A RST would cost the peer what is still to come: first it gets all of it.
                 self.counters.add(Event::DataHeldOff);
                 return self.challenge(slot, Some(frame), pool);
@@ -340,34 +356,17 @@ impl<F: Frame> Firmware<F> {
             return self.reset_flow(slot, None, pool);
         }
         let flow = &mut self.flows[slot];
-        flow.retries += 1;
-        if flow.retries > self.config.retries {
+        flow.retries = flow.retries.saturating_add(1);
+        flow.unanswered = flow.unanswered.saturating_add(1);
+        if flow.unanswered > self.config.retries {
             self.note(slot, Event::TimedOut);
             return self.reset_flow(slot, None, pool);
         }
-        let closing_for = (self.now.millis() as u32).wrapping_sub(flow.since_ms);
-        let too_long = self.retained.len() > self.config.retained_max
-            && u64::from(closing_for) >= self.config.fin_wait_2.millis();
-        if (too_long || flow.retries > self.patience())
-            && (self.flows[slot].chain != NO_PLACE || self.retained.frame_mut(slot).is_some())
-        {
-            self.note(slot, Event::RetainGivenUp);
-            return self.reset_flow(slot, None, pool);
-        }
         self.start_timer(slot);
-        if self.flows[slot].chain != NO_PLACE {
+        if self.has_chain(slot) {
             return self.chain_timed_out(slot, pool);
         }
         self.transmit(slot, true, pool);
-    }
-
-    /// How often last data is sent to a silent peer: when much is kept, not as often as otherwise.
-    fn patience(&self) -> u8 {
-        match self.retained.len() / self.config.retained_hurry.max(1) {
-            0 => u8::MAX,
-            1 => 3,
-            _ => 1,
-        }
     }
 
     /// Restarts the retransmission timer (RFC 6298 §5: doubled with every retry).
@@ -388,16 +387,19 @@ impl<F: Frame> Firmware<F> {
     /// Sends what is unacknowledged, as far as the peer's window allows.
     ///
     /// `probe`: send at least something, to learn whether the window has opened
-    /// (RFC 9293 §3.8.6.1).
+    /// (RFC 9293 §3.8.6.1). Ends the flow when its data had to be let go.
     pub(crate) fn transmit<P: FramePool<Frame = F>>(&mut self, slot: u32, probe: bool, pool: &mut P) {
         let flow = self.flows[slot];
-        if flow.chain != NO_PLACE {
+        if self.has_chain(slot) {
             return self.send_first(slot, pool);
+        }
+        let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
+        if left > 0 && flow.kept == NO_PLACE {
+            return self.give_up(slot, pool);
         }
         if probe {
             self.note(slot, Event::Retransmitted);
         }
-        let left = flow.snd_nxt.distance_from(flow.snd_una) - 1;
         let mut data_len = left.min(flow.snd_wnd).min(self.segment_max(slot));
         if data_len == 0 && left > 0 && probe {
             data_len = 1;
@@ -407,10 +409,8 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         let Some(mut frame) = self.allocate(pool) else { return };
-        let data = match self.retained.frame_mut(slot) {
-            Some(frame) => &frame.bytes()[..data_len as usize],
-            None => &[],
-        };
+        let data =
+            self.retained.single(flow.kept).map_or(&[][..], |frame| &frame.bytes()[..data_len as usize]);
         let mut flags = Flags::ACK;
         if data_len > 0 {
             flags = flags | Flags::PSH;
@@ -419,7 +419,7 @@ impl<F: Frame> Firmware<F> {
             flags = flags | Flags::FIN;
         }
         let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, flow.snd_una, self.ts_now) };
-        if segment.write(&mut frame) {
+        if segment.write(&mut frame, self.config.tx_checksum) {
             self.put_on_wire(frame);
         }
     }
@@ -545,11 +545,8 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn forget(&mut self, slot: u32, kind: Kind) {
         self.unlist(slot);
         self.timers.cancel(slot);
-        self.retained.drop(slot);
-        if self.flows[slot].chain != NO_PLACE {
-            self.throw_pieces_away(slot);
-            self.drop_chain(slot);
-        }
+        self.throw_pieces_away(slot);
+        self.let_go_of_data(slot);
         self.note_end(slot, kind);
         self.remember(slot, kind);
         if self.flows[slot].list == Listed::Closed {
@@ -558,6 +555,11 @@ impl<F: Frame> Firmware<F> {
             self.leave(slot);
         }
     }
+}
+
+/// A timeout as a flow keeps it.
+fn whole_ms(timeout: Duration) -> u16 {
+    u16::try_from(timeout.millis()).unwrap_or(u16::MAX)
 }
 
 pub(crate) fn outgoing(

@@ -298,7 +298,7 @@ impl<F: Frame> Firmware<F> {
             // RFC 1337 §3: TIME_WAIT is not cut short by RST.
             return self.counters.add(Event::ResetIgnored);
         }
-        let listener = self.listeners.find(segment.tuple.local_addr, segment.tuple.local_port);
+        let listener = self.listener_for(&segment.tuple);
         if segment.has(Flags::SYN) && !segment.has(Flags::ACK) {
             let reused = entry.kind() == Kind::TimeWait && may_reuse(&entry, segment, frame.bytes());
             return match (listener, entry.kind()) {

@@ -46,8 +46,7 @@ impl fmt::Display for FlowView {
 impl<F: Frame> Firmware<F> {
     /// Every flow that has a slot; the records of ended connections are not among them.
     pub fn views(&self) -> impl Iterator<Item = FlowView> {
-        let used = (0..self.flows.slots_used()).filter(|&slot| self.flows.is_used(slot));
-        used.map(|slot| self.view(slot))
+        self.flows.used_slots().map(|slot| self.view(slot))
     }
 
     /// The flow of this name, if there is one.

@@ -58,6 +58,17 @@ impl Packet {
         })
     }
 
+    /// The answer to a request, where its target address is `mac`'s.
+    pub fn reply(&self, mac: Mac) -> Self {
+        Self {
+            operation: Operation::Reply,
+            sender_mac: mac,
+            sender_addr: self.target_addr,
+            target_mac: self.sender_mac,
+            target_addr: self.sender_addr,
+        }
+    }
+
     /// Writes [`PACKET_LEN`] bytes to the front of `out`; panics when `out` is shorter.
     pub fn emit(&self, out: &mut [u8]) {
         out[..6].copy_from_slice(&[0, 1, 8, 0, 6, 4]);
@@ -87,6 +98,14 @@ mod tests {
             target_addr: Ipv4Addr::new(198, 18, 0, 2),
         };
         let mut bytes = [0; PACKET_LEN];
+        let request = Packet {
+            operation: Operation::Request,
+            sender_mac: packet.target_mac,
+            sender_addr: packet.target_addr,
+            target_mac: Mac::default(),
+            target_addr: packet.sender_addr,
+        };
+        assert_eq!(request.reply(packet.sender_mac), packet);
         packet.emit(&mut bytes);
         assert_eq!(Packet::parse(&bytes), Ok(packet));
         assert_eq!(Packet::parse(&bytes[..27]), Err(Malformed::Truncated));

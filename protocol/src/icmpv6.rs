@@ -4,7 +4,7 @@
 use crate::checksum::{Sum, pseudo_header};
 use crate::ethernet::Mac;
 use crate::ip::Address;
-use crate::ipv6::NEXT_ICMP;
+use crate::ipv6::{self, NEXT_ICMP};
 use crate::{Malformed, be16};
 
 /// Bytes of the header that all messages share, with the word that most of them use.
@@ -118,6 +118,41 @@ fn emit_neighbour(
     out[24..26].copy_from_slice(&[option, 1]);
     out[26..32].copy_from_slice(&mac.0);
     fill_checksum(src, dst, out);
+}
+
+/// Who a solicitation is to be answered to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Whom the advertisement goes to: who asked, or all nodes of the link.
+    pub addr: Address,
+    /// Their hardware address.
+    pub mac: Mac,
+    /// Somebody in particular has asked; otherwise it looks whether the address is free.
+    pub solicited: bool,
+}
+
+/// All nodes of the link (RFC 4291 §2.7.1).
+const ALL_NODES: Address = Address::v6(core::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+
+/// Who has asked by a solicitation that came from the link; `None`: it makes no sense. `src_mac`: where the
+/// frame came from. That an unspecified source asks the group, and the source's own sense, is looked at here too.
+///
+/// Source: RFC 4861 §7.1.1, §7.2.4; RFC 4862 §5.4.3.
+pub fn asker(src: Address, dst: Address, asked: &Neighbour, src_mac: Mac) -> Option<Asker> {
+    let mac = asked.mac.unwrap_or(src_mac);
+    if mac.is_multicast() {
+        return None;
+    }
+    if src == Address::v6(core::net::Ipv6Addr::UNSPECIFIED) {
+        // Without a source there is none to name either, and the question goes to the group.
+        let to_group = asked.mac.is_none() && dst == ipv6::solicited_node(&asked.target);
+        return to_group.then(|| Asker {
+            addr: ALL_NODES,
+            mac: ipv6::group_mac(&ALL_NODES),
+            solicited: false,
+        });
+    }
+    (!src.is_never_a_host()).then_some(Asker { addr: src, mac, solicited: true })
 }
 
 /// Turns an echo request (a whole message) into its reply in place; panics on fewer than

@@ -13,6 +13,8 @@ pub const FRAGMENT_HEADER_LEN: usize = 8;
 pub const NEXT_ICMP: u8 = 58;
 /// Next header: a piece of a packet (RFC 8200 §4.5).
 pub const NEXT_FRAGMENT: u8 = 44;
+/// Next header: nothing follows, and what does is ignored (RFC 8200 §4.7).
+pub const NEXT_NONE: u8 = 59;
 /// Hop limit of what we send (RFC 1700's default).
 pub const DEFAULT_HOP_LIMIT: u8 = 64;
 
@@ -80,10 +82,10 @@ pub fn parse(bytes: &[u8]) -> Result<ip::Header, Malformed> {
     };
     if matches!(b[6], NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION) {
         match walk(packet) {
-            Ok((next, at)) => {
-                header.protocol = next;
-                header.header_len = at;
-                header.fragment = next == NEXT_FRAGMENT;
+            Ok(upper) => {
+                header.protocol = upper.protocol;
+                header.header_len = upper.at;
+                header.fragment = upper.protocol == NEXT_FRAGMENT;
             }
             Err(Refused::Malformed(malformed)) => return Err(malformed),
             Err(Refused::Problem(_) | Refused::Silently) => return Err(Malformed::Value),
@@ -110,9 +112,25 @@ pub fn parameter_problem(bytes: &[u8]) -> Option<ParameterProblem> {
     }
 }
 
-/// Walks over extension headers: the next header that is none, and where it begins.
+/// The byte of a packet that [`parse`] took where `protocol` stands: one of the fixed header, or of the
+/// last extension header (RFC 4443 §3.4: where a complaint about it points).
 #[cold]
-fn walk(packet: &[u8]) -> Result<(u8, usize), Refused> {
+pub fn protocol_at(packet: &[u8]) -> Option<u32> {
+    walk(packet).ok().map(|upper| upper.number_at as u32)
+}
+
+/// What follows the last extension header.
+struct Upper {
+    protocol: u8,
+    /// Where that number stands.
+    number_at: usize,
+    /// Where what it names begins.
+    at: usize,
+}
+
+/// Walks over extension headers, to the next header that is none.
+#[cold]
+fn walk(packet: &[u8]) -> Result<Upper, Refused> {
     let mut next = packet[6];
     let mut next_at = 6;
     let mut at = HEADER_LEN;
@@ -121,7 +139,7 @@ fn walk(packet: &[u8]) -> Result<(u8, usize), Refused> {
             // RFC 8200 §4.3: only directly behind the fixed header.
             NEXT_HOP_BY_HOP if seen > 0 => return Err(problem(1, next_at)),
             NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION => {}
-            _ => return Ok((next, at)),
+            _ => return Ok(Upper { protocol: next, number_at: next_at, at }),
         }
         let Some(&[after, len]) = packet.get(at..at + 2).and_then(|two| two.first_chunk::<2>()) else {
             return Err(Refused::Malformed(Malformed::Truncated));
@@ -327,6 +345,13 @@ mod tests {
             let (bytes, len) = packet(next, &behind);
             let found = parameter_problem(&bytes[..len]);
             assert_eq!(found.map(|p| (p.code, p.pointer, p.also_to_groups)), problem, "{behind:?}");
+        }
+        // The number of what is carried stands in the last of them.
+        for (next, behind, at) in
+            [(6, &[9; 20][..], 6), (60, &[99, 0, 1, 4, 0, 0, 0, 0], 40), (0, three.as_flattened(), 56)]
+        {
+            let (bytes, len) = packet(next, behind);
+            assert_eq!(protocol_at(&bytes[..len]), Some(at), "{behind:?}");
         }
         assert_eq!(read(60, &[6, 1, 1, 4, 0, 0, 0, 0]), Err(Malformed::Truncated), "longer than the packet");
         assert_eq!(

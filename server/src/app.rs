@@ -3,11 +3,10 @@
 //! Requests are parsed where they were received. Only the start of a request whose rest has not
 //! come is copied, into the session.
 
-use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 use protocol::resp::inline::WordSink;
 use protocol::resp::request::ArgSink;
 use protocol::resp::{ArgRange, Limits, ParseState, Parsed, ProtocolError, inline};
@@ -36,8 +35,6 @@ pub struct CoreApp {
     ranges: Ranges,
     /// Words of an inline request; kept for their memory.
     words: Words,
-    /// Of clients that have left; for the next ones.
-    spare: Vec<Session>,
 }
 
 #[derive(Default)]
@@ -77,7 +74,6 @@ impl CoreApp {
             next_clients_check: Instant::ZERO,
             ranges: Ranges::default(),
             words: Words::default(),
-            spare: Vec::new(),
         }
     }
     /// The engine it drives.
@@ -236,12 +232,26 @@ impl CoreApp {
 
     /// Turns a newcomer away.
     #[cold]
-    fn refuse(&mut self, Error(text): Error, output: &mut Output) -> Option<Session> {
+    fn refuse(&mut self, Error(text): Error, output: &mut Output) -> bool {
         self.core.stats.rejected_connections.add(1);
         output.put(b"-");
         output.put(&text);
         output.put(b"\r\n");
-        None
+        false
+    }
+
+    /// Undoes what a client has left undone, and lets go of its session.
+    #[cold]
+    fn dismiss(&mut self, place: &mut Option<Session>) {
+        let Some(mut session) = place.take() else { return };
+        crate::command::transaction::forget_watches(&self.engine, &mut session);
+        waiting::forget(&self.engine, &mut self.core, &mut session);
+        if let Some(mut subscriptions) = session.subscriptions.take() {
+            self.engine.pubsub.leave(&mut subscriptions, &session.info);
+        }
+        let clients = &self.engine.cores[self.core.core].clients;
+        clients.leave(&session.info);
+        clients.forget(&session.info);
     }
 
     fn protocol_error(&mut self, session: &mut Session, error: ProtocolError, output: &mut Output) -> Next {
@@ -288,41 +298,41 @@ impl App for CoreApp {
         self.core.set_now(now);
     }
 
+    #[inline]
     fn connected(
         &mut self,
         id: ConnectionId,
-        local: SocketAddr,
-        remote: SocketAddr,
+        ends: &FourTuple,
+        session: &mut Option<Session>,
         output: &mut Output,
-    ) -> Option<Session> {
+    ) -> bool {
         if self.engine.connected() >= self.engine.live.maxclients.load(Ordering::Relaxed) {
             return self.refuse(error::MAX_CLIENTS, output);
         }
         if self.engine.live.protected_mode.load(Ordering::Relaxed)
             && !self.engine.live.password.load(Ordering::Relaxed)
-            && !remote.ip().to_canonical().is_loopback()
+            && !ends.remote_addr.to_ip_addr().is_loopback()
         {
             return self.refuse(error::PROTECTED_MODE, output);
         }
         self.core.stats.connections.add(1);
         let clients = &self.engine.cores[self.core.core].clients;
         let authenticated = !self.engine.live.password.load(Ordering::Relaxed);
-        let session = match self.spare.pop() {
-            Some(mut session) => {
+        let session = match session {
+            Some(session) => {
                 session.renew(authenticated);
                 session
             }
-            None => Session::new(clients.more(self.core.core), authenticated),
+            None => session.insert(Session::new(clients.more(self.core.core), authenticated)),
         };
         let who = Identity {
             id: self.engine.new_client_id(),
             connection: id,
-            local: local.into(),
-            remote: remote.into(),
+            ends: *ends,
             created_ms: self.core.now_ms,
         };
         clients.enter(&session.info, &who);
-        Some(session)
+        true
     }
 
     fn received(&mut self, session: &mut Session, input: &[u8], output: &mut Output) -> Next {
@@ -375,20 +385,14 @@ impl App for CoreApp {
     }
 
     #[inline]
-    fn closed(&mut self, mut session: Session, _reason: EndReason) {
+    fn closed(&mut self, place: &mut Option<Session>, _reason: EndReason) {
         let clients = &self.engine.cores[self.core.core].clients;
-        if session.is_plain() {
-            clients.leave(&session.info);
-            return self.spare.push(session);
+        if let Some(session) = place
+            && session.is_plain()
+        {
+            return clients.leave(&session.info);
         }
-        crate::command::transaction::forget_watches(&self.engine, &mut session);
-        waiting::forget(&self.engine, &mut self.core, &mut session);
-        if let Some(mut subscriptions) = session.subscriptions.take() {
-            self.engine.pubsub.leave(&mut subscriptions, &session.info);
-        }
-        let clients = &self.engine.cores[self.core.core].clients;
-        clients.leave(&session.info);
-        clients.forget(&session.info);
+        self.dismiss(place);
     }
 
     #[inline]

@@ -1,13 +1,13 @@
 //! The list of connected clients: what one client may see of, and do to, another.
 
-use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{
     AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 use std::sync::Arc;
 
+use netcore::FourTuple;
 use parking_lot::Mutex;
+use protocol::ip::Address;
 use stack::ConnectionId;
 
 use crate::command::table::TABLE;
@@ -16,32 +16,6 @@ use crate::pubsub::Mailbox;
 use crate::session::Session;
 use crate::waiting::Waiter;
 
-/// An address and a port; IPv4 as IPv6 maps it (RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    address: [u64; 2],
-    port: u16,
-}
-
-impl From<SocketAddr> for Endpoint {
-    #[inline]
-    fn from(at: SocketAddr) -> Self {
-        let address = match at.ip() {
-            IpAddr::V4(v4) => 0xffff << 32 | u128::from(v4.to_bits()),
-            IpAddr::V6(v6) => v6.to_bits(),
-        };
-        Self { address: [(address >> 64) as u64, address as u64], port: at.port() }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [high, low] = self.address;
-        let ip = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).to_canonical();
-        SocketAddr::new(ip, self.port).fmt(f)
-    }
-}
-
 /// Who a client is: what never changes while it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -49,10 +23,8 @@ pub struct Identity {
     pub id: u64,
     /// Its name among its core's connections.
     pub connection: ConnectionId,
-    /// Our end.
-    pub local: Endpoint,
-    /// Its end.
-    pub remote: Endpoint,
+    /// Our end and its.
+    pub ends: FourTuple,
     /// Unix time in ms when it connected.
     pub created_ms: i64,
 }
@@ -171,11 +143,13 @@ impl ClientInfo {
         fence(Ordering::Release);
         self.connection[0].store(who.connection.slot, Relaxed);
         self.connection[1].store(who.connection.generation, Relaxed);
-        for (cells, end) in [(&self.local, who.local), (&self.remote, who.remote)] {
-            cells[0].store(end.address[0], Relaxed);
-            cells[1].store(end.address[1], Relaxed);
+        let ends = &who.ends;
+        for (cells, addr) in [(&self.local, ends.local_addr), (&self.remote, ends.remote_addr)] {
+            let [high, low] = addr.words();
+            cells[0].store(high, Relaxed);
+            cells[1].store(low, Relaxed);
         }
-        self.ports.store(u32::from(who.local.port) << 16 | u32::from(who.remote.port), Relaxed);
+        self.ports.store(u32::from(ends.local_port) << 16 | u32::from(ends.remote_port), Relaxed);
         self.created_ms.store(who.created_ms, Relaxed);
         self.active_ms.store(who.created_ms, Relaxed);
         self.db.store(0, Relaxed);
@@ -193,16 +167,20 @@ impl ClientInfo {
     /// Who it is now; `None`: nobody, or another one while this was read.
     fn identity(&self) -> Option<Identity> {
         let id = self.id.load(Ordering::Acquire);
-        let end = |cells: &[AtomicU64; 2], port: u32| Endpoint {
-            address: cells.each_ref().map(|cell| cell.load(Ordering::Relaxed)),
-            port: port as u16,
+        let address = |cells: &[AtomicU64; 2]| {
+            let [high, low] = cells.each_ref().map(|cell| u128::from(cell.load(Ordering::Relaxed)));
+            Address::from((high << 64 | low).to_be_bytes())
         };
         let ports = self.ports.load(Ordering::Relaxed);
         let who = Identity {
             id,
             connection: self.connection(),
-            local: end(&self.local, ports >> 16),
-            remote: end(&self.remote, ports),
+            ends: FourTuple {
+                local_addr: address(&self.local),
+                remote_addr: address(&self.remote),
+                local_port: (ports >> 16) as u16,
+                remote_port: ports as u16,
+            },
             created_ms: self.created_ms.load(Ordering::Relaxed),
         };
         (id != 0 && self.is_still(id)).then_some(who)
@@ -229,9 +207,9 @@ impl ClientInfo {
             client.describe(now_ms, into);
         }
     }
-    /// [`Identity::remote`] as text, likewise.
+    /// Its end of [`Identity::ends`] as text, likewise.
     pub fn remote(&self) -> String {
-        self.identity().map(|who| who.remote.to_string()).unwrap_or_default()
+        self.identity().map(|who| who.ends.remote().to_string()).unwrap_or_default()
     }
     /// The core it is connected to.
     pub fn core(&self) -> usize {
@@ -318,7 +296,10 @@ impl Client {
         let _ = write!(
             into,
             "id={} addr={} laddr={} fd={} name=",
-            who.id, who.remote, who.local, who.connection.slot
+            who.id,
+            who.ends.remote(),
+            who.ends.local(),
+            who.connection.slot
         );
         into.extend_from_slice(&names.name);
         let _ = write!(
@@ -430,6 +411,8 @@ impl CoreClients {
 
 #[cfg(test)]
 mod tests {
+    use core::net::SocketAddr;
+
     use super::*;
 
     #[test]
@@ -440,17 +423,19 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_shown_as_addresses_are() {
+    fn ends_are_shown_as_addresses_are() {
+        let info = Arc::new(ClientInfo::new(0));
         for text in ["198.18.0.1:6379", "[2001:db8::1]:7", "0.0.0.0:0", "[::]:65535"] {
-            let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(Endpoint::from(address).to_string(), text);
+            let address = text.parse().unwrap();
+            info.begin(&Identity { ends: FourTuple::between(address, address), ..who(1) });
+            assert_eq!(info.remote(), text);
         }
     }
 
     fn who(id: u64) -> Identity {
         let end = SocketAddr::from(([198, 18, 0, 1], id as u16));
         let connection = ConnectionId { slot: 1, generation: id as u32 };
-        Identity { id, connection, local: end.into(), remote: end.into(), created_ms: 5 }
+        Identity { id, connection, ends: FourTuple::between(end, end), created_ms: 5 }
     }
 
     #[test]

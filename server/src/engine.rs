@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::core_state::CoreState;
 use crate::keyspace::key::KeyHash;
 use crate::keyspace::{KeyHasher, Shard};
-use crate::nic::NicView;
 use crate::output_limit::LiveOutputLimit;
 use crate::pubsub::PubSub;
 use crate::slowlog::SlowLog;
@@ -100,6 +99,18 @@ pub struct MemoryUse {
     pub system: u64,
 }
 
+/// The firmware as commands see it.
+#[derive(Clone, Default)]
+pub enum FirmwareView {
+    /// There is none: the operating system has the connections.
+    #[default]
+    Nowhere,
+    /// In this process.
+    Here(Arc<nic::Shown>),
+    /// In another process, or on a card, and that is asked for it.
+    Elsewhere,
+}
+
 /// Asks the operating system.
 pub type MemorySource = fn() -> Option<MemoryUse>;
 
@@ -134,7 +145,7 @@ pub struct Engine {
     shutdown: AtomicBool,
     info_provider: RwLock<Option<InfoProvider>>,
     memory_source: RwLock<Option<MemorySource>>,
-    nic_view: RwLock<Option<Arc<dyn NicView>>>,
+    firmware: RwLock<FirmwareView>,
 }
 
 impl Engine {
@@ -168,7 +179,7 @@ impl Engine {
             shutdown: AtomicBool::new(false),
             info_provider: RwLock::new(None),
             memory_source: RwLock::new(None),
-            nic_view: RwLock::new(None),
+            firmware: RwLock::default(),
             config: RwLock::new(config),
         };
         engine.apply_config();
@@ -305,13 +316,13 @@ impl Engine {
         let source = *self.memory_source.read();
         source.and_then(|source| source())
     }
-    /// A front with a firmware shows it.
-    pub fn set_nic_view(&self, view: Arc<dyn NicView>) {
-        *self.nic_view.write() = Some(view);
+    /// A front with a firmware shows it, or says where it is.
+    pub fn set_firmware(&self, view: FirmwareView) {
+        *self.firmware.write() = view;
     }
-    /// The firmware, if the front has one.
-    pub fn nic_view(&self) -> Option<Arc<dyn NicView>> {
-        self.nic_view.read().clone()
+    /// Where the firmware is, for who wants to look into it.
+    pub fn firmware(&self) -> FirmwareView {
+        self.firmware.read().clone()
     }
     /// What was given to [`Engine::set_info_provider`].
     pub fn info_provider(&self) -> Option<InfoProvider> {

@@ -22,7 +22,6 @@ pub mod info;
 pub mod keyspace;
 pub mod longdouble;
 pub mod network;
-pub mod nic;
 mod output_limit;
 pub mod pubsub;
 pub mod reply;

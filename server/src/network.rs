@@ -15,6 +15,13 @@
 //! | `network-syn-rate` | SYN-ACKs per second for each source network (/24, /64); 0: no limit | 0 |
 //! | `network-connections` | connections of each source network at once; 0: no limit | 0 |
 //! | `refuse` | what those hear whom the firmware turns away: `error`, `reset` or `silence` | `error` |
+//! | `user-timeout` | seconds that sent data may stay unacknowledged before the connection ends; 0: only repetitions are counted | 0 |
+//! | `waiting-max` | seconds that a connection may wait for its first request; 0: as long as the client lives | 0 |
+//! | `last-data-max` | bytes that the firmware takes over to send and close a connection, beyond one segment | 65536 |
+//! | `congestion` | congestion control: `cubic` or `newreno` | `cubic` |
+//! | `ecn` | explicit congestion notification where a client offers it: `accept` or `off`; at `offload none` | `accept` |
+//! | `nagle` | a small segment waits while another is unacknowledged: `yes` or `no` | `no` |
+//! | `ttl` | time to live (hop limit) of packets that are sent, 1 to 255 | 64 |
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,7 +30,10 @@ use std::str::FromStr;
 use dpdk::Device;
 use nicfw::{Offload, Steer};
 use protocol::ip::Address;
-use stack::Refusal;
+use protocol::ipv4::DEFAULT_TTL;
+use stack::{CongestionControl, EcnPolicy, Refusal};
+
+use crate::config::memory;
 
 pub(crate) mod share;
 
@@ -77,6 +87,20 @@ pub struct Network {
     pub network_syn_rate: u32,
     /// `network-connections`; 0: no limit.
     pub network_connections: u32,
+    /// `user-timeout` in seconds; 0: none.
+    pub user_timeout_s: u64,
+    /// `waiting-max` in seconds; 0: none.
+    pub waiting_max_s: u64,
+    /// `last-data-max` in bytes.
+    pub last_data_max: u32,
+    /// `congestion`
+    pub congestion: CongestionControl,
+    /// `ecn`
+    pub ecn: EcnPolicy,
+    /// `nagle`
+    pub nagle: bool,
+    /// `ttl`
+    pub ttl: u8,
 }
 
 impl Default for Network {
@@ -96,14 +120,32 @@ impl Default for Network {
             steer: Steer::Rss,
             network_syn_rate: 0,
             network_connections: 0,
+            user_timeout_s: 0,
+            waiting_max_s: 0,
+            last_data_max: 64 * 1024,
+            congestion: CongestionControl::Cubic,
+            ecn: EcnPolicy::Accept,
+            nagle: false,
+            ttl: DEFAULT_TTL,
         }
     }
 }
 
-/// The words for the refusals, in the order of their numbers.
+/// The words of `refuse`.
 const REFUSALS: [(&str, Refusal); 3] =
     [("reset", Refusal::Reset), ("silence", Refusal::Silence), ("error", Refusal::Error)];
 
+/// The words of `congestion`.
+const CONGESTION: [(&str, CongestionControl); 2] =
+    [("cubic", CongestionControl::Cubic), ("newreno", CongestionControl::NewReno)];
+/// The words of `ecn`. A server opens no connections, so that there is nobody to offer it to.
+const ECN: [(&str, EcnPolicy); 2] = [("accept", EcnPolicy::Accept), ("off", EcnPolicy::Off)];
+const YES_OR_NO: [(&str, bool); 2] = [("yes", true), ("no", false)];
+
+/// Longest `user-timeout` and `waiting-max`, in seconds: a day.
+const PATIENCE_MAX_S: u64 = 86_400;
+/// Largest `last-data-max` in bytes.
+const LAST_DATA_MOST: i64 = 16 << 20;
 /// Longest patience with an external NIC, in seconds.
 const NIC_TIMEOUT_MAX_S: u64 = 3600;
 /// Longest TIME_WAIT that can be asked for, in seconds: four times RFC 9293's 2 MSL.
@@ -111,7 +153,7 @@ const TIME_WAIT_MAX_S: u64 = 960;
 
 impl Network {
     /// The names of the directives.
-    pub const DIRECTIVES: [&'static str; 13] = [
+    pub const DIRECTIVES: [&'static str; 20] = [
         "net",
         "address",
         "gateway",
@@ -125,6 +167,13 @@ impl Network {
         "steer",
         "network-syn-rate",
         "network-connections",
+        "user-timeout",
+        "waiting-max",
+        "last-data-max",
+        "congestion",
+        "ecn",
+        "nagle",
+        "ttl",
     ];
 
     /// Takes one of [`Self::DIRECTIVES`].
@@ -157,17 +206,21 @@ impl Network {
                     _ => return Err(format!("'{value}' is neither 'embedded', 'inline' nor 'external'")),
                 }
             }
-            "nic-timeout" => {
-                let seconds = value.parse().ok().filter(|seconds| (1..=NIC_TIMEOUT_MAX_S).contains(seconds));
-                self.nic_timeout_s = seconds.ok_or_else(|| {
-                    format!("'{value}' is not a number of seconds from 1 to {NIC_TIMEOUT_MAX_S}")
-                })?;
+            "nic-timeout" => self.nic_timeout_s = seconds(value, 1, NIC_TIMEOUT_MAX_S)?,
+            "time-wait" => self.time_wait_s = seconds(value, 0, TIME_WAIT_MAX_S)?,
+            "user-timeout" => self.user_timeout_s = seconds(value, 0, PATIENCE_MAX_S)?,
+            "waiting-max" => self.waiting_max_s = seconds(value, 0, PATIENCE_MAX_S)?,
+            "last-data-max" => {
+                let bytes = memory(value).ok().filter(|bytes| (0..=LAST_DATA_MOST).contains(bytes));
+                let wrong = || format!("'{value}' is not a size from 0 to 16mb");
+                self.last_data_max = bytes.ok_or_else(wrong)? as u32;
             }
-            "time-wait" => {
-                let seconds = value.parse().ok().filter(|&seconds| seconds <= TIME_WAIT_MAX_S);
-                self.time_wait_s = seconds.ok_or_else(|| {
-                    format!("'{value}' is not a number of seconds from 0 to {TIME_WAIT_MAX_S}")
-                })?;
+            "congestion" => self.congestion = named(value, &CONGESTION)?,
+            "ecn" => self.ecn = named(value, &ECN)?,
+            "nagle" => self.nagle = named(value, &YES_OR_NO)?,
+            "ttl" => {
+                let ttl = value.parse().ok().filter(|&ttl| ttl > 0);
+                self.ttl = ttl.ok_or_else(|| format!("'{value}' is not a number of hops from 1 to 255"))?;
             }
             "network-syn-rate" => self.network_syn_rate = limit(value, "SYNs per second")?,
             "network-connections" => self.network_connections = limit(value, "connections")?,
@@ -175,12 +228,7 @@ impl Network {
                 self.steer = Steer::from_str(value)
                     .map_err(|_| format!("'{value}' is not 'rss', 'symmetric' or 'key'"))?;
             }
-            "refuse" => {
-                let named = REFUSALS.iter().find(|(word, _)| *word == value);
-                let (_, refusal) =
-                    named.ok_or_else(|| format!("'{value}' is not 'error', 'reset' or 'silence'"))?;
-                self.refuse = *refusal;
-            }
+            "refuse" => self.refuse = named(value, &REFUSALS)?,
             _ => panic!("'{name}' is no directive of the network"),
         }
         Ok(())
@@ -207,10 +255,14 @@ impl Network {
             "steer" => self.steer.to_string(),
             "network-syn-rate" => self.network_syn_rate.to_string(),
             "network-connections" => self.network_connections.to_string(),
-            "refuse" => {
-                let (word, _) = REFUSALS[self.refuse as usize];
-                word.to_owned()
-            }
+            "refuse" => name_of(self.refuse, &REFUSALS),
+            "user-timeout" => self.user_timeout_s.to_string(),
+            "waiting-max" => self.waiting_max_s.to_string(),
+            "last-data-max" => self.last_data_max.to_string(),
+            "congestion" => name_of(self.congestion, &CONGESTION),
+            "ecn" => name_of(self.ecn, &ECN),
+            "nagle" => name_of(self.nagle, &YES_OR_NO),
+            "ttl" => self.ttl.to_string(),
             _ => panic!("'{name}' is no directive of the network"),
         }
     }
@@ -240,6 +292,8 @@ impl Network {
                 (self.steer == Steer::Key, "--steer key"),
                 (self.network_syn_rate > 0, "--network-syn-rate"),
                 (self.network_connections > 0, "--network-connections"),
+                (self.waiting_max_s > 0, "--waiting-max"),
+                (self.last_data_max != Self::default().last_data_max, "--last-data-max"),
             ];
             if let Some((_, name)) = settings.into_iter().find(|(is_set, _)| *is_set) {
                 return Err(format!("{name} is the firmware's work and needs --offload lifecycle"));
@@ -276,7 +330,9 @@ impl Network {
                 .into());
         }
         let default = Self::default();
-        for name in ["vlan", "steer", "network-syn-rate", "network-connections"] {
+        for name in
+            ["vlan", "steer", "network-syn-rate", "network-connections", "waiting-max", "last-data-max"]
+        {
             if self.show(name) != default.show(name) {
                 return Err(format!(
                     "--{name} is the firmware's, which with --nic external is mayfly-nic: tell it there"
@@ -285,6 +341,25 @@ impl Network {
         }
         Ok(())
     }
+}
+
+fn seconds(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (min..=max).contains(seconds));
+    seconds.ok_or_else(|| format!("'{text}' is not a number of seconds from {min} to {max}"))
+}
+
+/// What one of these words stands for.
+fn named<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
+        format!("'{text}' is not {}", words.join(" or "))
+    })
+}
+
+/// The word that stands for it.
+fn name_of<T: PartialEq>(value: T, words: &[(&str, T)]) -> String {
+    words.iter().find(|(_, known)| *known == value).map_or_else(String::new, |(word, _)| (*word).to_owned())
 }
 
 /// A number of something, 0 for no limit.
@@ -392,6 +467,13 @@ mod tests {
             "key",
             "1000",
             "50",
+            "90",
+            "30",
+            "100000",
+            "newreno",
+            "off",
+            "yes",
+            "32",
         ];
         for (name, value) in Network::DIRECTIVES.into_iter().zip(values) {
             assert_eq!(network.set(name, value), Ok(()), "{name} {value}");
@@ -431,6 +513,16 @@ mod tests {
             ("steer", "north"),
             ("network-syn-rate", "-1"),
             ("network-connections", "many"),
+            ("user-timeout", "-1"),
+            ("user-timeout", "86401"),
+            ("waiting-max", "soon"),
+            ("last-data-max", "17mb"),
+            ("last-data-max", "much"),
+            ("congestion", "reno"),
+            ("ecn", "offer"),
+            ("nagle", "on"),
+            ("ttl", "0"),
+            ("ttl", "256"),
         ];
         for (name, value) in cases {
             let error = network.set(name, value).unwrap_err();
@@ -451,8 +543,18 @@ mod tests {
         assert_eq!(network.check(), Ok(()));
         network.set("offload", "none").unwrap();
         assert!(network.check().unwrap_err().contains("--steer key"));
+        network.set("steer", "rss").unwrap();
+        network.set("waiting-max", "9").unwrap();
+        assert!(network.check().unwrap_err().contains("--waiting-max"));
+        network.set("waiting-max", "0").unwrap();
+        network.set("last-data-max", "1kb").unwrap();
+        assert!(network.check().unwrap_err().contains("--last-data-max"));
         network.set("offload", "lifecycle").unwrap();
+        assert_eq!(network.check(), Ok(()));
         network.set("nic", "external").unwrap();
+        assert!(network.check().unwrap_err().contains("mayfly-nic"));
+        network.set("last-data-max", "64kb").unwrap();
+        network.set("steer", "key").unwrap();
         assert!(network.check().unwrap_err().contains("mayfly-nic"));
         network.set("steer", "rss").unwrap();
         assert_eq!(network.check(), Ok(()));

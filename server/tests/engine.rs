@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 use server::session::Session;
 use server::{Config, CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, EndReason, Next, Output};
@@ -38,7 +38,9 @@ impl World {
         self.clients += 1;
         let address = "198.18.0.1:1000".parse().unwrap();
         let id = ConnectionId { slot: self.clients, generation: 1 };
-        self.app.connected(id, address, address, &mut Output::new()).expect("room for a client")
+        let (ends, mut session) = (FourTuple::between(address, address), None);
+        assert!(self.app.connected(id, &ends, &mut session, &mut Output::new()), "room for a client");
+        session.unwrap()
     }
     fn send(&mut self, session: &mut Session, bytes: &[u8]) -> (Next, String) {
         let mut output = Output::new();
@@ -166,7 +168,7 @@ fn idle_clients_are_closed_after_the_timeout() {
     world.app.woken(&mut woken);
     assert_eq!(woken.len(), 1);
     assert_eq!(world.app.resumed(&mut client, &mut Output::new()), Next::Close);
-    world.app.closed(client, EndReason::Closed);
+    world.app.closed(&mut Some(client), EndReason::Closed);
     assert!(world.engine.clients().is_empty());
 }
 
@@ -179,7 +181,7 @@ fn a_client_that_leaves_leaves_nothing_behind() {
         world.ask(&mut client, "MULTI");
         world.ask(&mut client, "SET a 1");
         world.send(&mut client, b"*2\r\n$3\r\nGE");
-        world.app.closed(client, EndReason::Reset);
+        world.app.closed(&mut Some(client), EndReason::Reset);
     }
     assert!(world.engine.clients().is_empty());
     assert_eq!(world.engine.connected(), 0);

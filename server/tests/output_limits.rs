@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 use server::session::Session;
 use server::{Config, CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, Next, Output};
@@ -49,8 +49,9 @@ impl World {
         self.clients += 1;
         let address = "198.18.0.1:1000".parse().unwrap();
         let id = ConnectionId { slot: self.clients, generation: 1 };
-        let session = self.app.connected(id, address, address, &mut Output::new()).expect("room");
-        Client { session, id, queued: 0 }
+        let (ends, mut session) = (FourTuple::between(address, address), None);
+        assert!(self.app.connected(id, &ends, &mut session, &mut Output::new()), "room");
+        Client { session: session.unwrap(), id, queued: 0 }
     }
     fn with(
         &mut self,
@@ -73,7 +74,7 @@ impl World {
             app.received(session, line.as_bytes(), output)
         };
         let (_, bytes) = self.with(&mut client, received);
-        self.app.closed(client.session, stack::EndReason::Closed);
+        self.app.closed(&mut Some(client.session), stack::EndReason::Closed);
         String::from_utf8_lossy(&bytes).into_owned()
     }
     fn pass(&mut self, seconds: u64) {

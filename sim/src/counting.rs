@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use netcore::rng::SeededRng;
-use netcore::{Duration, Instant, Port};
+use netcore::{Duration, FourTuple, Instant, Port};
 use protocol::ethernet::Mac;
 use stack::{App, ConnectionId, EndReason, Next, Output, Stack, State};
 
@@ -276,10 +276,10 @@ impl App for CountingApp {
     fn connected(
         &mut self,
         id: ConnectionId,
-        _local: SocketAddr,
-        _remote: SocketAddr,
+        _ends: &FourTuple,
+        place: &mut Option<CountingSession>,
         output: &mut Output,
-    ) -> Option<CountingSession> {
+    ) -> bool {
         let rng = &mut self.rng;
         let (style, batches_left) = match rng.below(10) {
             0..4 => (Style::Plain, 1 + rng.below(4) as usize),
@@ -303,7 +303,8 @@ impl App for CountingApp {
         };
         self.shared.borrow_mut().open += 1;
         self.ask(&mut session, output);
-        Some(session)
+        *place = Some(session);
+        true
     }
 
     fn received(&mut self, session: &mut CountingSession, input: &[u8], output: &mut Output) -> Next {
@@ -349,7 +350,8 @@ impl App for CountingApp {
         Next::Close
     }
 
-    fn closed(&mut self, session: CountingSession, reason: EndReason) {
+    fn closed(&mut self, session: &mut Option<CountingSession>, reason: EndReason) {
+        let Some(session) = session.take() else { return };
         let shared = &mut *self.shared.borrow_mut();
         shared.open -= 1;
         shared.tallies[session.counter].ambiguous += session.outstanding;

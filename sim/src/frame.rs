@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use netcore::{Frame, FramePool, HeapFrame, RxChecksum};
+use protocol::ip::Version;
 
 /// A pool of [`SimFrame`]s with a limit that can change while it runs.
 #[derive(Clone, Debug)]
@@ -79,6 +80,10 @@ pub struct SimFrame {
 }
 
 impl SimFrame {
+    /// As [`HeapFrame::checksum_left`].
+    pub fn checksum_left(&self) -> Option<Version> {
+        self.get().checksum_left()
+    }
     fn get(&self) -> &HeapFrame {
         self.inner.as_ref().expect("only drop takes it")
     }
@@ -130,6 +135,9 @@ impl Frame for SimFrame {
     }
     fn set_rx_checksum(&mut self, checksum: RxChecksum) {
         self.get_mut().set_rx_checksum(checksum);
+    }
+    fn leave_checksum(&mut self, version: Version) -> bool {
+        self.get_mut().leave_checksum(version)
     }
 }
 

@@ -97,13 +97,15 @@ pub struct Scenario {
     pub backlog_max: usize,
     /// TIME_WAIT of server and firmware.
     pub time_wait: Duration,
-    /// Frames with last data above which the firmware gives up connections that do not take it.
+    /// Frames of last data that the firmware keeps.
     pub retained_max: usize,
     /// What chooses a connection's core.
     pub steer: Steer,
     /// The firmware is in another process than the host, and each gives up the other after so much
     /// silence: the firmware the host, the host the firmware.
     pub external: Option<[Duration; 2]>,
+    /// The server's device computes TCP checksums.
+    pub tx_checksum: bool,
 }
 
 impl Scenario {
@@ -160,10 +162,12 @@ impl Scenario {
             retained_max: pick(rng, &[2, 16, 4096, 4096]) as usize,
             steer: Steer::Rss,
             external: None,
+            tx_checksum: false,
         };
         scenario.draw_events(rng);
         scenario.draw_steering(&mut SeededRng::new(seed ^ 0x7374_6565));
         scenario.draw_link(&mut SeededRng::new(seed ^ 0x6c69_6e6b));
+        scenario.tx_checksum = SeededRng::new(seed ^ 0x6373_756d).chance(300_000);
         scenario
     }
 

@@ -12,7 +12,9 @@ use std::rc::Rc;
 use netcore::port::Capabilities;
 use netcore::rng::SeededRng;
 use netcore::{Duration, Frame, FrameQueue, Instant, Port};
+use protocol::checksum::Sum;
 use protocol::ethernet::{self, EtherType, Mac};
+use protocol::ip::Version;
 use protocol::tcp::{self, Flags};
 use protocol::{ip, ipv4};
 
@@ -336,11 +338,18 @@ impl WirePort {
     }
 }
 
+/// What a device does that computes TCP checksums: it adds up what it finds, without a look at it.
+fn compute_checksum(frame: &mut [u8], version: Version) {
+    let segment = &mut frame[ethernet::HEADER_LEN + ip::header_len(version)..];
+    let checksum = Sum::new().add(segment).finish();
+    segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+}
+
 impl Port for WirePort {
     type Frame = SimFrame;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mac: self.mac, mtu: MTU, rx_checksum: false, rx_partial_checksum: false }
+        Capabilities::new(self.mac, MTU)
     }
 
     fn receive(&mut self, into: &mut FrameQueue<SimFrame>, max: usize) -> usize {
@@ -358,7 +367,10 @@ impl Port for WirePort {
 
     fn send(&mut self, from: &mut FrameQueue<SimFrame>) -> usize {
         let mut count = 0;
-        while let Some(frame) = from.pop() {
+        while let Some(mut frame) = from.pop() {
+            if let Some(version) = frame.checksum_left() {
+                compute_checksum(frame.bytes_mut(), version);
+            }
             self.send_bytes(frame.bytes());
             count += 1;
         }

@@ -5,10 +5,9 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 
 use bytes::Bytes;
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 
 /// Names a connection of one driver (one core's stack, or one kernel front thread) for as long
 /// as it lives: a slot and the generation of its use, so that a stale name finds nobody.
@@ -76,6 +75,9 @@ pub enum Report {
 ///
 /// The driver calls, per connection and in this order: `connected` once, then any number of
 /// `received` / `resumed`, then `closed` once (not if `connected` refused).
+///
+/// Sessions stay where they are: one that `closed` leaves in its place is there again when the place's
+/// next connection comes, so that short connections neither make nor move one.
 pub trait App {
     /// What the application keeps for a connection.
     type Session;
@@ -83,15 +85,16 @@ pub trait App {
     /// A burst begins. `now`: the driver's clock; all calls until the next `begin` happen "now".
     fn begin(&mut self, now: Instant);
 
-    /// A connection was accepted. Output written here is sent first (a server that speaks first,
-    /// or a refusal). `None` refuses: what was written is sent and the connection closed.
+    /// A connection between these ends was accepted. Output written here is sent first (a server that
+    /// speaks first, or a refusal). True: its session is in `session`, where one may be that was left
+    /// there. False refuses: what was written is sent and the connection closed.
     fn connected(
         &mut self,
         id: ConnectionId,
-        local: SocketAddr,
-        remote: SocketAddr,
+        ends: &FourTuple,
+        session: &mut Option<Self::Session>,
         output: &mut Output,
-    ) -> Option<Self::Session>;
+    ) -> bool;
 
     /// In-order bytes arrived. The application takes all of them; it keeps what it cannot use
     /// yet (part of a request) in its session.
@@ -110,8 +113,9 @@ pub trait App {
     /// RFC 9293 §3.9.1.8 SHLD-20: an application that does not want to know leaves this as it is.
     fn reported(&mut self, _session: &mut Self::Session, _report: Report) {}
 
-    /// The connection is gone.
-    fn closed(&mut self, session: Self::Session, reason: EndReason);
+    /// The connection is gone. Its session is in `session`; what is left there is for the next
+    /// connection of the place.
+    fn closed(&mut self, session: &mut Option<Self::Session>, reason: EndReason);
 
     /// Moves to `into` the connections that want a `resumed` call. Must be cheap when there are
     /// none: it is asked once per poll round.

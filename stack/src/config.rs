@@ -93,6 +93,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Take TCP checksums that cover only the pseudo-header (a kernel on this machine).
     pub rx_partial_checksum: bool,
+    /// The device computes the TCP checksums of what is sent past the firmware.
+    pub tx_checksum: bool,
     /// Receive window in bytes: what one connection may make us hold.
     pub receive_window: u32,
     /// Received bytes that may wait, of all connections together, with what keeping them costs:
@@ -168,6 +170,7 @@ impl Config {
             offload: Offload::None,
             connections_max: 65_536,
             rx_partial_checksum: false,
+            tx_checksum: false,
             receive_window: 1 << 20,
             receive_memory_max: 256 << 20,
             backlog_max: 4096,

@@ -129,7 +129,8 @@ impl<F: Frame> Env<F> {
         let tcb = &connection.tcb;
         let opened_by_peer = tcb.state.is_synchronized() && !tcb.flags.has(tcb::Flags::ACTIVE);
         let on_wire = matches!(tcb.path, Path::Wire(_));
-        if opened_by_peer && on_wire && self.time_wait.find(tcb.key).is_none() {
+        let waits = self.time_wait.find(tcb.key).is_some_and(|entry| entry.kind == Kind::TimeWait);
+        if opened_by_peer && on_wire && !waits {
             let numbers = (tcb.snd_nxt, tcb.rcv_nxt);
             let evicted = self.time_wait.insert(self.now, Kind::Spent, tcb.key, numbers, tcb.rcv_scale, None);
             self.counters.time_wait_evicted += u64::from(evicted);
@@ -203,7 +204,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         if env.time_wait.find(key).is_some_and(|entry| entry.kind == Kind::TimeWait) {
             env.counters.time_wait_reused += 1;
         }
-        env.time_wait.remove(key);
+        env.time_wait.spend(key, env.now);
         let iss = segment.header.ack - 1;
         let opening = Opening {
             key,
@@ -212,8 +213,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_una: iss,
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&key.tuple(&env.config)),
+            mss: env.config.mss(key.version()),
         };
-        let Some(slot) = self.connections.open(&opening, env) else {
+        let Some((slot, _)) = self.connections.open(&opening, env) else {
             env.counters.connections_full += 1;
             return self.refuse(key, segment, payload.len() as u32, mac);
         };

@@ -121,8 +121,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_una: iss,
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
+            mss: env.config.mss(key.version()),
         };
-        let Some(slot) = self.connections.open(&opening, env) else {
+        let Some((slot, _)) = self.connections.open(&opening, env) else {
             return Err(ConnectError::TooMany(env.config.connections_max));
         };
         self.connections.publish(slot);
@@ -184,7 +185,11 @@ impl<F: Frame, A: App> Stack<F, A> {
             return env.answer_with_cookie(key, segment, mac, before);
         }
         if let Some(entry) = remembered {
-            env.time_wait.remove(key);
+            if env.cookies.in_use(env.now) {
+                env.time_wait.spend(key, env.now);
+            } else {
+                env.time_wait.remove(key);
+            }
             env.counters.time_wait_reused += u64::from(entry.kind == Kind::TimeWait);
         }
         let tuple = key.tuple(&env.config);
@@ -205,8 +210,9 @@ impl<F: Frame, A: App> Stack<F, A> {
             snd_una: iss,
             snd_nxt: iss + 1,
             ts_offset: env.isn.timestamp_offset(&tuple),
+            mss: env.config.mss(key.version()),
         };
-        let Some(slot) = self.connections.open(&opening, env) else {
+        let Some((slot, _)) = self.connections.open(&opening, env) else {
             env.counters.connections_full += 1;
             return self.refuse(key, segment, 0, mac);
         };

@@ -304,8 +304,10 @@ impl<F: Frame, A: App> Stack<F, A> {
         match self.connections.find(key) {
             Some(slot) => {
                 let connection = self.connections.slot(slot);
-                let after = input::arrives(&mut self.env, slot, connection, app, segment, payload);
-                self.follow(app, slot, after);
+                match input::arrives(&mut self.env, slot, connection, app, segment, payload) {
+                    After::Output => self.env.mark(slot, connection),
+                    after => self.follow(app, slot, after),
+                }
             }
             None => self.without_connection(app, key, segment, payload, mac),
         }
@@ -322,19 +324,22 @@ impl<F: Frame, A: App> Stack<F, A> {
             }
             After::TimeWait => self.enter_time_wait(app, slot),
             After::Answered(reason) => self.end_without_telling(app, slot, reason),
-            After::End(reason) => {
-                let connection = self.connections.slot(slot);
-                // RFC 9293 §3.10.5 (ABORT), §3.8.3: tell the peer when it is we who end it.
-                let tell = match reason {
-                    EndReason::Aborted | EndReason::TimedOut => connection.tcb.state != State::SynSent,
-                    EndReason::Closed | EndReason::Reset => false,
-                };
-                if tell {
-                    self.env.reset_peer(slot, connection);
-                }
-                self.end_without_telling(app, slot, reason);
-            }
+            After::End(reason) => self.end(app, slot, reason),
         }
+    }
+
+    /// Ends a connection, and tells the peer when it is we who end it.
+    fn end(&mut self, app: &mut A, slot: u32, reason: EndReason) {
+        let connection = self.connections.slot(slot);
+        // RFC 9293 §3.10.5 (ABORT), §3.8.3
+        let tell = match reason {
+            EndReason::Aborted | EndReason::TimedOut => connection.tcb.state != State::SynSent,
+            EndReason::Closed | EndReason::Reset => false,
+        };
+        if tell {
+            self.env.reset_peer(slot, connection);
+        }
+        self.end_without_telling(app, slot, reason);
     }
 
     /// Forgets a connection; the peer or the firmware knows already.
@@ -452,7 +457,8 @@ impl<F: Frame, A: App> Stack<F, A> {
 
 impl<F: Frame> Env<F> {
     /// Reads and verifies a TCP segment. `verdict`: what is known of its checksum.
-    #[inline]
+    // Always in place: as a call its result goes through memory twice, and waits there.
+    #[inline(always)]
     pub(crate) fn parse_segment<'a>(
         &mut self,
         ip: &ip::Header,

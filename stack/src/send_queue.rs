@@ -162,10 +162,13 @@ impl SendQueue {
     }
 
     /// Empties the queue for the slot's next connection.
+    #[inline]
     pub(crate) fn clear(&mut self, runs: &mut Runs) {
         runs.give_back(core::mem::take(&mut self.short));
         self.short_start = 0;
-        self.long = None;
+        if self.long.is_some() {
+            self.long = None;
+        }
         self.len = 0;
     }
 

@@ -86,6 +86,8 @@ pub(crate) struct Connections<S> {
     free: Vec<u32>,
     /// The next slot that was never used.
     fresh: u32,
+    /// Slots with a connection.
+    used: usize,
     /// Slots of connections whose segments come as plain packets.
     by_key: HashTable<Place>,
     hash: KeyHash,
@@ -97,14 +99,22 @@ impl<S> Connections<S> {
             slots: Slots(Vec::new()),
             free: Vec::new(),
             fresh: 0,
+            used: 0,
             by_key: HashTable::new(),
             hash: KeyHash::new(rng),
         }
     }
 
     /// Makes a connection; `None`: there are too many.
-    pub(crate) fn open<F>(&mut self, opening: &Opening, env: &mut Env<F>) -> Option<u32> {
-        if env.gauges.connections() as usize >= env.config.connections_max {
+    // Always in place: what the caller sets at once is not set here first.
+    #[inline(always)]
+    pub(crate) fn open<F>(
+        &mut self,
+        opening: &Opening,
+        env: &mut Env<F>,
+    ) -> Option<(u32, &mut Connection<S>)> {
+        debug_assert_eq!(self.used, env.gauges.connections() as usize);
+        if self.used >= env.config.connections_max {
             return None;
         }
         let slot = match self.free.pop() {
@@ -113,14 +123,16 @@ impl<S> Connections<S> {
         };
         let connection = self.slots.get_mut(slot);
         debug_assert!(connection.tcb.state == State::Closed && connection.queue.is_empty());
-        connection.tcb = Tcb::new(opening, connection.tcb.generation, &env.config);
+        connection.tcb = Tcb::new(opening, connection.tcb.generation);
         connection.snd_wnd_max = 0;
         connection.answered_ms = None;
         connection.settings = Settings::new(&env.config);
+        self.used += 1;
         env.gauges.changed(State::Closed, opening.state);
-        Some(slot)
+        Some((slot, connection))
     }
 
+    #[cold]
     fn fresh_slot<F>(&mut self, env: &mut Env<F>) -> u32 {
         if self.fresh as usize % CHUNK == CHUNK_SLOTS {
             self.fresh = self.slots.numbers() as u32;
@@ -139,25 +151,29 @@ impl<S> Connections<S> {
         self.by_key.insert_unique(spread(tag), Place { tag, slot }, |place| spread(place.tag));
     }
 
-    /// Empties a slot and returns the application's session.
-    pub(crate) fn release<F>(&mut self, slot: u32, env: &mut Env<F>) -> Option<S> {
+    /// Empties a slot and returns the application's session, if there is one to be closed.
+    #[inline]
+    pub(crate) fn release<F>(&mut self, slot: u32, env: &mut Env<F>) -> Option<&mut Option<S>> {
+        let connection = self.slots.get_mut(slot);
         // Flows of the firmware are not in the table: their messages say the slot.
-        if !matches!(self.slots.get(slot).tcb.path, Path::Flow(_)) {
-            let tag = self.tag(self.slots.get(slot).tcb.key);
+        if !matches!(connection.tcb.path, Path::Flow(_)) {
+            let tag = self.hash.of(connection.tcb.key) as u32;
             if let Ok(entry) = self.by_key.find_entry(spread(tag), |place| place.slot == slot) {
                 entry.remove();
             }
         }
-        let connection = self.slots.get_mut(slot);
         connection.set_state(&mut env.gauges, State::Closed);
         connection.tcb.generation = connection.tcb.generation.wrapping_add(1);
         connection.queue.clear(&mut env.runs);
         if let Some(full) = connection.full.take() {
             env.held.changed(full.charged, 0);
         }
-        connection.recovery = None;
+        if connection.recovery.is_some() {
+            connection.recovery = None;
+        }
         self.free.push(slot);
-        connection.session.take()
+        self.used -= 1;
+        connection.seat.vacate()
     }
 
     #[inline]

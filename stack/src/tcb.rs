@@ -274,6 +274,47 @@ impl Full {
     }
 }
 
+/// Where the application's session of a slot is. What it leaves there when a connection ends is for
+/// the slot's next one.
+#[derive(Debug)]
+pub(crate) struct Seat<S> {
+    place: Option<S>,
+    taken: bool,
+}
+
+impl<S> Default for Seat<S> {
+    fn default() -> Self {
+        Self { place: None, taken: false }
+    }
+}
+
+impl<S> Seat<S> {
+    /// The session of the slot's connection, when the application has one for it.
+    #[inline]
+    pub(crate) fn session(&mut self) -> Option<&mut S> {
+        self.place.as_mut().filter(|_| self.taken)
+    }
+
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// Has the application take the seat, or refuse to: whether it did.
+    #[inline]
+    pub(crate) fn take(&mut self, connected: impl FnOnce(&mut Option<S>) -> bool) -> bool {
+        self.taken = connected(&mut self.place);
+        debug_assert!(!self.taken || self.place.is_some(), "a connection was accepted without a session");
+        self.taken
+    }
+
+    /// Nobody has the seat any more; what the application is to close, if anybody had it.
+    #[inline]
+    pub(crate) fn vacate(&mut self) -> Option<&mut Option<S>> {
+        core::mem::take(&mut self.taken).then_some(&mut self.place)
+    }
+}
+
 /// A slot of the connection table: whole cache lines, the TCB in front.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -283,7 +324,7 @@ pub(crate) struct Connection<S> {
     pub(crate) full: Option<Box<Full>>,
     /// What the sender has learned of the path.
     pub(crate) recovery: Option<Box<Recovery>>,
-    pub(crate) session: Option<S>,
+    pub(crate) seat: Seat<S>,
     /// When the timer of this slot fires; it is moved forward lazily.
     pub(crate) armed: Instant,
     /// Largest window that the peer ever announced (MAX.SND.WND of RFC 5961).
@@ -305,10 +346,31 @@ pub(crate) struct Opening {
     pub(crate) snd_una: SeqNumber,
     pub(crate) snd_nxt: SeqNumber,
     pub(crate) ts_offset: u32,
+    /// Payload bytes of a full segment, as far as it is known.
+    pub(crate) mss: u16,
+}
+
+/// Payload bytes of a full segment to a peer that gave this MSS in its option; `path_mtu`: what is
+/// known of the way there, in bytes.
+///
+/// RFC 9293 §3.7.1 MUST-16: no more than the peer takes and than our packets and the path hold;
+/// options come out of the segment (RFC 6691 §2). Less than 64 bytes counts as 64: it is an attack.
+#[inline]
+pub(crate) fn segment_max(
+    peer_mss: u16,
+    timestamps: bool,
+    version: Version,
+    config: &Config,
+    path_mtu: Option<usize>,
+) -> u16 {
+    let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
+    let options = if timestamps { TIMESTAMPS_LEN as u16 } else { 0 };
+    peer_mss.max(64).min(config.mss(version)).min(path_mss) - options
 }
 
 impl Tcb {
-    pub(crate) fn new(opening: &Opening, generation: u32, config: &Config) -> Self {
+    #[inline]
+    pub(crate) fn new(opening: &Opening, generation: u32) -> Self {
         Self {
             generation,
             state: opening.state,
@@ -324,9 +386,9 @@ impl Tcb {
             rcv_acked: SeqNumber(0),
             ts_recent: 0,
             ts_offset: opening.ts_offset,
-            window: Window::new(config.mss(opening.key.version())),
+            window: Window::new(opening.mss),
             path: opening.path,
-            mss: config.mss(opening.key.version()),
+            mss: opening.mss,
             snd_scale: 0,
             rcv_scale: 0,
             rtx_deadline: Instant::FAR_FUTURE,
@@ -343,17 +405,10 @@ impl Tcb {
         }
     }
 
-    /// Takes the peer's MSS (as the option gave it) and starts the congestion window from it.
-    /// `path_mtu`: what is known of the way there, in bytes.
-    ///
-    /// RFC 9293 §3.7.1 MUST-16: no more than the peer takes and than our packets and the path hold;
-    /// options come out of the segment (RFC 6691 §2). Less than 64 bytes counts as 64: it is an
-    /// attack.
+    /// Takes the peer's MSS, as for [`segment_max`], and starts the congestion window from it.
     pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<usize>) {
-        let version = self.key.version();
-        let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
-        let options = if self.flags.has(Flags::TIMESTAMPS) { TIMESTAMPS_LEN as u16 } else { 0 };
-        self.mss = peer_mss.max(64).min(config.mss(version)).min(path_mss) - options;
+        let timestamps = self.flags.has(Flags::TIMESTAMPS);
+        self.mss = segment_max(peer_mss, timestamps, self.key.version(), config, path_mtu);
         self.window = Window::new(self.mss);
     }
 
@@ -398,13 +453,14 @@ impl<S> Connection<S> {
             snd_una: SeqNumber(0),
             snd_nxt: SeqNumber(0),
             ts_offset: 0,
+            mss: 0,
         };
         Self {
-            tcb: Tcb::new(&opening, 0, config),
+            tcb: Tcb::new(&opening, 0),
             queue: SendQueue::default(),
             full: None,
             recovery: None,
-            session: None,
+            seat: Seat::default(),
             armed: Instant::FAR_FUTURE,
             snd_wnd_max: 0,
             ts_recent_s: 0,

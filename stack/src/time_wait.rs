@@ -13,7 +13,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 use netcore::rng::Rng;
 use netcore::{Duration, Instant};
 use protocol::tcp::{Header, Options, SeqNumber};
@@ -79,8 +79,8 @@ impl TimeWait {
         self.counts[kind as usize]
     }
 
-    /// Adds a connection, which has no entry; true when the oldest had to go for it, a spent one
-    /// if there is any. With room for none, none is remembered.
+    /// Adds a connection, in place of one of its name; true when the oldest had to go for it, a spent
+    /// one if there is any. With room for none, none is remembered.
     pub(crate) fn insert(
         &mut self,
         now: Instant,
@@ -118,8 +118,22 @@ impl TimeWait {
                 (self.entries.len() - 1) as u32
             }
         };
-        let (hash, entries) = (self.hash, &self.entries);
-        self.by_key.insert_unique(hash.of(key), index, |&i| hash.of(entries[i as usize].key));
+        let (hash, entries) = (self.hash, &mut self.entries);
+        let slot = self.by_key.entry(
+            hash.of(key),
+            |&i| entries[i as usize].key == key,
+            |&i| hash.of(entries[i as usize].key),
+        );
+        match slot {
+            hash_table::Entry::Vacant(slot) => {
+                slot.insert(index);
+            }
+            hash_table::Entry::Occupied(mut slot) => {
+                let before = &mut entries[core::mem::replace(slot.get_mut(), index) as usize];
+                self.counts[before.kind as usize] -= 1;
+                before.kind = Kind::Forgotten;
+            }
+        }
         self.oldest_first[kind as usize].push_back((index, entry.expires));
         self.counts[kind as usize] += 1;
         evict
@@ -141,6 +155,18 @@ impl TimeWait {
         if let Some(entry) = self.find(key) {
             entry.expires = now + lengths[entry.kind as usize];
         }
+    }
+
+    /// A new connection takes the name of one that is remembered; should that never come about,
+    /// the cookies of the one before must still open nothing.
+    pub(crate) fn spend(&mut self, key: Key, now: Instant) {
+        let expires = now + self.lengths[Kind::Spent as usize];
+        let Some(entry) = self.find(key) else { return };
+        let before = core::mem::replace(&mut entry.kind, Kind::Spent);
+        // Its turn in the queue that it is in finds it a place in the other.
+        entry.expires = expires;
+        self.counts[before as usize] -= 1;
+        self.counts[Kind::Spent as usize] += 1;
     }
 
     /// Forgets a connection before its time.
@@ -170,21 +196,18 @@ impl TimeWait {
             && turn <= now
         {
             self.oldest_first[kind as usize].pop_front();
-            let entry = &mut self.entries[index as usize];
-            if entry.kind != Kind::Forgotten && (entry.expires > now || becomes_spent) {
-                // Started anew, so not the oldest any more; or its time in TIME_WAIT is over.
-                if entry.expires <= now {
-                    entry.kind = Kind::Spent;
-                    entry.expires = now + self.lengths[Kind::Spent as usize];
-                    self.counts[kind as usize] -= 1;
-                    self.counts[Kind::Spent as usize] += 1;
-                }
+            let entry = self.entries[index as usize];
+            if entry.kind == Kind::TimeWait && entry.expires <= now && becomes_spent {
+                self.spend(entry.key, now);
+            }
+            let entry = &self.entries[index as usize];
+            if entry.kind != Kind::Forgotten && entry.expires > now {
+                // Started anew, so not the oldest any more; or it is of another kind now.
                 self.oldest_first[entry.kind as usize].push_back((index, entry.expires));
                 continue;
             }
-            let (key, live) = (entry.key, entry.kind != Kind::Forgotten);
-            if live {
-                self.remove(key);
+            if entry.kind != Kind::Forgotten {
+                self.remove(entry.key);
             }
             self.free.push(index);
         }

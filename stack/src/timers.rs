@@ -137,7 +137,7 @@ fn doubt<F: Frame, A: App>(env: &mut Env<F>, connection: &mut Connection<A::Sess
             env.controls.push_back(Control::Solicit(hop));
         }
     }
-    if let Some(session) = &mut connection.session {
+    if let Some(session) = connection.seat.session() {
         // RFC 9293 §3.9.1.8 MUST-47: one of the soft errors.
         app.reported(session, Report::NoAnswer);
     }

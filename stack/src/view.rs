@@ -54,7 +54,7 @@ impl<F: Frame, A: App> Stack<F, A> {
                     Path::Flow(flow) => Some(flow),
                     Path::Unresolved | Path::Wire(_) => None,
                 },
-                has_session: connection.session.is_some(),
+                has_session: connection.seat.is_taken(),
             }
         })
     }

@@ -3,10 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use netcore::rng::SeededRng;
-use netcore::{Capabilities, Frame, FramePool, FrameQueue, HeapFrame, Instant, Port};
+use netcore::{Capabilities, FourTuple, Frame, FramePool, FrameQueue, HeapFrame, Instant, Port};
 use protocol::ethernet::{self, EtherType, Mac};
 use protocol::ipv4;
 use protocol::tcp::{Flags, Header, Options, SeqNumber, fill_checksum};
@@ -43,8 +43,15 @@ struct Echo;
 impl App for Echo {
     type Session = ();
     fn begin(&mut self, _: Instant) {}
-    fn connected(&mut self, _: ConnectionId, _: SocketAddr, _: SocketAddr, _: &mut Output) -> Option<()> {
-        Some(())
+    fn connected(
+        &mut self,
+        _: ConnectionId,
+        _: &FourTuple,
+        session: &mut Option<()>,
+        _: &mut Output,
+    ) -> bool {
+        *session = Some(());
+        true
     }
     fn received(&mut self, (): &mut (), input: &[u8], output: &mut Output) -> Next {
         output.put(input);
@@ -56,7 +63,7 @@ impl App for Echo {
     fn peer_closed(&mut self, (): &mut (), _: &mut Output) -> Next {
         Next::Close
     }
-    fn closed(&mut self, (): (), _: EndReason) {}
+    fn closed(&mut self, _: &mut Option<()>, _: EndReason) {}
     fn woken(&mut self, _: &mut Vec<ConnectionId>) {}
 }
 
@@ -71,7 +78,7 @@ struct Wire {
 impl Port for Wire {
     type Frame = HeapFrame;
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mac: MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false }
+        Capabilities::new(MAC.0, 1500)
     }
     fn receive(&mut self, into: &mut FrameQueue<HeapFrame>, _: usize) -> usize {
         self.next.take().map_or(0, |frame| {

@@ -27,7 +27,8 @@ pub struct OpenConfig {
     pub rx_descriptors: u16,
     /// Send descriptors per queue; the driver may round.
     pub tx_descriptors: u16,
-    /// Frames of the device's pool, all queues together.
+    /// Frames of the device's pool, all queues together: the default is what receiving and sending
+    /// need. Who keeps frames adds as many.
     pub frames: u32,
     /// Pairs of receive and send queues.
     pub queues: u16,
@@ -53,6 +54,11 @@ const MAX_MTU: usize = 9000;
 /// What a pool needs per frame beyond its data: headroom, mbuf, the pool's own header.
 const FRAME_OVERHEAD_BYTES: u64 = 512;
 
+/// Memory in MiB for so many ordinary frames more than the default of [`OpenConfig`].
+pub const fn frames_mb(frames: u32) -> usize {
+    (frames as u64 * (DATA_BYTES as u64 + FRAME_OVERHEAD_BYTES)).div_ceil(1 << 20) as usize
+}
+
 /// Whether a device hands out frames of up to [`Mempool::MAX_DATA_BYTES`], whatever its MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LargeFrames {
@@ -73,8 +79,8 @@ struct Plan {
     mtu: Option<usize>,
     rx_partial_checksum: bool,
     large_frames: LargeFrames,
-    /// Let the device verify checksums if it can.
-    verify_checksums: bool,
+    /// Let the device verify and compute checksums if it can.
+    checksums: bool,
     claim: Option<Claim>,
     /// The interface whose packet sockets the driver opens.
     packet_interface: Option<i32>,
@@ -169,7 +175,7 @@ impl Device {
             mtu: None,
             rx_partial_checksum: false,
             large_frames: LargeFrames::No,
-            verify_checksums: false,
+            checksums: false,
             claim: None,
             packet_interface: None,
             program: None,
@@ -263,6 +269,8 @@ impl Device {
                 kernel[5] ^= 1;
                 Plan {
                     mac: Some(ours),
+                    // The driver does it in software, as the stack would.
+                    checksums: true,
                     claim: Some(claim),
                     ..plan(format!("net_tap{number}"), format!("iface={name},mac={}", Mac(kernel)))
                 }
@@ -293,11 +301,11 @@ impl Device {
                 }
             }
             Self::Pci(address) => {
-                Plan { bus: "pci", verify_checksums: true, ..plan(address.clone(), String::new()) }
+                Plan { bus: "pci", checksums: true, ..plan(address.clone(), String::new()) }
             }
             Self::Vdev(text) => {
                 let (name, arguments) = text.split_once(',').unwrap_or((text, ""));
-                Plan { verify_checksums: true, ..plan(name.to_owned(), arguments.to_owned()) }
+                Plan { checksums: true, ..plan(name.to_owned(), arguments.to_owned()) }
             }
         })
     }
@@ -423,9 +431,13 @@ impl Device {
             ));
         }
         const CHECKSUMS: u64 = sys::RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | sys::RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
-        let rx_checksum = plan.verify_checksums && info.rx_offload_capa & CHECKSUMS == CHECKSUMS;
+        let rx_checksum = plan.checksums && info.rx_offload_capa & CHECKSUMS == CHECKSUMS;
         if rx_checksum {
             eth_conf.rxmode.offloads = CHECKSUMS;
+        }
+        let tx_checksum = plan.checksums && info.tx_offload_capa & sys::RTE_ETH_TX_OFFLOAD_TCP_CKSUM != 0;
+        if tx_checksum {
+            eth_conf.txmode.offloads = sys::RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
         }
         let (mut rx_descriptors, mut tx_descriptors) = (config.rx_descriptors, config.tx_descriptors);
         // SAFETY: the port exists and is stopped; all pointers are valid for the calls, `rx_pool`
@@ -472,7 +484,7 @@ impl Device {
             (None, _) if mtu > 0 => mtu.into(),
             (None, _) => 1500,
         };
-        Ok(Capabilities { mac, mtu, rx_checksum, rx_partial_checksum: plan.rx_partial_checksum })
+        Ok(Capabilities { mac, mtu, rx_checksum, rx_partial_checksum: plan.rx_partial_checksum, tx_checksum })
     }
 }
 

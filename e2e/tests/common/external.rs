@@ -22,11 +22,17 @@ impl Socket {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         Self(std::env::temp_dir().join(format!("mayfly-{}-{number}.sock", std::process::id())))
     }
+
+    /// Where the firmware that serves it can be asked.
+    pub fn control(&self) -> String {
+        format!("{}.control", self.0.display())
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         std::fs::remove_file(&self.0).ok();
+        std::fs::remove_file(self.control()).ok();
     }
 }
 
@@ -44,7 +50,7 @@ pub fn nic_command(lab: &Lab, setup: Setup, socket: &Socket, more: &[String]) ->
     let mut command = lab.command(Side::Server, programs::ours("mayfly-nic")?);
     command.args(["--wire", &format!("{}:{SERVER_INTERFACE}", setup.scheme)]);
     command.args(["--host", &format!("vhost:{},queues=2", socket.0.display())]);
-    command.args(["--offload", setup.offload]).args(more);
+    command.args(["--offload", setup.offload, "--control", &socket.control()]).args(more);
     Ok(command)
 }
 
@@ -79,7 +85,11 @@ impl Pair {
     }
 
     pub fn kill_server(&mut self) {
-        self.site.server.signal(libc::SIGKILL);
+        self.end_server(libc::SIGKILL);
+    }
+
+    pub fn end_server(&mut self, signal: i32) {
+        self.site.server.signal(signal);
         while self.site.server.is_running() {
             std::thread::yield_now();
         }

@@ -8,7 +8,9 @@ pub mod station;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::lab::{CLIENT_INTERFACE, LOADGEN_ADDRESS, PREFIX, SERVER_ADDRESS, SERVER_INTERFACE, Side, run};
@@ -188,6 +190,25 @@ pub fn field(info: &str, name: &str) -> Result<u64> {
     value.trim().parse().with_context(|| format!("{name}:{value}"))
 }
 
+/// The value of `name=value` in a line of what the firmware shows.
+pub fn word<'a>(line: &'a str, name: &str) -> Result<&'a str> {
+    let value = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    value.with_context(|| format!("no {name} in {line:?}"))
+}
+
+/// What is said to a question, in lines, once there are some that `wanted` likes: what is shown is a
+/// moment old.
+pub fn lines_once(ask: impl Fn() -> Result<String>, wanted: impl Fn(&[&str]) -> bool) -> Result<Vec<String>> {
+    loop {
+        let said = ask()?;
+        let lines: Vec<&str> = said.lines().collect();
+        if wanted(&lines) {
+            return Ok(lines.into_iter().map(str::to_owned).collect());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// Sends and reads exactly the expected bytes back.
 pub fn exchange(stream: &mut TcpStream, send: &[u8], expected: &[u8]) -> Result<()> {
     stream.write_all(send)?;
@@ -209,4 +230,35 @@ pub fn read_to_end(stream: &mut TcpStream) -> Result<Vec<u8>> {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}
+
+/// A capture in words, a line for each frame.
+pub fn dump(file: &str) -> Result<String> {
+    let output = run(Command::new(programs::ours("mayfly-dump")?).arg(file))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A folder for captures, gone at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("mayfly-captures-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+    pub fn name(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+    pub fn file(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration as Pause;
 
 use e2e::lab::{Lab, Side};
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 use sim::script::app::{PlainApp, ScriptApp, ScriptSession};
 use sim::script::parse::{AppCommand, AppSeen};
 use sim::script::segment::Addresses;
@@ -137,8 +137,11 @@ impl<'a> Linux<'a> {
     fn begin(&mut self, slot: u32, connection: &Connection) -> Option<ScriptSession> {
         let local = SocketAddr::from((SUBJECT, self.peer.addresses.port));
         let remote = SocketAddr::from((self.peer.addresses.peer, connection.peer_port));
+        let (id, ends) = (ConnectionId { slot, generation: 0 }, FourTuple::between(local, remote));
+        let mut session = None;
         // Neither of the applications speaks first.
-        self.app.connected(ConnectionId { slot, generation: 0 }, local, remote, &mut Output::new())
+        self.app.connected(id, &ends, &mut session, &mut Output::new());
+        session
     }
 
     fn look_at(&mut self, slot: u32, connection: &mut Connection) -> After {
@@ -188,8 +191,8 @@ impl<'a> Linux<'a> {
         match after {
             After::Nothing => self.connections[slot as usize] = Some(connection),
             After::End(reason) => {
-                if let Some(session) = connection.session {
-                    self.app.closed(session, reason);
+                if connection.session.is_some() {
+                    self.app.closed(&mut { connection.session }, reason);
                 }
             }
         }

@@ -19,7 +19,7 @@ use e2e::lab::{Lab, SERVER_INTERFACE};
 use netcore::ring::{self, RingPort};
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, Duration, Instant, Port};
-use nic::{NicCore, Shown, Unseen};
+use nic::{NicCore, Shown};
 use sim::machine::{MachineConfig, start_stack};
 use sim::script::app::{PlainApp, ScriptApp};
 use sim::script::parse::{AppCommand, AppSeen};
@@ -70,7 +70,7 @@ impl Bench {
         kind: SubjectKind,
         script: &Script,
         shown: &'a Shown,
-    ) -> Result<(NicCore<'a, RingPort<Mbuf>, Unseen>, RingPort<Mbuf>, Mempool, MachineConfig), String> {
+    ) -> Result<(NicCore<'a, RingPort<Mbuf>>, RingPort<Mbuf>, Mempool, MachineConfig), String> {
         let wire = Device::Packet(SERVER_INTERFACE.to_owned()).open(self.eal, &self.open);
         let wire = wire.map_err(|error| error.to_string())?;
         // All hosts in turn have the same.
@@ -80,7 +80,7 @@ impl Bench {
         let channel = Capabilities { rx_checksum: true, ..capabilities };
         let (nic_end, host_end) = ring::pair(config.ring_frames, channel);
         let firmware = config.firmware.clone();
-        let nic = NicCore::new(firmware, wire, None, vec![nic_end], shown, &Unseen);
+        let nic = NicCore::new(firmware, wire, None, vec![nic_end], shown);
         Ok((nic, host_end, pool, config))
     }
 
@@ -190,7 +190,7 @@ impl<'a> External<'a> {
 
 pub(crate) struct Ours<'a, P> {
     /// The firmware, where it takes turns with the stack.
-    nic: Option<NicCore<'a, RingPort<Mbuf>, Unseen>>,
+    nic: Option<NicCore<'a, RingPort<Mbuf>>>,
     stack: Stack<Mbuf, ScriptApp>,
     app: ScriptApp,
     port: &'a mut P,
@@ -206,7 +206,7 @@ impl<'a, P: Port<Frame = Mbuf>> Ours<'a, P> {
     fn new(
         script: &Script,
         config: &MachineConfig,
-        nic: Option<NicCore<'a, RingPort<Mbuf>, Unseen>>,
+        nic: Option<NicCore<'a, RingPort<Mbuf>>>,
         port: &'a mut P,
         pool: Mempool,
         peer: Conversation<'a>,

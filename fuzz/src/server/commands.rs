@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use netcore::{Duration, Instant};
+use netcore::{Duration, FourTuple, Instant};
 use protocol::resp::number::parse_i64;
 use server::command::table::TABLE;
 use server::session::Session;
@@ -123,6 +123,8 @@ struct World {
     engine: Arc<Engine>,
     app: CoreApp,
     clients: Vec<Client>,
+    /// Of clients that have left; for the next ones.
+    spare: Vec<Session>,
     now: Instant,
     slots: u32,
 }
@@ -143,13 +145,10 @@ struct Client {
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut world = World::new(&mut input);
-    for _ in 0..STEPS_MAX {
-        if input.is_empty() {
-            break;
-        }
-        world.step(&mut input);
+    input.steps(STEPS_MAX, |input| {
+        world.step(input);
         world.wake();
-    }
+    });
     world.end();
 }
 
@@ -166,7 +165,8 @@ impl World {
         };
         let engine = Arc::new(Engine::new(config, start));
         let app = CoreApp::new(engine.clone(), 0);
-        let mut world = Self { engine, app, clients: Vec::new(), now: Instant::from_micros(1), slots: 0 };
+        let (clients, spare) = (Vec::new(), Vec::new());
+        let mut world = Self { engine, app, clients, spare, now: Instant::from_micros(1), slots: 0 };
         world.app.begin(world.now);
         for _ in 0..CLIENTS {
             let client = world.connect();
@@ -180,8 +180,10 @@ impl World {
         self.slots += 1;
         let address = |port: u32| SocketAddr::from(([127, 0, 0, 1], port as u16));
         let mut output = Output::new();
-        let session = self.app.connected(id, address(6379), address(10_000 + id.slot), &mut output);
-        assert!(output.is_empty() && session.is_some());
+        let ends = FourTuple::between(address(6379), address(10_000 + id.slot));
+        let mut session = self.spare.pop();
+        let accepted = self.app.connected(id, &ends, &mut session, &mut output);
+        assert!(output.is_empty() && accepted && session.is_some());
         Client { id, session, waits: false, owed: 0, uncounted: false, free: false }
     }
 
@@ -272,8 +274,9 @@ impl World {
     fn close(&mut self, at: usize) {
         let client = &mut self.clients[at];
         client.waits = false;
-        if let Some(session) = client.session.take() {
-            self.app.closed(session, EndReason::Closed);
+        if client.session.is_some() {
+            self.app.closed(&mut client.session, EndReason::Closed);
+            self.spare.extend(client.session.take());
         }
     }
 

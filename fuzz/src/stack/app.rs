@@ -1,9 +1,8 @@
 //! The application: it checks what it is given and does what the program says.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 /// What the application does with the next input.
@@ -92,15 +91,16 @@ impl App for TestApp {
     fn connected(
         &mut self,
         id: ConnectionId,
-        _: SocketAddr,
-        remote: SocketAddr,
+        ends: &FourTuple,
+        session: &mut Option<u16>,
         output: &mut Output,
-    ) -> Option<u16> {
+    ) -> bool {
+        assert_eq!(*session, None, "it leaves none behind");
         if self.refuse {
             output.put(&[written_byte(0)]);
-            return None;
+            return false;
         }
-        let port = remote.port();
+        let port = ends.remote_port;
         let open = Open {
             id,
             delivered: Vec::new(),
@@ -113,7 +113,8 @@ impl App for TestApp {
         let before = self.open.insert(port, open);
         assert!(before.is_none(), "two connections of one name");
         self.sessions += 1;
-        Some(port)
+        *session = Some(port);
+        true
     }
 
     fn received(&mut self, session: &mut u16, input: &[u8], output: &mut Output) -> Next {
@@ -148,7 +149,8 @@ impl App for TestApp {
         Next::Close
     }
 
-    fn closed(&mut self, session: u16, _: EndReason) {
+    fn closed(&mut self, session: &mut Option<u16>, _: EndReason) {
+        let session = session.take().expect("connected before");
         self.sessions -= 1;
         self.open.remove(&session);
     }

@@ -30,13 +30,10 @@ const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut world = World::new(&mut input);
-    for _ in 0..STEPS_MAX {
-        if input.is_empty() {
-            break;
-        }
-        world.step(&mut input);
+    input.steps(STEPS_MAX, |input| {
+        world.step(input);
         world.poll();
-    }
+    });
     world.end();
 }
 
@@ -77,8 +74,7 @@ impl World {
         config.keepalive_probes = 2;
         config.retransmissions_max = 3;
         let limits = Limits { mtu: config.mtu, receive_window: config.receive_window, headers: 40 };
-        let capabilities =
-            Capabilities { mac: OUR_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new(OUR_MAC.0, 1500);
         let (port, nic) = pair(input.pick(&[256, 8]), capabilities);
         let mut stack = Stack::new(config, &mut SeededRng::new(42));
         stack.listen(PORT, AcceptPolicy::Deferred).expect("a fresh stack");

@@ -69,8 +69,7 @@ impl World {
     pub(super) fn new(input: &mut Input<'_>) -> Self {
         let config = config(input);
         let limits = Limits { mtu: config.mtu, receive_window: config.receive_window, headers: 40 };
-        let capabilities =
-            Capabilities { mac: OUR_MAC.0, mtu: config.mtu, rx_checksum: false, rx_partial_checksum: false };
+        let capabilities = Capabilities::new(OUR_MAC.0, config.mtu);
         let (port, wire) = pair(input.pick(&[512, 8]), capabilities);
         let mut stack = Stack::new(config, &mut SeededRng::new(42));
         stack.listen(PORT, AcceptPolicy::Deferred).expect("a fresh stack");

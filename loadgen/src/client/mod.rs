@@ -15,7 +15,7 @@
 //! let mac = [2, 0, 0, 0, 0, 1];
 //! let config = ClientConfig::new(mac, "198.18.0.1/24".parse()?, "198.18.0.2:6379".parse()?);
 //! let mut clients = Clients::<HeapFrame>::new(config, WorkloadConfig::default());
-//! let capabilities = Capabilities { mac, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+//! let capabilities = Capabilities::new(mac, 1500);
 //! let (mut port, _server) = ring::pair(64, capabilities);
 //! let work = clients.poll(&mut port, &mut HeapPool::new(1514, 64), Instant::ZERO);
 //! assert_eq!(work.sent, 1); // it asks for the server's hardware address first

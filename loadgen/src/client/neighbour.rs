@@ -2,11 +2,9 @@
 //!
 //! Source: RFC 826; RFC 4861 §7.2.
 
-use std::net::Ipv6Addr;
-
 use netcore::{Duration, Frame, FramePool, Instant};
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::icmpv6::{self, Message, NEIGHBOUR_HOP_LIMIT, NEIGHBOUR_LEN, Neighbour};
+use protocol::icmpv6::{self, Asker, Message, NEIGHBOUR_HOP_LIMIT, NEIGHBOUR_LEN, Neighbour};
 use protocol::ip::{self, Address};
 use protocol::ipv6::{self, NEXT_ICMP};
 use protocol::{Malformed, arp};
@@ -15,9 +13,6 @@ use super::wire::{IP_AT, Wire, queue};
 
 /// How often an unanswered question is asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(250);
-/// All nodes of the link (RFC 4291 §2.7.1).
-const ALL_NODES: Address = Address::v6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-const UNSPECIFIED: Address = Address::v6(Ipv6Addr::UNSPECIFIED);
 /// Where an IPv6 packet without extension headers says what it carries.
 const NEXT_HEADER_AT: usize = IP_AT + 6;
 const ICMP_AT: usize = IP_AT + ipv6::HEADER_LEN;
@@ -95,14 +90,7 @@ impl<F: Frame> Wire<F> {
             self.resolved(packet.sender_mac);
         }
         if ours && packet.operation == arp::Operation::Request {
-            let reply = arp::Packet {
-                operation: arp::Operation::Reply,
-                sender_mac: self.mac,
-                sender_addr: packet.target_addr,
-                target_mac: packet.sender_mac,
-                target_addr: packet.sender_addr,
-            };
-            self.send_arp(&reply, packet.sender_mac, pool);
+            self.send_arp(&packet.reply(self.mac), packet.sender_mac, pool);
         }
     }
 
@@ -160,21 +148,15 @@ impl<F: Frame> Wire<F> {
         pool: &mut L,
     ) {
         let (us, our_mac) = (asked.target, self.mac);
-        let detects_duplicates = ip.src == UNSPECIFIED;
-        let mac = asked.mac.unwrap_or(src_mac);
-        if mac.is_multicast() {
+        let Some(Asker { addr: to, mac, solicited }) = icmpv6::asker(ip.src, ip.dst, asked, src_mac) else {
             self.counters.malformed += 1;
             return;
-        }
+        };
         if ip.src == self.next_hop {
             self.resolved(mac);
         }
-        let (to, to_mac) = match detects_duplicates {
-            true => (ALL_NODES, ipv6::group_mac(&ALL_NODES)),
-            false => (ip.src, mac),
-        };
-        self.send_neighbour((us, to), to_mac, pool, |out| {
-            icmpv6::emit_advertisement(us, to, &us, our_mac, !detects_duplicates, out);
+        self.send_neighbour((us, to), mac, pool, |out| {
+            icmpv6::emit_advertisement(us, to, &us, our_mac, solicited, out);
         });
     }
 }

@@ -27,7 +27,7 @@ struct TestPort {
 impl Port for TestPort {
     type Frame = HeapFrame;
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mac: MAC, mtu: 1500, rx_checksum: false, rx_partial_checksum: false }
+        Capabilities::new(MAC, 1500)
     }
     fn receive(&mut self, into: &mut FrameQueue<HeapFrame>, max: usize) -> usize {
         let count = max.min(self.to_client.len());
@@ -437,15 +437,21 @@ fn it_asks_for_an_ipv6_gateway_and_answers_for_all_its_addresses() {
         let target = a(target);
         let group = protocol::ipv6::solicited_node(&target);
         let mut bytes = [0; 54 + icmpv6::NEIGHBOUR_LEN];
+        // RFC 4861 §7.1.1: nobody has no hardware address to name.
+        let len = if src == a("::") { icmpv6::NEIGHBOUR_LEN - 8 } else { icmpv6::NEIGHBOUR_LEN };
         let dst = protocol::ipv6::group_mac(&group);
         protocol::ethernet::Header { dst, src: them, ether_type: EtherType::Ipv6 }.emit(&mut bytes);
-        protocol::ipv6::emit(&src, &group, 58, 0, hop_limit, icmpv6::NEIGHBOUR_LEN, &mut bytes[14..]);
+        protocol::ipv6::emit(&src, &group, 58, 0, hop_limit, len, &mut bytes[14..]);
         if from == 0 {
             icmpv6::emit_solicitation(src, group, &target, them, &mut bytes[54..]);
         } else {
             icmpv6::emit_advertisement(src, group, &target, them, true, &mut bytes[54..]);
         }
-        port.to_client.push_back(HeapFrame::from_bytes(&bytes));
+        let body = &mut bytes[54..54 + len];
+        body[2..4].fill(0);
+        let sum = protocol::checksum::pseudo_header(src, group, 58, len).add(body).finish();
+        body[2..4].copy_from_slice(&sum.to_be_bytes());
+        port.to_client.push_back(HeapFrame::from_bytes(&bytes[..54 + len]));
         let _ = clients.poll(&mut port, &mut pool, Instant::from_micros(1));
         let answer = port.from_client.pop_front().filter(|frame| neighbour::is_icmpv6(frame.bytes()));
         let answer = answer.map(|frame| message(&frame));
@@ -522,8 +528,8 @@ fn a_stray_segment_for_a_port_never_used_is_reset_and_a_late_fin_is_acknowledged
     let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
     let answer = world.port.from_client.pop_front().expect("an answer");
     assert_eq!(answer.bytes()[47], Flags::ACK.0);
-    let seq = u32::from_be_bytes(fin.bytes()[38..42].try_into().expect("four bytes"));
-    let ack = u32::from_be_bytes(answer.bytes()[42..46].try_into().expect("four bytes"));
+    let seq = word(fin.bytes(), 38);
+    let ack = word(answer.bytes(), 42);
     assert_eq!(ack, seq.wrapping_add(1));
 
     let mut unused = fin.bytes().to_vec();
@@ -533,6 +539,25 @@ fn a_stray_segment_for_a_port_never_used_is_reset_and_a_late_fin_is_acknowledged
     let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
     let answer = world.port.from_client.pop_front().expect("an answer");
     assert_eq!(answer.bytes()[47], Flags::RST.0);
+}
+
+/// A client that waits for the reply to the request in this frame; no timestamps are used.
+fn unanswered() -> (World, Vec<u8>) {
+    let mut world = World::new(ClientConfig { connections: 1, ..config() }, short());
+    world.load();
+    world.server.options = false;
+    world.server.fault = Fault::NoReply;
+    world.clients.allow(1);
+    world.record = true;
+    let asked = |frame: &Vec<u8>| frame[47] & Flags::PSH.0 != 0;
+    world.until(1000, |world| world.seen.iter().any(asked));
+    let request = world.seen.iter().find(|frame| asked(frame)).expect("a request").clone();
+    world.port.from_client.clear();
+    (world, request)
+}
+
+fn word(frame: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(frame[at..at + 4].try_into().expect("four bytes"))
 }
 
 /// A segment from the server to the client that sent `request`.
@@ -554,19 +579,10 @@ fn from_server(request: &[u8], seq: u32, ack: u32, payload: &[u8]) -> HeapFrame 
 
 #[test]
 fn data_for_the_ports_connection_before_is_not_taken() {
-    let mut world = World::new(ClientConfig { connections: 1, ..config() }, short());
-    world.load();
-    world.server.options = false;
-    world.server.fault = Fault::NoReply;
-    world.clients.allow(1);
-    world.record = true;
-    let asked = |frame: &Vec<u8>| frame[47] & Flags::PSH.0 != 0;
-    world.until(1000, |world| world.seen.iter().any(asked));
-    let request = world.seen.iter().find(|frame| asked(frame)).expect("a request").clone();
-    let word = |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().expect("four bytes"));
-    world.port.from_client.clear();
+    let (mut world, request) = unanswered();
+    let (seq, ack) = (word(&request, 38), word(&request, 42));
     // In the window, and it acknowledges what was sent before this connection's first number.
-    let old = from_server(&request, word(42), word(38).wrapping_sub(2), b"+WRONG\r\n");
+    let old = from_server(&request, ack, seq.wrapping_sub(2), b"+WRONG\r\n");
     world.port.to_client.push_back(old);
     let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
     assert_eq!(world.results().errors.total(), 0, "{:?}", world.results().first_error);
@@ -577,22 +593,13 @@ fn data_for_the_ports_connection_before_is_not_taken() {
 
 #[test]
 fn two_that_disagree_do_not_answer_each_other_for_ever() {
-    let mut world = World::new(ClientConfig { connections: 1, ..config() }, short());
-    world.load();
-    world.server.options = false;
-    world.server.fault = Fault::NoReply;
-    world.clients.allow(1);
-    world.record = true;
-    let asked = |frame: &Vec<u8>| frame[47] & Flags::PSH.0 != 0;
-    world.until(1000, |world| world.seen.iter().any(asked));
-    let request = world.seen.iter().find(|frame| asked(frame)).expect("a request").clone();
-    let word = |at: usize| u32::from_be_bytes(request[at..at + 4].try_into().expect("four bytes"));
+    let (mut world, request) = unanswered();
+    let (seq, ack) = (word(&request, 38), word(&request, 42));
     // Outside of the window, and acknowledging what was never sent.
-    let segment = |seq: u32, ack: u32| from_server(&request, seq, ack, b"");
-    world.port.from_client.clear();
+    let segment = |seq, ack| from_server(&request, seq, ack, b"");
     for _ in 0..100 {
-        world.port.to_client.push_back(segment(word(42).wrapping_add(1_000_000), word(38)));
-        world.port.to_client.push_back(segment(word(42), word(38).wrapping_add(1_000_000)));
+        world.port.to_client.push_back(segment(ack.wrapping_add(1_000_000), seq));
+        world.port.to_client.push_back(segment(ack, seq.wrapping_add(1_000_000)));
         let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
         world.now += Duration::from_millis(1);
     }

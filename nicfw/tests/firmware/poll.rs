@@ -24,8 +24,7 @@ fn take(port: &mut RingPort<HeapFrame>) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_round_moves_bursts_and_says_what_it_did() {
-    let capabilities =
-        Capabilities { mac: NIC_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+    let capabilities = Capabilities::new(NIC_MAC.0, 1500);
     let (mut wire, mut peer) = pair::<HeapFrame>(64, capabilities);
     let (host, mut stack) = pair::<HeapFrame>(64, capabilities);
     let mut hosts = [host];

@@ -511,7 +511,7 @@ pub struct ClosedEntry {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Closed<'a> {
-    entries: &'a [u8],
+    entries: &'a [[u8; Closed::ENTRY_LEN]],
 }
 
 impl<'a> Closed<'a> {
@@ -526,20 +526,22 @@ impl<'a> Closed<'a> {
     ///
     /// # Errors
     /// `Truncated`; `Value`: a reason without meaning, or more than [`Self::ENTRIES_MAX`].
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let (b, rest) = split::<4>(bytes)?;
         let count = usize::from(le16(b, 0));
         if count > Self::ENTRIES_MAX {
             return Err(Malformed::Value);
         }
-        let entries = rest.get(..count * Self::ENTRY_LEN).ok_or(Malformed::Truncated)?;
-        let reasons_known = entries.chunks_exact(Self::ENTRY_LEN).all(|entry| reason(entry[12]).is_some());
+        let entries = rest.as_chunks().0.get(..count).ok_or(Malformed::Truncated)?;
+        let reasons_known = entries.iter().all(|entry| reason(entry[12]).is_some());
         if reasons_known { Ok(Self { entries }) } else { Err(Malformed::Value) }
     }
 
     /// The entries in order.
+    #[inline]
     pub fn entries(&self) -> impl Iterator<Item = ClosedEntry> + use<'a> {
-        self.entries.chunks_exact(Self::ENTRY_LEN).filter_map(|b| {
+        self.entries.iter().filter_map(|b| {
             Some(ClosedEntry {
                 flow: FlowId { slot: le32(b, 0), generation: le32(b, 4) },
                 handle: le32(b, 8),
@@ -567,6 +569,7 @@ impl ClosedEntry {
     }
 }
 
+#[inline]
 fn reason(code: u8) -> Option<ClosedReason> {
     Some(match code {
         1 => ClosedReason::PeerClosed,

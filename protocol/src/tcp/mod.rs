@@ -141,17 +141,17 @@ impl Header {
     /// returns the length of both; panics when `out` is shorter. `header_len` is not read.
     #[inline]
     pub fn emit(&self, options: &Options, out: &mut [u8]) -> usize {
-        let header_len = HEADER_LEN + options.emitted_len();
-        out[0..2].copy_from_slice(&self.src_port.to_be_bytes());
-        out[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
-        out[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
-        out[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
-        out[12] = (header_len as u8 / 4) << 4;
-        out[13] = self.flags.0;
-        out[14..16].copy_from_slice(&self.window.to_be_bytes());
-        out[16..18].copy_from_slice(&[0, 0]);
-        out[18..20].copy_from_slice(&self.urgent.to_be_bytes());
-        options.emit(&mut out[HEADER_LEN..]);
+        let (fixed, rest) = out.split_at_mut(HEADER_LEN);
+        let header_len = HEADER_LEN + options.emit(rest);
+        fixed[0..2].copy_from_slice(&self.src_port.to_be_bytes());
+        fixed[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
+        fixed[8..12].copy_from_slice(&self.ack.0.to_be_bytes());
+        fixed[12] = (header_len as u8 / 4) << 4;
+        fixed[13] = self.flags.0;
+        fixed[14..16].copy_from_slice(&self.window.to_be_bytes());
+        fixed[16..18].copy_from_slice(&[0, 0]);
+        fixed[18..20].copy_from_slice(&self.urgent.to_be_bytes());
         header_len
     }
 }
@@ -162,6 +162,14 @@ pub fn fill_checksum(src: Address, dst: Address, segment: &mut [u8]) {
     segment[16..18].copy_from_slice(&[0, 0]);
     let checksum = pseudo_header(src, dst, PROTOCOL_TCP, segment.len()).add(segment).finish();
     segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// Stores the sum over the pseudo-header, which is what a device that computes the checksum wants
+/// to find (and what `verify_checksum` calls partial).
+#[inline]
+pub fn fill_partial_checksum(src: Address, dst: Address, segment: &mut [u8]) {
+    let sum = pseudo_header(src, dst, PROTOCOL_TCP, segment.len()).fold();
+    segment[16..18].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// True when the checksum of a whole segment is right (RFC 9293 §3.1 MUST-3).

@@ -53,6 +53,13 @@ fn clap() -> Clap {
         .arg(directive("network-connections", "N", "Connections of each source network; 0: no limit [default: 0]"))
         .arg(directive("refuse", "HOW", "What those hear whom the firmware turns away: error (of Redis), reset or silence [default: error]"))
         .arg(directive("time-wait", "SECONDS", "Length of TIME_WAIT [default: 60]"))
+        .arg(directive("user-timeout", "SECONDS", "How long sent data may stay unacknowledged before a connection ends; 0: only repetitions are counted [default: 0]"))
+        .arg(directive("waiting-max", "SECONDS", "How long a connection may wait for its first request; 0: as long as its client lives [default: 0]"))
+        .arg(directive("last-data-max", "BYTES", "Last data that the firmware takes over to send and close a connection, beyond one segment [default: 64kb]"))
+        .arg(directive("congestion", "HOW", "Congestion control: cubic or newreno [default: cubic]"))
+        .arg(directive("ecn", "HOW", "Explicit congestion notification where a client offers it, at --offload none: accept or off [default: accept]"))
+        .arg(directive("nagle", "YES|NO", "Whether a small segment waits while another is unacknowledged [default: no]"))
+        .arg(directive("ttl", "HOPS", "Time to live of the packets that are sent [default: 64]"))
         .arg(directive("capture-dir", "FOLDER", "Where MAYFLY CAPTURE may write files [default: nowhere]"))
         .arg(Arg::new("print-config").long("print-config").action(ArgAction::SetTrue).help("Print the settings in force and end"))
 }

@@ -45,13 +45,20 @@ const fn field(
     Directive { name, when, kind: Kind::Field(get, set) }
 }
 
-/// A directive of [`crate::network`].
-const fn network(
-    name: &'static str,
-    get: fn(&Config) -> String,
-    set: fn(&mut Config, &[String]) -> Result<(), String>,
-) -> Directive {
-    field(name, When::Start, get, set)
+/// A row for a directive of [`crate::network`].
+macro_rules! network {
+    ($name:literal) => {
+        network!($name, single)
+    };
+    // `words`: what makes one text of the values, or refuses to.
+    ($name:literal, $words:expr) => {
+        field(
+            $name,
+            When::Start,
+            |c| c.network.show($name),
+            |c, v| c.network.set($name, AsRef::<str>::as_ref(&$words(v)?)),
+        )
+    };
 }
 
 const fn fixed(name: &'static str, values: &'static [&'static str]) -> Directive {
@@ -196,31 +203,26 @@ static WORKING: &[Directive] = &[
             }
         },
     ),
-    network("net", |c| c.network.show("net"), |c, v| c.network.set("net", single(v)?)),
-    network("address", |c| c.network.show("address"), |c, v| c.network.set("address", &v.join(" "))),
-    network("gateway", |c| c.network.show("gateway"), |c, v| c.network.set("gateway", &v.join(" "))),
-    network("vlan", |c| c.network.show("vlan"), |c, v| c.network.set("vlan", single(v)?)),
-    network("cores", |c| c.network.show("cores"), |c, v| c.network.set("cores", single(v)?)),
-    network("offload", |c| c.network.show("offload"), |c, v| c.network.set("offload", single(v)?)),
-    network("nic", |c| c.network.show("nic"), |c, v| c.network.set("nic", single(v)?)),
-    network(
-        "nic-timeout",
-        |c| c.network.show("nic-timeout"),
-        |c, v| c.network.set("nic-timeout", single(v)?),
-    ),
-    network("steer", |c| c.network.show("steer"), |c, v| c.network.set("steer", single(v)?)),
-    network(
-        "network-syn-rate",
-        |c| c.network.show("network-syn-rate"),
-        |c, v| c.network.set("network-syn-rate", single(v)?),
-    ),
-    network(
-        "network-connections",
-        |c| c.network.show("network-connections"),
-        |c, v| c.network.set("network-connections", single(v)?),
-    ),
-    network("refuse", |c| c.network.show("refuse"), |c, v| c.network.set("refuse", single(v)?)),
-    network("time-wait", |c| c.network.show("time-wait"), |c, v| c.network.set("time-wait", single(v)?)),
+    network!("net"),
+    network!("address", joined),
+    network!("gateway", joined),
+    network!("vlan"),
+    network!("cores"),
+    network!("offload"),
+    network!("nic"),
+    network!("nic-timeout"),
+    network!("steer"),
+    network!("network-syn-rate"),
+    network!("network-connections"),
+    network!("refuse"),
+    network!("time-wait"),
+    network!("user-timeout"),
+    network!("waiting-max"),
+    network!("last-data-max"),
+    network!("congestion"),
+    network!("ecn"),
+    network!("nagle"),
+    network!("ttl"),
     field(
         "tcp-keepalive",
         When::Always,
@@ -373,6 +375,10 @@ pub(super) fn single(values: &[String]) -> Result<&str, String> {
     }
 }
 
+fn joined(values: &[String]) -> Result<String, String> {
+    Ok(values.join(" "))
+}
+
 pub(super) fn one(values: &[String], min: i64, max: i64) -> Result<i64, String> {
     let value = single(values)?;
     let number: i64 = value.parse().map_err(|_| "argument couldn't be parsed into an integer".to_string())?;
@@ -384,7 +390,7 @@ pub(super) fn one(values: &[String], min: i64, max: i64) -> Result<i64, String> 
 }
 
 /// A size in bytes: `512mb`, `1k`, `100`.
-pub(super) fn memory(text: &str) -> Result<i64, String> {
+pub(crate) fn memory(text: &str) -> Result<i64, String> {
     let text = text.to_ascii_lowercase();
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

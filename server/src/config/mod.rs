@@ -13,6 +13,7 @@ mod output_limits;
 mod tests;
 
 pub use command_line::Command;
+pub(crate) use directives::memory;
 pub use directives::{DIRECTIVES, Directive, When, find, nearest};
 pub use load::LoadError;
 pub use output_limits::{OutputLimit, OutputLimits};

@@ -12,17 +12,17 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, Share};
+use ::dpdk::{Clock, DevicePort, Eal, EalConfig, Mbuf, Mempool, OpenConfig, PortStats, Share};
 use netcore::port::Capabilities;
 use netcore::ring::{self, RingPort};
 use netcore::{Duration, Instant, Port};
-use nic::{NicCore, Pace, SystemRng};
+use nic::{NicCore, Pace, Shown, SystemRng};
 use nicfw::Offload;
 use protocol::ethernet::Mac;
 use stack::{AcceptPolicy, ChannelState, Stack, State};
 
-use super::view::Shown;
 use super::{external, lock};
+use crate::engine::FirmwareView;
 use crate::network::{Network, Nic, share};
 use crate::{CoreApp, Engine};
 
@@ -64,23 +64,23 @@ impl From<::dpdk::Error> for Error {
 }
 
 /// What the threads show to INFO.
-#[derive(Default)]
 struct Published {
     host_busy_cycles: Vec<AtomicU64>,
     /// Name and value of each counter, one list per core's stack.
     stacks: Vec<Mutex<Vec<(&'static str, u64)>>>,
-    nic: nic::Shown,
-    /// What commands see of the firmware beside its counters.
-    shown: Arc<Shown>,
+    /// The device's counters, as each core has them for its queue; none where the firmware has the device.
+    queues: Vec<Mutex<Option<PortStats>>>,
+    /// The firmware, when it is in this process.
+    nic: Option<Arc<Shown>>,
 }
 
 impl Published {
-    fn new(cores: usize, shown: Arc<Shown>) -> Self {
+    fn new(cores: usize, nic: Option<Arc<Shown>>) -> Self {
         Self {
-            shown,
             host_busy_cycles: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             stacks: (0..cores).map(|_| Mutex::default()).collect(),
-            ..Self::default()
+            queues: (0..cores).map(|_| Mutex::default()).collect(),
+            nic,
         }
     }
 
@@ -99,7 +99,6 @@ impl Published {
         line("host_cores", &self.stacks.len());
         line("tsc_hz", &::dpdk::tsc_hz());
         line("host_busy_cycles", &busy);
-        line("nic_busy_cycles", &self.nic.busy_cycles.load(Ordering::Relaxed));
         let mut totals: Vec<(&'static str, u64)> = Vec::new();
         for stack in &self.stacks {
             for &(name, value) in lock(stack).iter() {
@@ -112,13 +111,13 @@ impl Published {
         for (name, value) in totals {
             line(&format!("stack_{name}"), &value);
         }
-        for (name, value) in self.nic.firmware() {
-            line(&format!("firmware_{name}"), &value);
+        let queues = self.queues.iter().filter_map(|queue| *lock(queue));
+        if let Some(device) = queues.reduce(|one, other| one.beside(&other)) {
+            for (name, value) in device.iter() {
+                line(&format!("device_{name}"), &value);
+            }
         }
-        for (name, value) in self.nic.device() {
-            line(&format!("device_{name}"), &value);
-        }
-        for (name, value) in self.shown.info() {
+        for (name, value) in self.nic.iter().flat_map(|nic| nic.status()) {
             line(&name, &value);
         }
     }
@@ -149,7 +148,9 @@ pub fn run(
     let core_count = network.cores.len().max(1);
     let external = network.nic == Nic::External;
     let queues = if external { core_count as u16 } else { 1 };
-    let config = OpenConfig { queues, share: share.clone(), ..OpenConfig::default() };
+    // The firmware that keeps last data is here, or elsewhere.
+    let retained = if external { 0 } else { nic::RETAINED_MAX };
+    let config = OpenConfig { share: share.clone(), ..nic::open_config(queues, retained) };
     let mut queues = network.device.open_queues(eal, &config)?;
     for note in queues.iter().take(1).flat_map(DevicePort::notes) {
         tracing::info!("{note}");
@@ -162,11 +163,9 @@ pub fn run(
     }
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
-    let view = Arc::new(Shown::new(engine.config.read().capture_dir.clone()));
-    let published = Arc::new(Published::new(core_count, Arc::clone(&view)));
-    if !external {
-        engine.set_nic_view(view);
-    }
+    let nic = (!external).then(Arc::<Shown>::default);
+    engine.set_firmware(nic.clone().map_or(FirmwareView::Elsewhere, FirmwareView::Here));
+    let published = Arc::new(Published::new(core_count, nic.clone()));
     let shown = Arc::clone(&published);
     let settings = network.clone();
     let is_shared = share.is_some();
@@ -180,12 +179,11 @@ pub fn run(
         clock: Clock::start(),
         published: &published,
         progress: Progress::new(core_count),
-        capabilities: queues[0].capabilities(),
+        capabilities: queues[0].capabilities().in_vlan(network.vlan),
         pool: queues[0].pool(),
     };
-    if !external {
-        let device = queues.swap_remove(0);
-        return house.serve_with_nic(device, ready);
+    if let Some(nic) = nic {
+        return house.serve_with_nic(queues.swap_remove(0), &nic, ready);
     }
     let watch = queues[0].watch();
     let config = OpenConfig { pools: Some(queues[0].pools()), ..config };
@@ -215,7 +213,7 @@ struct House<'a> {
 
 impl House<'_> {
     /// The firmware in this process.
-    fn serve_with_nic(&self, device: DevicePort, ready: impl FnOnce() + Send) -> Result<()> {
+    fn serve_with_nic(&self, device: DevicePort, shown: &Shown, ready: impl FnOnce() + Send) -> Result<()> {
         let network = self.network;
         let channel = Capabilities { rx_checksum: true, ..self.capabilities };
         let core_count = self.published.stacks.len();
@@ -226,19 +224,16 @@ impl House<'_> {
         config.flows_max = config.flows_max.max(connections_max(maxclients));
         config.offload = network.offload;
         config.queues = core_count;
+        config.user_timeout = limit(network.user_timeout_s);
+        config.waiting_max = limit(network.waiting_max_s);
+        config.last_data_max = network.last_data_max;
+        config.ttl = network.ttl;
         config.steer = network.steer;
         config.network_syn_rate = network.network_syn_rate;
         config.network_syn_burst = network.network_syn_rate;
         config.network_flows_max = network.network_connections;
         config.time_wait = Duration::from_secs(network.time_wait_s);
-        let mut nic = Some(NicCore::new(
-            config,
-            device,
-            network.vlan,
-            nic_ends,
-            &self.published.nic,
-            &*self.published.shown,
-        ));
+        let mut nic = Some(NicCore::new(config, device, network.vlan, nic_ends, shown));
         let mut hosts = Vec::new();
         for (index, end) in host_ends.into_iter().enumerate() {
             let inline = if index == 0 && network.nic == Nic::Inline { nic.take() } else { None };
@@ -332,12 +327,18 @@ impl Progress {
 pub(super) trait HostEnd: Port<Frame = Mbuf> {
     /// True once after the other end was lost.
     fn take_loss(&mut self) -> bool;
+    /// What its device has counted, if it is one.
+    fn stats(&self) -> Option<PortStats>;
 }
 
 /// Both ends are in this process.
 impl HostEnd for RingPort<Mbuf> {
     fn take_loss(&mut self) -> bool {
         false
+    }
+
+    fn stats(&self) -> Option<PortStats> {
+        None
     }
 }
 
@@ -353,6 +354,11 @@ fn listen_max(maxclients: usize) -> u32 {
     u32::try_from(maxclients).unwrap_or(u32::MAX)
 }
 
+/// Seconds, of which 0 are no limit.
+fn limit(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 /// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never. `maxclients`: at the
 /// start; the stack follows it later.
 fn make_stack(
@@ -365,7 +371,12 @@ fn make_stack(
     let mut config = stack::Config::new(Mac(capabilities.mac), first.address, first.prefix_len);
     config.networks = network.addresses.clone();
     config.gateways = network.gateways.clone();
-    config.keepalive = (keepalive > 0).then(|| Duration::from_secs(keepalive));
+    config.keepalive = limit(keepalive);
+    config.user_timeout = limit(network.user_timeout_s);
+    config.congestion = network.congestion;
+    config.ecn = network.ecn;
+    config.nagle = network.nagle;
+    config.ttl = network.ttl;
     config.mtu = capabilities.mtu;
     config.time_wait = Duration::from_secs(network.time_wait_s);
     config.offload = match network.offload {
@@ -373,6 +384,7 @@ fn make_stack(
         Offload::Lifecycle => stack::Offload::Lifecycle,
     };
     config.rx_partial_checksum = capabilities.rx_partial_checksum;
+    config.tx_checksum = capabilities.tx_checksum;
     config.nic_silence = (network.nic == Nic::External).then(|| Duration::from_secs(network.nic_timeout_s));
     config.connections_max = connections_max(maxclients);
     config.listen_max = listen_max(maxclients);
@@ -385,7 +397,7 @@ fn make_stack(
 }
 
 /// A firmware in this process.
-type EmbeddedNic<'a> = NicCore<'a, RingPort<Mbuf>, Shown>;
+type EmbeddedNic<'a> = NicCore<'a, RingPort<Mbuf>>;
 
 /// One core of the host.
 struct HostCore<'a, P> {
@@ -489,6 +501,7 @@ impl<P: HostEnd> HostCore<'_, P> {
         }
         if now >= self.next_publish {
             self.next_publish = now + PUBLISH;
+            *lock(&self.published.queues[self.index]) = self.port.stats();
             let mut shown = lock(&self.published.stacks[self.index]);
             shown.clear();
             shown.extend(self.stack.counters().iter().map(|(name, _, value)| (name, value)));

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use dpdk::{Device, DevicePort, Eal, LinkWatch, Mbuf, OpenConfig};
+use dpdk::{Device, DevicePort, Eal, LinkWatch, Mbuf, OpenConfig, PortStats};
 use netcore::port::Capabilities;
 use netcore::{FrameQueue, Port};
 
@@ -38,6 +38,8 @@ pub(super) struct ExternalPort {
     link: Arc<Link>,
     seen: u64,
     lost: bool,
+    /// What the ports before this one counted.
+    earlier: PortStats,
 }
 
 /// The ports of the cores, and the link that they share.
@@ -51,18 +53,24 @@ pub(super) fn ports(queues: Vec<DevicePort>) -> (Arc<Link>, Vec<ExternalPort>) {
         link: Arc::clone(&link),
         seen: 0,
         lost: false,
+        earlier: PortStats::default(),
     };
     let ports = queues.into_iter().enumerate().map(port).collect();
     (link, ports)
 }
 
 impl ExternalPort {
+    fn counted(&self) -> PortStats {
+        self.port.as_ref().map_or(self.earlier, |port| port.stats().after(&self.earlier))
+    }
+
     /// Gives the port back, or takes the new one.
     #[cold]
     fn change(&mut self, changes: u64) {
         self.seen = changes;
         // Once, at the cut: what the new port brings may be news of the NIC already.
         self.lost |= changes % 2 == 1;
+        self.earlier = self.counted();
         let mut hand = lock(&self.link.hands[self.index]);
         match changes % 2 {
             0 => self.port = hand.take(),
@@ -74,6 +82,10 @@ impl ExternalPort {
 impl HostEnd for ExternalPort {
     fn take_loss(&mut self) -> bool {
         std::mem::take(&mut self.lost)
+    }
+
+    fn stats(&self) -> Option<PortStats> {
+        Some(self.counted())
     }
 }
 

@@ -3,12 +3,10 @@
 //! [`dpdk`] is our own TCP stack on a DPDK device, [`kernel`] ordinary sockets of the operating
 //! system.
 
-mod capture;
 pub mod dpdk;
 mod external;
 pub mod kernel;
 mod memory;
-mod view;
 
 pub use memory::memory_use;
 

@@ -1,11 +1,10 @@
 //! The applications that scripts put on top of a subject.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use netcore::Instant;
+use netcore::{FourTuple, Instant};
 use server::{CoreApp, Engine, EngineStart};
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
@@ -26,6 +25,15 @@ pub enum ScriptSession {
     Plain(usize),
     /// The engine's.
     Redis(Box<<CoreApp as App>::Session>),
+}
+
+impl ScriptSession {
+    fn redis(self) -> Option<<CoreApp as App>::Session> {
+        match self {
+            Self::Redis(session) => Some(*session),
+            Self::Plain(_) => None,
+        }
+    }
 }
 
 /// Does what a script says, and remembers what it has seen.
@@ -167,14 +175,14 @@ impl App for PlainApp {
     fn connected(
         &mut self,
         id: ConnectionId,
-        _local: SocketAddr,
-        remote: SocketAddr,
+        ends: &FourTuple,
+        session: &mut Option<usize>,
         _output: &mut Output,
-    ) -> Option<usize> {
+    ) -> bool {
         let mut seen = self.seen.borrow_mut();
         seen.connections.push(Connection {
             id,
-            peer_port: remote.port(),
+            peer_port: ends.remote_port,
             got: Vec::new(),
             written: 0,
             commands: Vec::new(),
@@ -182,7 +190,8 @@ impl App for PlainApp {
             peer_closed: false,
             ended: None,
         });
-        Some(seen.connections.len() - 1)
+        *session = Some(seen.connections.len() - 1);
+        true
     }
 
     fn received(&mut self, session: &mut usize, input: &[u8], output: &mut Output) -> Next {
@@ -202,8 +211,10 @@ impl App for PlainApp {
         if self.kind == AppKind::Echo { Next::Close } else { Next::Continue }
     }
 
-    fn closed(&mut self, session: usize, reason: EndReason) {
-        self.with(session, |connection| connection.ended = Some(reason));
+    fn closed(&mut self, session: &mut Option<usize>, reason: EndReason) {
+        if let Some(session) = session.take() {
+            self.with(session, |connection| connection.ended = Some(reason));
+        }
     }
 
     fn woken(&mut self, into: &mut Vec<ConnectionId>) {
@@ -224,14 +235,22 @@ impl App for ScriptApp {
     fn connected(
         &mut self,
         id: ConnectionId,
-        local: SocketAddr,
-        remote: SocketAddr,
+        ends: &FourTuple,
+        place: &mut Option<ScriptSession>,
         output: &mut Output,
-    ) -> Option<ScriptSession> {
+    ) -> bool {
         match self {
-            Self::Plain(app) => app.connected(id, local, remote, output).map(ScriptSession::Plain),
+            Self::Plain(app) => {
+                let mut session = None;
+                let accepted = app.connected(id, ends, &mut session, output);
+                *place = session.map(ScriptSession::Plain);
+                accepted
+            }
             Self::Redis(app) => {
-                app.connected(id, local, remote, output).map(|session| ScriptSession::Redis(session.into()))
+                let mut session = place.take().and_then(ScriptSession::redis);
+                let accepted = app.connected(id, ends, &mut session, output);
+                *place = session.map(|session| ScriptSession::Redis(session.into()));
+                accepted
             }
         }
     }
@@ -260,10 +279,16 @@ impl App for ScriptApp {
         }
     }
 
-    fn closed(&mut self, session: ScriptSession, reason: EndReason) {
-        match (self, session) {
-            (Self::Plain(app), ScriptSession::Plain(session)) => app.closed(session, reason),
-            (Self::Redis(app), ScriptSession::Redis(session)) => app.closed(*session, reason),
+    fn closed(&mut self, place: &mut Option<ScriptSession>, reason: EndReason) {
+        match (self, place.take()) {
+            (Self::Plain(app), Some(ScriptSession::Plain(session))) => {
+                app.closed(&mut Some(session), reason);
+            }
+            (Self::Redis(app), session) => {
+                let mut session = session.and_then(ScriptSession::redis);
+                app.closed(&mut session, reason);
+                *place = session.map(|session| ScriptSession::Redis(session.into()));
+            }
             _ => unreachable!("a session belongs to the application that made it"),
         }
     }

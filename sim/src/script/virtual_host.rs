@@ -49,7 +49,7 @@ impl Port for ScriptPort {
     type Frame = SimFrame;
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mac: SUBJECT_MAC.0, mtu: self.mtu, rx_checksum: false, rx_partial_checksum: false }
+        Capabilities::new(SUBJECT_MAC.0, self.mtu)
     }
 
     fn receive(&mut self, into: &mut FrameQueue<SimFrame>, max: usize) -> usize {

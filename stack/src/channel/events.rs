@@ -10,14 +10,14 @@ use protocol::ethernet::Mac;
 use protocol::icmp_error;
 use protocol::ip;
 
-use super::ChannelState;
+use super::{ChannelState, is_believed};
 use crate::app::{App, EndReason};
 use crate::env::{Control, Env};
 use crate::input::{self, After};
 use crate::listen::Announced;
 use crate::round::Stack;
 use crate::state::State;
-use crate::tcb::{Connection, Flags, HandOver, Key, Opening, Path};
+use crate::tcb::{Connection, Flags, HandOver, Key, Opening, Path, segment_max};
 
 impl<F: Frame, A: App> Stack<F, A> {
     /// Takes the payload of a channel frame.
@@ -139,10 +139,16 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// The connection of a flow: by handle, or by the flow's slot as long as the firmware does
     /// not know the handle. The flow's whole name has to be the connection's.
+    #[inline]
     fn flow_slot(&mut self, flow: FlowId, handle: u32) -> Option<u32> {
         let slot = if handle == NO_HANDLE { self.env.channel.connection_of(flow)? } else { handle };
-        let connection = self.connections.at(slot)?;
-        (connection.tcb.path == Path::Flow(flow)).then_some(slot)
+        self.is_flow(slot, flow).then_some(slot)
+    }
+
+    /// Whether the connection in this slot is the flow's.
+    #[inline]
+    fn is_flow(&mut self, slot: u32, flow: FlowId) -> bool {
+        self.connections.at(slot).is_some_and(|connection| connection.tcb.path == Path::Flow(flow))
     }
 
     #[inline]
@@ -154,10 +160,10 @@ impl<F: Frame, A: App> Stack<F, A> {
     }
 
     /// An IP packet of a flow.
-    #[inline]
     fn flow_packet(&mut self, app: &mut A, slot: u32, flags: MessageFlags, packet: &[u8]) {
+        let env = &mut self.env;
         let Ok(ip) = ip::Header::parse(packet) else {
-            self.env.counters.ip_malformed += 1;
+            env.counters.ip_malformed += 1;
             return;
         };
         let verdict = match flags.has(MessageFlags::CHECKSUM_GOOD) {
@@ -165,21 +171,23 @@ impl<F: Frame, A: App> Stack<F, A> {
             false => RxChecksum::Unknown,
         };
         let segment = &packet[ip.header_len..ip.total_len];
-        let Some((segment, payload)) = self.env.parse_segment(&ip, segment, verdict, None) else { return };
+        let Some((segment, payload)) = env.parse_segment(&ip, segment, verdict, None) else { return };
         let connection = self.connections.slot(slot);
         if connection.tcb.hand_over == HandOver::Offered {
             // Whoever gets the connection learns the same from what the peer sends next.
-            self.env.counters.channel_offered += 1;
+            env.counters.channel_offered += 1;
             return;
         }
         let held = connection.tcb.key;
         let key = Key::new(held.local(), segment.header.dst_port, ip.src, segment.header.src_port);
-        if ip.fragment || ip.dst != self.env.config.address(held.local()) || key != held {
-            self.env.counters.channel_mismatch += 1;
+        if ip.fragment || ip.dst != env.config.address(held.local()) || key != held {
+            env.counters.channel_mismatch += 1;
             return;
         }
-        let after = input::arrives(&mut self.env, slot, connection, app, &segment, payload);
-        self.follow(app, slot, after);
+        match input::arrives(env, slot, connection, app, &segment, payload) {
+            After::Output => env.mark(slot, connection),
+            after => self.follow(app, slot, after),
+        }
     }
 
     /// An ICMP error about a flow that we hold. It is checked as if it had come from the wire.
@@ -206,22 +214,31 @@ impl<F: Frame, A: App> Stack<F, A> {
             return;
         };
         let flow = header.flow;
-        let slot = match self.flow_slot(flow, NO_HANDLE) {
+        let bound = self.env.channel.connection_of(flow);
+        let slot = match bound.filter(|&slot| self.is_flow(slot, flow)) {
             Some(slot) => {
                 self.env.counters.channel_established_again += 1;
                 slot
             }
-            None => match self.accept_flow(app, flow, &established) {
+            None => match self.accept_flow(app, flow, bound, &established) {
                 Some(slot) => slot,
                 None => return,
             },
         };
-        if header.flags.has(MessageFlags::FIRST_DATA) && self.connections.at(slot).is_some() {
+        if header.flags.has(MessageFlags::FIRST_DATA) {
             self.flow_packet(app, slot, header.flags, packet);
         }
     }
 
-    fn accept_flow(&mut self, app: &mut A, flow: FlowId, established: &Established) -> Option<u32> {
+    /// Makes the connection of a flow. `old`: the one of an earlier use of its slot.
+    #[inline]
+    fn accept_flow(
+        &mut self,
+        app: &mut A,
+        flow: FlowId,
+        old: Option<u32>,
+        established: &Established,
+    ) -> Option<u32> {
         let env = &mut self.env;
         let local = env.config.local(established.local_addr);
         let listens = self.listeners.listens(established.local_port);
@@ -231,41 +248,39 @@ impl<F: Frame, A: App> Stack<F, A> {
             return None;
         };
         // The firmware uses a flow slot again: what we still hold of its old use is over.
-        if let Some(old) = env.channel.connection_of(flow) {
+        if let Some(old) = old {
             env.counters.channel_stale += 1;
             self.end_without_telling(app, old, EndReason::Aborted);
         }
         let env = &mut self.env;
+        let (remote_addr, timestamps) = (established.remote_addr, established.timestamps);
+        let path_mtu = env.path_mtus.find(remote_addr, env.now);
+        let mss = segment_max(established.mss, timestamps, remote_addr.version(), &env.config, path_mtu);
         let opening = Opening {
-            key: Key::new(local, established.local_port, established.remote_addr, established.remote_port),
+            key: Key::new(local, established.local_port, remote_addr, established.remote_port),
             path: Path::Flow(flow),
             state: State::Established,
             snd_una: established.snd_nxt,
             snd_nxt: established.snd_nxt,
             ts_offset: established.ts_value.wrapping_sub(env.now.millis() as u32),
+            mss,
         };
-        let slot = self.connections.open(&opening, env);
-        let Some(slot) = slot.filter(|&slot| env.channel.bind(flow, slot)) else {
-            if let Some(slot) = slot {
-                self.connections.release(slot, env);
-            }
+        let opened = if is_believed(flow) { self.connections.open(&opening, env) } else { None };
+        let Some((slot, connection)) = opened else {
             env.counters.connections_full += 1;
             abort(env, flow, established);
             return None;
         };
-        let connection = self.connections.slot(slot);
         take_state(env, connection, established);
+        env.channel.bind(flow, slot);
         env.counters.channel_established += 1;
-        let after = match input::establish(env, slot, connection, app) {
-            Err(after) => after,
-            Ok(()) if connection.queue.is_empty() && !connection.tcb.flags.has(Flags::CLOSING) => {
-                // Keepalive: the output phase, which arms the timer otherwise, is not coming.
-                env.arm(slot, connection);
-                After::Quiet
-            }
-            Ok(()) => After::Output,
-        };
-        self.follow(app, slot, after);
+        input::establish(env, slot, connection, app);
+        if connection.queue.is_empty() && !connection.tcb.flags.has(Flags::CLOSING) {
+            // Keepalive: the output phase, which arms the timer otherwise, is not coming.
+            env.arm(slot, connection);
+        } else {
+            env.mark(slot, connection);
+        }
         Some(slot)
     }
 
@@ -323,6 +338,7 @@ impl<F: Frame, A: App> Stack<F, A> {
 }
 
 /// Takes over what the firmware has agreed on with the peer.
+#[inline]
 fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &Established) {
     let tcb = &mut connection.tcb;
     tcb.rcv_nxt = established.rcv_nxt;
@@ -346,8 +362,6 @@ fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &
     if established.rtt_us > 0 {
         tcb.rtt.sample(netcore::Duration::from_micros(u64::from(established.rtt_us)));
     }
-    let path_mtu = env.path_mtus.find(tcb.key.remote_addr(), env.now);
-    tcb.set_mss(established.mss, &env.config, path_mtu);
     connection.set_snd_wnd(established.snd_wnd);
 }
 

@@ -48,6 +48,12 @@ pub enum ChannelState {
     },
 }
 
+/// Whether a flow's slot is a number that a NIC may have.
+#[inline]
+fn is_believed(flow: FlowId) -> bool {
+    (flow.slot as usize) < FLOW_SLOTS_MAX
+}
+
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: ChannelState,
@@ -141,19 +147,23 @@ impl Driver {
         self.nic_mac
     }
 
-    /// Notes whose flow `flow` is; false: its slot is beyond belief.
-    pub(crate) fn bind(&mut self, flow: FlowId, slot: u32) -> bool {
+    /// Notes whose flow `flow` is, which is believed.
+    #[inline]
+    fn bind(&mut self, flow: FlowId, slot: u32) {
+        debug_assert!(is_believed(flow));
         let index = flow.slot as usize;
-        if index >= FLOW_SLOTS_MAX {
-            return false;
-        }
         if index >= self.connections.len() {
-            self.connections.resize((index + 1).next_power_of_two(), NO_CONNECTION);
+            self.make_room(index);
         }
         self.connections[index] = slot;
-        true
     }
 
+    #[cold]
+    fn make_room(&mut self, index: usize) {
+        self.connections.resize((index + 1).next_power_of_two(), NO_CONNECTION);
+    }
+
+    #[inline]
     pub(crate) fn unbind(&mut self, flow: FlowId, slot: u32) {
         if let Some(entry) = self.connections.get_mut(flow.slot as usize)
             && *entry == slot
@@ -162,6 +172,7 @@ impl Driver {
         }
     }
 
+    #[inline]
     fn connection_of(&self, flow: FlowId) -> Option<u32> {
         self.connections.get(flow.slot as usize).copied().filter(|&slot| slot != NO_CONNECTION)
     }

@@ -54,7 +54,10 @@ pub(super) fn check<'a, F: Frame, S>(
     let is_reset = header.flags.has(Flags::RST);
     if tcb.flags.has(tcb::Flags::TIMESTAMPS) && !is_reset {
         match segment.options.timestamps {
-            // RFC 7323 §3.2: a segment without the agreed option is dropped.
+            // RFC 7323 §3.2: a segment without the agreed option is dropped. Not a SYN: that is of another
+            // connection, whose options are its own, and is challenged (RFC 5961 §4.2), or who has begun
+            // anew without timestamps would never find out that we have not.
+            None if header.flags.has(Flags::SYN) => {}
             None => {
                 env.counters.timestamp_missing += 1;
                 return Err(After::Quiet);

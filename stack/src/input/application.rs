@@ -14,7 +14,7 @@ pub(crate) fn with_app<F: Frame, S>(
     connection: &mut Connection<S>,
     call: impl FnOnce(&mut S, &mut Output) -> Next,
 ) -> Step {
-    let Some(session) = &mut connection.session else { return Ok(()) };
+    let Some(session) = connection.seat.session() else { return Ok(()) };
     debug_assert!(env.output.is_empty());
     env.output.set_queued(connection.queue.len());
     let next = call(session, &mut env.output);

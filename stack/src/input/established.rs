@@ -1,11 +1,9 @@
 //! The end of the handshake, whichever way it went.
 
-use core::net::SocketAddr;
-
 use netcore::{Duration, Frame, Instant};
 use protocol::tcp::DEFAULT_MSS;
 
-use super::{After, Segment, Step, application};
+use super::{Segment, application};
 use crate::app::App;
 use crate::env::Env;
 use crate::state::State;
@@ -59,12 +57,13 @@ pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>
 }
 
 /// The connection stands: the application hears of it.
+#[inline]
 pub(crate) fn establish<F: Frame, A: App>(
     env: &mut Env<F>,
     slot: u32,
     connection: &mut Connection<A::Session>,
     app: &mut A,
-) -> Step {
+) {
     if connection.tcb.state != State::Established {
         connection.set_state(&mut env.gauges, State::Established);
     }
@@ -74,15 +73,12 @@ pub(crate) fn establish<F: Frame, A: App>(
     let active = connection.tcb.flags.has(Flags::ACTIVE);
     *(if active { &mut env.counters.connections_opened } else { &mut env.counters.connections_accepted }) +=
         1;
-    let key = connection.tcb.key;
-    let local = SocketAddr::new(env.config.address(key.local()).to_ip_addr(), key.local_port());
+    let (id, ends) = (connection.id(slot), connection.tcb.key.tuple(&env.config));
     debug_assert!(env.output.is_empty());
     env.output.set_queued(0);
-    let session = app.connected(connection.id(slot), local, key.remote(), &mut env.output);
+    let accepted = connection.seat.take(|session| app.connected(id, &ends, session, &mut env.output));
     connection.queue.append(&mut env.output, &mut env.runs);
-    match session {
-        Some(_) => connection.session = session,
-        None => application::close(connection),
+    if !accepted {
+        application::close(connection);
     }
-    Ok::<(), After>(())
 }

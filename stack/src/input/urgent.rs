@@ -40,7 +40,7 @@ pub(super) fn note<F: Frame, A: App>(
     full.urgent = Some(urgent);
     env.counters.urgent_reported += 1;
     let ahead = ahead(connection);
-    if let Some(session) = &mut connection.session {
+    if let Some(session) = connection.seat.session() {
         app.reported(session, Report::Urgent { ahead });
     }
 }

@@ -30,15 +30,8 @@ pub(crate) fn arrived<F: Frame>(env: &mut Env<F>, mut frame: F) -> bool {
             can_be && neighbour::answered(env, sender, packet.sender_mac)
         }
         Operation::Request => {
-            let reply = Packet {
-                operation: Operation::Reply,
-                sender_mac: env.config.mac,
-                sender_addr: packet.target_addr,
-                target_mac: packet.sender_mac,
-                target_addr: packet.sender_addr,
-            };
             frame.truncate(ethernet::HEADER_LEN + PACKET_LEN);
-            emit(&reply, packet.sender_mac, frame.bytes_mut());
+            emit(&packet.reply(env.config.mac), packet.sender_mac, frame.bytes_mut());
             match env.tx.push(frame) {
                 Ok(()) => env.counters.neighbours_told += 1,
                 Err(_) => env.counters.tx_queue_full += 1,

@@ -114,9 +114,13 @@ impl<F: Frame, A: App> Stack<F, A> {
         let complaint = match (protocol, ip.src.version()) {
             (PROTOCOL_UDP, _) => Complaint::Port,
             (_, Version::V4) => Complaint::Protocol,
-            // The packet's end of headers is where the unknown one begins: its number stands in the
-            // header before, which is the fixed one unless there are extension headers.
-            (_, Version::V6) => Complaint::Parameter { code: 1, pointer: 6 },
+            // RFC 8200 §4.7: there is nothing that could be understood.
+            (ipv6::NEXT_NONE, Version::V6) => return,
+            (_, Version::V6) => {
+                let packet = &frame.bytes()[ethernet::HEADER_LEN..];
+                let Some(pointer) = ipv6::protocol_at(packet) else { return };
+                Complaint::Parameter { code: 1, pointer }
+            }
         };
         icmp::complain(&mut self.env, frame, (ip.dst, ip.src), complaint, link.src);
     }
@@ -180,7 +184,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             // of it, and timers decide.
             Meaning::Hard | Meaning::Soft => {
                 self.env.counters.icmp_soft += 1;
-                if let Some(session) = &mut connection.session {
+                if let Some(session) = connection.seat.session() {
                     app.reported(
                         session,
                         Report::Network(NetworkError { kind: error.kind, code: error.code }),

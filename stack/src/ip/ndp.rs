@@ -3,7 +3,7 @@
 
 use netcore::{Frame, FramePool};
 use protocol::ethernet::{self, EtherType, Mac};
-use protocol::icmpv6::{self, NEIGHBOUR_HOP_LIMIT, NEIGHBOUR_LEN, Neighbour};
+use protocol::icmpv6::{self, Asker, NEIGHBOUR_HOP_LIMIT, NEIGHBOUR_LEN, Neighbour};
 use protocol::ip::{self, Address};
 use protocol::ipv6::{self, NEXT_ICMP};
 
@@ -11,33 +11,19 @@ use super::neighbour;
 use crate::env::{Control, Env};
 use crate::output::Blocked;
 
-/// All nodes of the link (RFC 4291 §2.7.1).
-const ALL_NODES: Address = Address::v6(core::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-const UNSPECIFIED: Address = Address::v6(core::net::Ipv6Addr::UNSPECIFIED);
-
 /// Takes a solicitation; `src_mac`: where the frame came from.
 pub(super) fn solicited<F: Frame>(env: &mut Env<F>, ip: &ip::Header, neighbour: &Neighbour, src_mac: Mac) {
     let Some(local) = env.config.local(neighbour.target) else {
         env.counters.icmp_ignored += 1;
         return;
     };
-    let detects_duplicates = ip.src == UNSPECIFIED;
-    // RFC 4861 §7.1.1: without a source there is none to name either, and the question goes to the group.
-    let makes_sense = match detects_duplicates {
-        true => neighbour.mac.is_none() && ip.dst == ipv6::solicited_node(&neighbour.target),
-        false => env.config.is_unicast_source(ip.src),
-    };
-    let mac = neighbour.mac.unwrap_or(src_mac);
-    if !makes_sense || mac.is_multicast() {
+    let asker = icmpv6::asker(ip.src, ip.dst, neighbour, src_mac);
+    let Some(asker) = asker.filter(|asker| !asker.solicited || env.config.is_unicast_source(ip.src)) else {
         env.counters.icmp_malformed += 1;
         return;
-    }
-    // RFC 4861 §7.2.4: to all nodes when nobody in particular asked.
-    let (to, mac) = match detects_duplicates {
-        true => (ALL_NODES, ipv6::group_mac(&ALL_NODES)),
-        false => (ip.src, mac),
     };
-    env.control(Control::Advertise { local, to, mac, solicited: !detects_duplicates });
+    let Asker { addr: to, mac, solicited } = asker;
+    env.control(Control::Advertise { local, to, mac, solicited });
 }
 
 /// Takes an advertisement; true when a neighbour became known that connections may wait for.

@@ -21,6 +21,9 @@ impl PathMtus {
     /// The MTU of the path to `addr` in bytes, if it is known to be a narrow one.
     #[inline]
     pub(crate) fn find(&self, addr: Address, now: Instant) -> Option<usize> {
+        if self.known.is_empty() {
+            return None;
+        }
         self.known.iter().find(|(to, _, until)| *to == addr && *until > now).map(|(_, mtu, _)| *mtu)
     }
 

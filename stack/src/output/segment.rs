@@ -1,12 +1,13 @@
 //! Segments are written here, and nowhere else: the IP packet into a fresh frame, then in front
 //! of it what its path needs, an Ethernet header or a message of the channel.
 
+use netcore::frame::complete_segment;
 use netcore::{Frame, FramePool, Instant};
 use protocol::channel::{self, Close, FlowId, Kind, MessageFlags};
 use protocol::ethernet::{self, Mac};
 use protocol::ip::{self, Version};
 use protocol::ipv4::PROTOCOL_TCP;
-use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps, fill_checksum};
+use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps};
 
 use super::{Blocked, window};
 use crate::ecn;
@@ -244,7 +245,7 @@ pub(crate) fn bare<F: Frame>(
         header_len: tcp_len,
     }
     .emit(&bare.options, out);
-    fill_checksum(local, remote, out);
+    complete_segment(&mut frame, env.config.tx_checksum, (local, remote), ip_len..total);
     ethernet(env, &mut frame, bare.mac, version)?;
     env.tx.push(frame).map_err(|_| Blocked)?;
     env.counters.segments_sent += 1;
@@ -338,7 +339,7 @@ fn packet<F: Frame, S>(
     }
     // RFC 9293 §3.1 MUST-2: by us, or by the firmware.
     if matches!(connection.tcb.path, Path::Wire(_)) {
-        fill_checksum(local, remote, out);
+        complete_segment(&mut frame, env.config.tx_checksum, (local, remote), ip_len..total);
     }
     Ok(frame)
 }

@@ -601,3 +601,28 @@ fn the_limit_of_connections_is_announced_and_can_change() {
     assert_eq!((listen.header.kind, body.connections_max), (Kind::Listen, 8));
     assert_eq!(body.refusal, crate::Refusal::Silence);
 }
+
+#[test]
+fn a_session_that_is_left_serves_the_next_connection_of_its_place() {
+    let mut nic = Nic::up();
+    let flows = [FLOW, FlowId { generation: 10, ..FLOW }, FlowId { generation: 11, ..FLOW }];
+    for flow in &flows[..2] {
+        nic.established(*flow, b"hello");
+        nic.h.poll();
+        assert_eq!(nic.h.app.sessions, 1);
+        nic.closed(&[(*flow, 0, ClosedReason::PeerClosed)]);
+        nic.h.peer_port += 1;
+    }
+    assert_eq!((nic.h.app.opened.len(), nic.h.app.used_again), (2, 1));
+    // Whom the application refuses has none, though one is there.
+    nic.h.app.refuse = true;
+    nic.established(flows[2], b"hello");
+    nic.h.poll();
+    assert_eq!((nic.h.app.sessions, nic.h.app.seen.as_slice()), (0, &b"hellohello"[..]));
+    assert_eq!(nic.h.app.ended, [EndReason::Closed; 2]);
+    assert!(nic.h.stack.has_no_leftovers());
+    nic.h.app.refuse = false;
+    nic.established(FlowId { generation: 12, ..FLOW }, b"again");
+    nic.h.poll();
+    assert_eq!((nic.h.app.sessions, nic.h.app.used_again), (1, 2));
+}

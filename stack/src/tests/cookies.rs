@@ -223,6 +223,41 @@ fn time_wait_is_left_only_when_the_cookie_comes_back() {
 }
 
 #[test]
+fn a_spent_cookie_opens_nothing_behind_a_handshake_that_came_to_nothing() {
+    for we_close_first in [false, true] {
+        // Another has the only place: the SYN is answered with a cookie.
+        let mut h = Harness::new(Config { backlog_max: 1, ..config() });
+        h.peer_port += 1;
+        syn(&mut h);
+        let other = h.iss;
+        h.peer_port = PEER_PORT;
+        syn(&mut h);
+        let first = seg(A | P, 1, 1, if we_close_first { b"!close" } else { b"!reply" });
+        h.inject(&first);
+        h.inject(&seg(A | F, 7, if we_close_first { 2 } else { 1 }, b""));
+        h.inject(&seg(A, 8, 2, b""));
+        h.take();
+        assert_eq!(h.stack.gauges().in_state(State::TimeWait), u32::from(we_close_first));
+        let cookie = h.iss;
+        // There is room again; the SYN comes once more, and whoever had sent it resets the answer.
+        (h.iss, h.peer_port) = (other, PEER_PORT + 1);
+        h.inject(&seg(R, 1, 0, b""));
+        h.peer_port = PEER_PORT;
+        h.pass(config().time_wait + Duration::from_secs(1));
+        syn(&mut h);
+        h.inject(&seg(R, 1, 0, b""));
+        h.assert_empty();
+        // So do its first data.
+        h.iss = cookie;
+        h.inject(&first);
+        h.expect(&["R 1+0 0"]);
+        assert_eq!((h.app.seen.len(), h.app.opened.len()), (6, 1));
+        h.pass(Duration::from_secs(200));
+        assert!(h.stack.next_deadline().is_none(), "what was remembered is forgotten");
+    }
+}
+
+#[test]
 fn a_full_table_refuses_a_good_cookie() {
     let mut h = Harness::new(Config { connections_max: 1, ..full() });
     syn(&mut h);

@@ -3,12 +3,12 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use netcore::port::BURST;
 use netcore::ring::{RingPort, pair};
 use netcore::rng::SeededRng;
-use netcore::{Capabilities, Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
+use netcore::{Capabilities, Duration, FourTuple, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
 use protocol::ethernet::{self, Mac};
 use protocol::ip::{self, Address, Version};
 use protocol::tcp::{Flags, Header, Options, SeqNumber, fill_checksum, verify_checksum};
@@ -50,6 +50,8 @@ pub(crate) struct TestApp {
     /// What a resumed connection writes, and answers.
     pub(crate) resumed: Option<(Vec<u8>, Next)>,
     pub(crate) sessions: usize,
+    /// Sessions that were left by an earlier connection.
+    pub(crate) used_again: usize,
     pub(crate) reports: Vec<Report>,
     /// What waited for the peer when input came last.
     pub(crate) waiting: usize,
@@ -63,17 +65,19 @@ impl App for TestApp {
     fn connected(
         &mut self,
         id: ConnectionId,
-        _: SocketAddr,
-        _: SocketAddr,
+        _: &FourTuple,
+        session: &mut Option<u32>,
         output: &mut Output,
-    ) -> Option<u32> {
+    ) -> bool {
         output.put(&self.greeting);
         if self.refuse {
-            return None;
+            return false;
         }
         self.opened.push(id);
         self.sessions += 1;
-        Some(id.slot)
+        self.used_again += usize::from(session.is_some());
+        *session = Some(id.slot);
+        true
     }
 
     fn received(&mut self, _: &mut u32, input: &[u8], output: &mut Output) -> Next {
@@ -103,7 +107,8 @@ impl App for TestApp {
         self.reports.push(report);
     }
 
-    fn closed(&mut self, _: u32, reason: EndReason) {
+    fn closed(&mut self, session: &mut Option<u32>, reason: EndReason) {
+        assert!(session.is_some());
         self.sessions -= 1;
         self.ended.push(reason);
     }
@@ -184,8 +189,7 @@ pub(crate) fn config_v6() -> Config {
 }
 
 pub(crate) fn ring() -> (RingPort<HeapFrame>, RingPort<HeapFrame>) {
-    let capabilities =
-        Capabilities { mac: OUR_MAC.0, mtu: 1500, rx_checksum: false, rx_partial_checksum: false };
+    let capabilities = Capabilities::new(OUR_MAC.0, 1500);
     pair(1024, capabilities)
 }
 

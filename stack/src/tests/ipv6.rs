@@ -239,6 +239,7 @@ fn what_nobody_understands_is_refused_with_a_reason() {
         // UDP: no such port. An unknown protocol. An option that must be understood.
         (17, &[0; 8][..], [1, 4, 0, 0, 0, 0, 0, 0]),
         (99, &[0; 8], [4, 1, 0, 0, 0, 0, 0, 6]),
+        (60, &[99, 0, 1, 4, 0, 0, 0, 0], [4, 1, 0, 0, 0, 0, 0, 40]),
         (60, &[6, 0, 0x80, 4, 0, 0, 0, 0], [4, 2, 0, 0, 0, 0, 0, 42]),
     ] {
         put_with_room(&mut h, next, payload);
@@ -252,6 +253,9 @@ fn what_nobody_understands_is_refused_with_a_reason() {
     }
     put_with_room(&mut h, 60, &[6, 0, 0x40, 4, 0, 0, 0, 0]);
     assert!(h.take_frames().is_empty(), "an option that asks for silence");
+    put_with_room(&mut h, 59, &[0; 8]);
+    put_with_room(&mut h, 60, &[59, 0, 1, 4, 0, 0, 0, 0]);
+    assert!(h.take_frames().is_empty(), "RFC 8200 §4.7: nothing follows");
     // RFC 4443 §2.4 (f): not without end.
     for _ in 0..200 {
         put_with_room(&mut h, 17, &[0; 8]);

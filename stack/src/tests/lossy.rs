@@ -4,12 +4,12 @@
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;
 use netcore::ring::RingPort;
 use netcore::rng::SeededRng;
-use netcore::{Duration, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
+use netcore::{Duration, FourTuple, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
 use protocol::ethernet::Mac;
 use protocol::ipv4;
 use protocol::tcp::{Flags, Header, fill_checksum};
@@ -99,14 +99,15 @@ impl App for Side {
     fn connected(
         &mut self,
         id: ConnectionId,
-        _: SocketAddr,
-        _: SocketAddr,
+        _: &FourTuple,
+        session: &mut Option<()>,
         output: &mut Output,
-    ) -> Option<()> {
+    ) -> bool {
         self.sessions += 1;
         self.id = Some(id);
         output.put_shared(&self.to_send);
-        Some(())
+        *session = Some(());
+        true
     }
     fn received(&mut self, _: &mut (), input: &[u8], _: &mut Output) -> Next {
         let to = self.got + input.len();
@@ -124,7 +125,7 @@ impl App for Side {
     fn peer_closed(&mut self, _: &mut (), _: &mut Output) -> Next {
         Next::Close
     }
-    fn closed(&mut self, _: (), reason: EndReason) {
+    fn closed(&mut self, _: &mut Option<()>, reason: EndReason) {
         self.sessions -= 1;
         self.ended.push(reason);
     }

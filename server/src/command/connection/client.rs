@@ -202,7 +202,8 @@ fn close(cx: &mut Context<'_>, client: &Client) {
 fn kill(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     if args.len() == 3 {
         let clients = cx.engine.clients();
-        let found = clients.iter().find(|client| client.who.remote.to_string().as_bytes() == args.at(2));
+        let found =
+            clients.iter().find(|client| client.who.ends.remote().to_string().as_bytes() == args.at(2));
         close(cx, found.ok_or(error::NO_SUCH_CLIENT)?);
         reply.ok();
         return Ok(());
@@ -219,9 +220,9 @@ fn kill(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandR
             } else if args.is(at, "TYPE") {
                 retain_type(&mut clients, value)?;
             } else if args.is(at, "ADDR") {
-                clients.retain(|client| client.who.remote.to_string().as_bytes() == value);
+                clients.retain(|client| client.who.ends.remote().to_string().as_bytes() == value);
             } else if args.is(at, "LADDR") {
-                clients.retain(|client| client.who.local.to_string().as_bytes() == value);
+                clients.retain(|client| client.who.ends.local().to_string().as_bytes() == value);
             } else if args.is(at, "USER") {
                 if value != b"default" {
                     return Err(Error::text([b"ERR No such user '", value, b"'"].concat()));

@@ -1,14 +1,14 @@
 //! `MAYFLY`: looking into the firmware. Redis has no such command.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use protocol::channel::FlowId;
+use nic::{Answer, Request};
 
 use crate::args::Args;
 use crate::command::table::{Command, Flags, Keys};
 use crate::command::{Context, help_lines};
-use crate::error::{self, CommandResult, Error};
-use crate::nic::{CaptureLimits, NicView, Side};
+use crate::engine::FirmwareView;
+use crate::error::{CommandResult, Error};
 use crate::reply::Reply;
 
 const ADMIN: Flags =
@@ -22,23 +22,29 @@ pub(super) static MAYFLY: &[Command] = &[
         "",
         "Every counter of stack, firmware and device, as in INFO mayfly.",
     ),
-    Command::new("mayfly|flows", -2, ADMIN, Keys::None, flows).doc(
+    Command::new("mayfly|flows", -2, ADMIN, Keys::None, ask).doc(
         "7.0.0",
         "O(N) with N flows",
         "[count]",
         "Flows of the firmware, as of a moment ago.",
     ),
-    Command::new("mayfly|events", -2, ADMIN, Keys::None, events).doc(
+    Command::new("mayfly|events", -2, ADMIN, Keys::None, ask).doc(
         "7.0.0",
         "O(N) with N events kept",
         "[flow] [COUNT count]",
         "What happened last to one flow or to all.",
     ),
-    Command::new("mayfly|capture", -4, ADMIN, Keys::None, capture).doc(
+    Command::new("mayfly|capture", -4, ADMIN, Keys::None, ask).doc(
         "7.0.0",
         "O(1)",
         "<START <WIRE|HOST> file [COUNT frames] [BYTES bytes] | STOP <WIRE|HOST>>",
         "Writes the frames of a side of the firmware to a pcap file.",
+    ),
+    Command::new("mayfly|steer", -2, ADMIN, Keys::None, ask).doc(
+        "7.0.0",
+        "O(1)",
+        "[SET first[-last] core | DRAIN core | EVEN]",
+        "Shows or changes which core new connections go to.",
     ),
     Command::new("mayfly|help", 2, Flags::LOADING.and(Flags::STALE), Keys::None, help).doc(
         "7.0.0",
@@ -47,25 +53,6 @@ pub(super) static MAYFLY: &[Command] = &[
         "Lists the subcommands.",
     ),
 ];
-
-/// Lines that are shown when no number is given.
-const COUNT_DEFAULT: usize = 10;
-
-fn view(cx: &Context<'_>) -> Result<Arc<dyn NicView>, Error> {
-    cx.engine.nic_view().ok_or(Error::new(
-        "ERR there is no firmware in this process: with --net kernel the operating system has the connections",
-    ))
-}
-
-fn lines(reply: &mut Reply<'_>, lines: &[String]) {
-    let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    reply.verbatim(b"txt", text.as_bytes());
-}
-
-fn count(args: Args<'_>, index: usize) -> Result<usize, Error> {
-    let count = args.integer(index)?;
-    usize::try_from(count).map_err(|_| Error::new("ERR count should be greater than or equal to 0"))
-}
 
 /// `MAYFLY STATUS`. Verbatim text.
 fn status(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
@@ -77,72 +64,58 @@ fn status(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandRe
     Ok(())
 }
 
-/// `MAYFLY FLOWS [count]`. Verbatim text, a line for each flow.
-fn flows(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let count = match args.len() {
-        2 => COUNT_DEFAULT,
-        3 => count(args, 2)?,
-        _ => return Err(error::SYNTAX),
-    };
-    lines(reply, &view(cx)?.flows(count));
-    Ok(())
-}
-
-/// `MAYFLY EVENTS [flow] [COUNT count]`. Verbatim text, a line for each event, the newest first.
-fn events(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let (mut at, mut flow, mut wanted) = (2, None, COUNT_DEFAULT);
-    if args.len() > at && !args.is(at, "COUNT") {
-        let problem = "ERR a flow is SLOT.GENERATION, such as 5.2 (MAYFLY FLOWS shows them)";
-        flow = Some(flow_id(args.at(at)).ok_or(Error::new(problem))?);
-        wanted = usize::MAX;
-        at += 1;
-    }
-    if args.is(at, "COUNT") && args.len() == at + 2 {
-        wanted = count(args, at + 1)?;
-        at += 2;
-    }
-    if at != args.len() {
-        return Err(error::SYNTAX);
-    }
-    lines(reply, &view(cx)?.events(flow, wanted));
-    Ok(())
-}
-
-/// `SLOT.GENERATION`
-fn flow_id(text: &[u8]) -> Option<FlowId> {
-    let (slot, generation) = core::str::from_utf8(text).ok()?.split_once('.')?;
-    Some(FlowId { slot: slot.parse().ok()?, generation: generation.parse().ok()? })
-}
-
+/// `MAYFLY FLOWS [count]` and `MAYFLY EVENTS [flow] [COUNT count]`: verbatim text, a line for each.
 /// `MAYFLY CAPTURE START WIRE|HOST file [COUNT frames] [BYTES bytes]`: `OK`.
 /// `MAYFLY CAPTURE STOP WIRE|HOST`. Integer: frames in the file.
-fn capture(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let side = Side::ALL.into_iter().find(|side| args.is(3, side.name())).ok_or(error::SYNTAX)?;
+/// `MAYFLY STEER`: verbatim text, a line for each core. `MAYFLY STEER SET first[-last] core`, `DRAIN core`,
+/// `EVEN`: `OK`; in force within milliseconds.
+fn ask(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let told = |problem: String| Error::text(format!("ERR {problem}").into_bytes());
-    if args.is(2, "STOP") && args.len() == 4 {
-        let frames = view(cx)?.stop_capture(side).map_err(told)?;
-        reply.integer(frames as i64);
-        return Ok(());
+    let words: Vec<&[u8]> = args.from(1).collect();
+    let mut request = Request::parse(&words).map_err(told)?;
+    let shown = match cx.engine.firmware() {
+        FirmwareView::Here(shown) => shown,
+        FirmwareView::Nowhere => {
+            return Err(Error::new(
+                "ERR there is no firmware in this process: with --net kernel the operating system has the connections",
+            ));
+        }
+        FirmwareView::Elsewhere => {
+            let name = String::from_utf8_lossy(words[0]).to_lowercase();
+            return Err(told(format!(
+                "the firmware is not in this process but in mayfly-nic: ask there, with 'mayfly-nic {name} ...'"
+            )));
+        }
+    };
+    if let Request::StartCapture { file, .. } = &mut request {
+        *file = capture_file(&cx.engine.config.read().capture_dir, file).map_err(told)?;
     }
-    if !args.is(2, "START") || args.len() < 5 {
-        return Err(error::SYNTAX);
+    match shown.answer(&request).map_err(told)? {
+        Answer::Lines(lines) => {
+            let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            reply.verbatim(b"txt", text.as_bytes());
+        }
+        Answer::Done => reply.ok(),
+        Answer::Count(count) => reply.integer(count as i64),
     }
-    let mut limits = CaptureLimits::default();
-    let mut at = 5;
-    while at < args.len() {
-        let limit = match () {
-            () if at + 1 == args.len() => return Err(error::SYNTAX),
-            () if args.is(at, "COUNT") => &mut limits.frames,
-            () if args.is(at, "BYTES") => &mut limits.bytes,
-            () => return Err(error::SYNTAX),
-        };
-        *limit = count(args, at + 1)? as u64;
-        at += 2;
-    }
-    let name = String::from_utf8_lossy(args.at(4));
-    view(cx)?.start_capture(side, &name, limits).map_err(told)?;
-    reply.ok();
     Ok(())
+}
+
+/// Where a capture of this name goes: clients may come from anywhere, so it lies in the one `folder`
+/// for captures; empty: there is none.
+fn capture_file(folder: &str, name: &Path) -> Result<PathBuf, String> {
+    if folder.is_empty() {
+        return Err("captures are off: start the server with --capture-dir FOLDER".into());
+    }
+    let bytes = name.as_os_str().as_encoded_bytes();
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    if bytes.is_empty() || bytes.len() > 200 || bytes.starts_with(b".") || !bytes.iter().all(letter) {
+        return Err(format!(
+            "'{}' is not the name of a capture: letters, digits, '.', '_' and '-', no '.' first",
+            bytes.escape_ascii()
+        ));
+    }
+    Ok(Path::new(folder).join(name))
 }
 
 pub(super) fn help(_: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
@@ -158,6 +131,10 @@ pub(super) fn help(_: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> C
                 "Write the frames of a side of the firmware to a pcap file.",
             ),
             ("CAPTURE STOP <WIRE|HOST>", "End that, and return how many frames it holds."),
+            ("STEER", "Return which entries of the table from hash to core lead to which core."),
+            ("STEER SET <first>[-<last>] <core>", "Have entries (0 to 127) lead to a core."),
+            ("STEER DRAIN <core>", "Let no new connection come to a core; those that are there stay."),
+            ("STEER EVEN", "Give all cores the same again."),
         ],
     );
     Ok(())
@@ -168,10 +145,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flows_are_named_by_slot_and_generation() {
-        assert_eq!(flow_id(b"5.2"), Some(FlowId { slot: 5, generation: 2 }));
-        for wrong in [&b""[..], b"5", b"5.", b".2", b"5.2.1", b"-5.2", b"4294967296.1", b"\xff.1"] {
-            assert_eq!(flow_id(wrong), None, "{wrong:?}");
+    fn captures_lie_in_their_folder() {
+        let file = |folder, name: &str| capture_file(folder, Path::new(name));
+        assert!(file("", "a.pcap").is_err_and(|error| error.contains("--capture-dir")));
+        for name in ["", ".", "..", "../x", "a/b", "/etc/x", ".hidden", "a\nb", "ä", &"x".repeat(201)] {
+            assert!(file("/captures", name).is_err_and(|error| error.contains("not the name")), "{name}");
         }
+        assert_eq!(file("/captures", "a-1_B.pcap"), Ok("/captures/a-1_B.pcap".into()));
     }
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
+use netcore::FourTuple;
 use socket2::{SockRef, TcpKeepalive};
 use stack::{App, ConnectionId, EndReason, Next, Output};
 
 use super::connection::{Connection, State, would_wait};
+use crate::session::Session;
 use crate::{CoreApp, Engine};
 
 /// Bytes read at once.
@@ -39,6 +41,8 @@ pub(super) struct Worker {
     lingering: Vec<usize>,
     buffer: Vec<u8>,
     output: Output,
+    /// Sessions of connections that are over; for the next ones.
+    spare: Vec<Session>,
     started: Instant,
     next_tick: Instant,
     /// Accepting failed (no file descriptors left): try again at the next tick.
@@ -75,6 +79,7 @@ impl Worker {
             lingering: Vec::new(),
             buffer: vec![0; READ_BYTES],
             output: Output::new(),
+            spare: Vec::new(),
             started,
             next_tick: started,
             accept_again: false,
@@ -190,8 +195,15 @@ impl Worker {
         let id = ConnectionId { slot: slot as u32, generation: self.generations[slot] };
         let mut connection = Connection::new(stream, id.generation);
         self.output.set_queued(0);
-        connection.session = self.app.connected(id, local, remote, &mut self.output);
-        let next = if connection.session.is_some() { Next::Continue } else { Next::Close };
+        let ends = FourTuple::between(local, remote);
+        let mut session = self.spare.pop();
+        let accepted = self.app.connected(id, &ends, &mut session, &mut self.output);
+        if accepted {
+            connection.session = session;
+        } else {
+            self.spare.extend(session);
+        }
+        let next = if accepted { Next::Continue } else { Next::Close };
         self.slots[slot] = Some(connection);
         self.settle(slot, next);
     }
@@ -316,8 +328,9 @@ impl Worker {
             return;
         }
         // For the application it is over before the peer can see the end.
-        if let Some(session) = connection.session.take() {
-            self.app.closed(session, EndReason::Closed);
+        if connection.session.is_some() {
+            self.app.closed(&mut connection.session, EndReason::Closed);
+            self.spare.extend(connection.session.take());
         }
         match connection.linger(Instant::now()) {
             Ok(()) => {
@@ -357,8 +370,9 @@ impl Worker {
     fn close(&mut self, slot: usize, reason: EndReason) {
         let Some(mut connection) = self.slots[slot].take() else { return };
         let _ = self.poll.registry().deregister(&mut connection.stream);
-        if let Some(session) = connection.session.take() {
-            self.app.closed(session, reason);
+        if connection.session.is_some() {
+            self.app.closed(&mut connection.session, reason);
+            self.spare.extend(connection.session.take());
         }
         self.free.push(slot);
     }

@@ -1,8 +1,7 @@
 //! Captures: the frames of a side of the firmware, written to a pcap file while they pass.
 //!
-//! A file is never written over, lies in the one folder that `capture-dir` names, and ends at its
-//! limits. Its writer sits in the firmware's thread: a slow disk slows the firmware while a capture
-//! runs.
+//! A file is never written over, and ends at its limits. Its writer sits in the firmware's thread: a
+//! slow disk slows the firmware while a capture runs.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,8 +12,7 @@ use std::time::SystemTime;
 use netcore::tap::{Direction, Watcher};
 use pcap_file::pcap::{PcapPacket, PcapWriter};
 
-use super::lock;
-use crate::nic::CaptureLimits;
+use crate::lock;
 
 /// Bytes of a pcap file in front of its frames, and in front of each.
 const FILE_HEADER_LEN: u64 = 24;
@@ -22,8 +20,23 @@ const FRAME_HEADER_LEN: u64 = 16;
 /// Longest part of a frame that is kept: what pcap files of this kind can hold.
 const SNAP_LEN: usize = 65_535;
 
+/// How much a capture may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureLimits {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+impl Default for CaptureLimits {
+    fn default() -> Self {
+        Self { frames: 100_000, bytes: 64 << 20 }
+    }
+}
+
 /// The file, of which the pcap writer has one handle and the capture another, to flush it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Out(Arc<Mutex<BufWriter<File>>>);
 
 impl Write for Out {
@@ -36,6 +49,7 @@ impl Write for Out {
 }
 
 /// A running capture.
+#[derive(Debug)]
 struct Running {
     writer: PcapWriter<Out>,
     out: Out,
@@ -46,31 +60,20 @@ struct Running {
 }
 
 /// A handle to a capture: the taps of all ports of a side and the command that ends it have one.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Capture(Arc<Mutex<Running>>);
 
 impl Capture {
     /// Makes the file.
     ///
     /// # Errors
-    /// The name is not one, or the file cannot be made.
-    pub(crate) fn start(folder: &str, name: &str, limits: CaptureLimits) -> Result<Self, String> {
-        if folder.is_empty() {
-            return Err("captures are off: start the server with --capture-dir FOLDER".into());
-        }
-        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if name.is_empty() || name.len() > 200 || name.starts_with('.') || !name.bytes().all(letter) {
-            return Err(format!(
-                "'{}' is not the name of a capture: letters, digits, '.', '_' and '-', no '.' first",
-                name.escape_default()
-            ));
-        }
+    /// It exists, or cannot be made, or the limit has no room for the head of a file.
+    pub(crate) fn start(path: &Path, limits: CaptureLimits) -> Result<Self, String> {
         if limits.bytes < FILE_HEADER_LEN {
             return Err(format!("a capture has at least {FILE_HEADER_LEN} bytes"));
         }
-        let path = Path::new(folder).join(name);
         let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let file = File::create_new(&path).map_err(|error| problem(&error))?;
+        let file = File::create_new(path).map_err(|error| problem(&error))?;
         let out = Out(Arc::new(Mutex::new(BufWriter::new(file))));
         let writer = PcapWriter::new(out.clone()).map_err(|error| problem(&error))?;
         let left = CaptureLimits { bytes: limits.bytes - FILE_HEADER_LEN, ..limits };
@@ -149,8 +152,8 @@ mod tests {
             std::fs::create_dir_all(&path).unwrap();
             Self(path)
         }
-        fn name(&self) -> &str {
-            self.0.to_str().unwrap()
+        fn start(&self, file: &str, limits: CaptureLimits) -> Result<Capture, String> {
+            Capture::start(&self.0.join(file), limits)
         }
         fn frames(&self, file: &str) -> Vec<(Duration, Vec<u8>)> {
             let mut reader = PcapReader::new(File::open(self.0.join(file)).unwrap()).unwrap();
@@ -177,9 +180,9 @@ mod tests {
     #[test]
     fn frames_are_written_until_a_limit() {
         let folder = Folder::new("limit");
-        let mut by_count = Capture::start(folder.name(), "count.pcap", limits(2, 1000)).unwrap();
+        let mut by_count = folder.start("count.pcap", limits(2, 1000)).unwrap();
         // Room for one frame of ten bytes and not for a second.
-        let mut by_bytes = Capture::start(folder.name(), "bytes.pcap", limits(9, 24 + 26 + 25)).unwrap();
+        let mut by_bytes = folder.start("bytes.pcap", limits(9, 24 + 26 + 25)).unwrap();
         for capture in [&mut by_count, &mut by_bytes] {
             for byte in 0..4 {
                 capture.frame(Direction::Received, &[byte; 10]);
@@ -197,15 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn only_new_files_in_the_folder() {
-        let folder = Folder::new("folder");
-        let start = |folder: &str, name: &str| Capture::start(folder, name, CaptureLimits::default()).err();
-        assert!(start("", "a.pcap").is_some_and(|error| error.contains("--capture-dir")));
-        for name in ["", ".", "..", "../x", "a/b", "/etc/x", ".hidden", "a\nb", "ä", &"x".repeat(201)] {
-            assert!(start(folder.name(), name).is_some_and(|error| error.contains("not the name")), "{name}");
-        }
-        assert_eq!(start(folder.name(), "a.pcap"), None);
-        assert!(start(folder.name(), "a.pcap").is_some_and(|error| error.contains("exists")));
+    fn only_new_files() {
+        let folder = Folder::new("new");
+        let start = |file: &str, bytes| folder.start(file, limits(1, bytes)).err();
+        assert!(start("a.pcap", 23).is_some_and(|error| error.contains("at least 24")));
+        assert_eq!(start("a.pcap", 24), None);
+        assert!(start("a.pcap", 24).is_some_and(|error| error.contains("exists")));
+        assert!(start("no/a.pcap", 24).is_some_and(|error| error.contains("no/a.pcap")));
         assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
     }
 }

@@ -1,0 +1,93 @@
+//! The subcommands of `mayfly-nic`: what they ask a running one, and how they show it.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cli::{Ask, Capture};
+use crate::control::ask;
+use crate::request::{Request, Side};
+use crate::top::{Interval, Snapshot};
+
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Asks the `mayfly-nic` whose control socket is at `path` and writes what it says to `out`, which
+/// may be a terminal.
+///
+/// # Errors
+/// It does not answer, or says what is wrong.
+pub fn run(what: &Ask, path: &Path, out: &mut impl Write, is_terminal: bool) -> Result<(), String> {
+    let show = |out: &mut _, lines: Vec<String>| {
+        write(out, &lines.iter().flat_map(|line| [line, "\n"]).collect::<String>());
+    };
+    match what {
+        Ask::Status => show(out, ask(path, &"STATUS")?),
+        Ask::Flows { count } => show(out, ask(path, &Request::Flows { count: *count })?),
+        Ask::Events { flow, count } => {
+            let count = count.unwrap_or(if flow.is_some() { usize::MAX } else { Request::COUNT_DEFAULT });
+            show(out, ask(path, &Request::Events { flow: *flow, count })?);
+        }
+        Ask::Steer { change: None } => show(out, ask(path, &Request::Steering)?),
+        Ask::Steer { change: Some(steering) } => {
+            ask(path, &Request::Steer(steering.change()))?;
+        }
+        Ask::Capture(Capture::Start { side, file, limits }) => {
+            // The other process has a working folder of its own.
+            let file = std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display()))?;
+            show(out, ask(path, &Request::StartCapture { side: *side, file, limits: limits.limits() })?);
+        }
+        Ask::Capture(Capture::Stop { side: Some(side) }) => {
+            let frames = ask(path, &Request::StopCapture { side: *side })?;
+            write(out, &format!("{}: {} frames\n", side.name(), frames.concat()));
+        }
+        Ask::Capture(Capture::Stop { side: None }) => {
+            let stop = |side| (side, ask(path, &Request::StopCapture { side }));
+            let stopped = Side::ALL.map(stop);
+            if let [(_, Err(problem)), (_, Err(_))] = &stopped {
+                return Err(problem.clone());
+            }
+            for (side, frames) in stopped.iter().filter_map(|(side, said)| Some((side, said.as_ref().ok()?)))
+            {
+                write(out, &format!("{}: {} frames\n", side.name(), frames.concat()));
+            }
+        }
+        Ask::Top { once, interval } => {
+            top(path, Duration::from_secs_f64(*interval), *once, out, is_terminal)?
+        }
+    }
+    Ok(())
+}
+
+/// Shows what happens, until nobody reads any more.
+fn top(
+    path: &Path,
+    interval: Duration,
+    once: bool,
+    out: &mut impl Write,
+    is_terminal: bool,
+) -> Result<(), String> {
+    let look = || Ok::<_, String>(Snapshot::new(&ask(path, &"STATUS")?));
+    let mut before = look()?;
+    loop {
+        std::thread::sleep(interval);
+        let after = look()?;
+        // None: there is nothing to compare with yet.
+        if let Some(interval) = Interval::between(&before, &after) {
+            let view = interval.view();
+            if once {
+                write(out, &view);
+                return Ok(());
+            }
+            if !write(out, &if is_terminal { format!("{CLEAR}{view}") } else { format!("{view}\n") }) {
+                return Ok(());
+            }
+        }
+        before = after;
+    }
+}
+
+/// False when whoever reads has seen enough.
+fn write(out: &mut impl Write, text: &str) -> bool {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
