@@ -249,24 +249,36 @@ impl Scenario {
 
     /// True when something happens on purpose that connections cannot survive.
     pub fn breaks_connections(&self) -> bool {
-        let patience = self.external.map(|silences| silences[0].min(silences[1]));
-        // What is asked just before has this time for its answer.
-        let is_given_up =
-            |length: &Duration| patience.is_some_and(|patience| length.micros() >= patience.micros() / 2);
         self.events.iter().any(|(_, event)| match event {
             Event::RestartHost(_) | Event::RestartFirmware | Event::Shutdown => true,
             // News of connections may be lost.
             Event::Link(link) => link.cut_to_host || link.cut_to_firmware,
-            Event::StallHost(_, length) | Event::StallFirmware(length) => is_given_up(length),
+            Event::StallHost(_, length) | Event::StallFirmware(length) => self.is_given_up(*length),
             // A SYN cookie is good for 32 s at least: in a longer jump a handshake may be lost.
             Event::Jump(length) => *length > Duration::from_secs(25),
             Event::PoolLimit(_) | Event::MaxClients(_) | Event::Indirection(_) => false,
         })
     }
 
-    /// True when clients may be told that there are too many.
+    /// True when whoever is away for so long may be given up. What is asked just before has this time for its
+    /// answer.
+    fn is_given_up(&self, length: Duration) -> bool {
+        self.external.is_some_and(|[host, nic]| length.micros() >= host.min(nic).micros() / 2)
+    }
+
+    /// True when clients may be told that there are too many, or that the server is away.
     pub fn limits_clients(&self) -> bool {
-        self.events.iter().any(|(_, event)| matches!(event, Event::MaxClients(_)))
+        self.events.iter().any(|(_, event)| match event {
+            Event::MaxClients(_) | Event::Link(_) => true,
+            Event::StallHost(_, length) => self.is_given_up(*length),
+            Event::RestartHost(_)
+            | Event::RestartFirmware
+            | Event::StallFirmware(_)
+            | Event::Jump(_)
+            | Event::Shutdown
+            | Event::PoolLimit(_)
+            | Event::Indirection(_) => false,
+        })
     }
 
     /// True when what clients hear does not depend on luck.
