@@ -38,6 +38,7 @@ local f = {
   version_min = ProtoField.uint8("mayfly.hello.version_min", "Lowest version"),
   version_max = ProtoField.uint8("mayfly.hello.version_max", "Highest version"),
   queues = ProtoField.uint16("mayfly.hello.queues", "Queues"),
+  news = ProtoField.uint32("mayfly.hello.news", "News before"),
   family = ProtoField.uint8("mayfly.family", "Family"),
   policy = ProtoField.uint8("mayfly.listen.policy", "Accept policy", base.DEC, POLICIES),
   port = ProtoField.uint16("mayfly.listen.port", "Port"),
@@ -96,6 +97,9 @@ bodies[1] = function(body, tree)
   tree:add(f.version_min, body(4, 1))
   tree:add(f.version_max, body(5, 1))
   tree:add_le(f.queues, body(6, 2))
+  if body:len() >= 28 then
+    tree:add_le(f.news, body(24, 4))
+  end
 end
 
 bodies[2] = function(body, tree)

@@ -1,6 +1,10 @@
 //! A program that runs beside the test and ends with it.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -94,6 +98,32 @@ impl Process {
         Ok((status, self.output()))
     }
 
+    /// Shuts down the connected socket of the program that has this path: both ends see it closed, and
+    /// neither program ends.
+    ///
+    /// # Errors
+    /// It has no such socket, or may not be reached into.
+    pub fn cut_socket(&self, path: &Path) -> Result<()> {
+        /// `SS_CONNECTED` of linux/net.h.
+        const CONNECTED: &str = "03";
+        let id = self.id();
+        let table = std::fs::read_to_string(format!("/proc/{id}/net/unix"))?;
+        let path = path.display().to_string();
+        let inode = table.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words.get(5) == Some(&CONNECTED) && words.get(7) == Some(&path.as_str())).then_some(words[6])
+        });
+        let name = format!("socket:[{}]", inode.with_context(|| format!("nobody is connected to {path}"))?);
+        for entry in std::fs::read_dir(format!("/proc/{id}/fd"))? {
+            let entry = entry?;
+            if std::fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == name.as_str()) {
+                let fd = entry.file_name().to_string_lossy().parse().context("a descriptor's number")?;
+                return Ok(UnixStream::from(borrow_descriptor(id, fd)?).shutdown(Shutdown::Both)?);
+            }
+        }
+        bail!("`{}` does not have {name}", self.name)
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the child has not been waited for, so its id still names it.
@@ -116,6 +146,21 @@ impl Drop for Process {
             self.child.wait().ok();
         }
     }
+}
+
+/// A descriptor of our own for what another process has open as `fd`.
+fn borrow_descriptor(process: u32, fd: libc::c_int) -> Result<OwnedFd> {
+    let own = |result: libc::c_long| {
+        if result < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made it for this process, and nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(result as libc::c_int) })
+    };
+    // SAFETY: takes numbers and returns one.
+    let process = own(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    // SAFETY: the same; `process` is open for the length of the call.
+    Ok(own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })?)
 }
 
 fn collect(stream: impl Read + Send + 'static, log: &Arc<(Mutex<Log>, Condvar)>) -> JoinHandle<()> {

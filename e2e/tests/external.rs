@@ -246,6 +246,31 @@ fn a_killed_firmware_comes_back_without_a_restart_of_the_server() -> Result<()> 
     pair.serves_everybody()
 }
 
+/// The link between two that live: the vhost-user socket is closed under them.
+#[test]
+fn a_cut_link_is_joined_again() -> Result<()> {
+    let pair = Pair::new(LIFECYCLE, &[], &[])?;
+    for round in 1..=3 {
+        let mut held = pair.connect()?;
+        exchange(&mut held, b"SET k v\r\n", b"+OK\r\n")?;
+        pair.nic.cut_socket(&pair.socket.0)?;
+        is_reset(&mut held).with_context(|| format!("round {round}"))?;
+        pair.is_served_again()?;
+        let mut stream = pair.connect()?;
+        exchange(&mut stream, b"GET k\r\n", b"$1\r\nv\r\n")?;
+        ensure!(pair.site.info("stack_channel_silences")? == round, "each cut is one");
+        // The old ones have ended: only those two are left.
+        pair.site.wait_for_info("stack_connections_now", |now| now <= 2)?;
+        pair.serves_everybody()?;
+    }
+    let pair = Pair::new(NONE, &[], &[])?;
+    let mut held = pair.connect()?;
+    exchange(&mut held, b"SET k v\r\n", b"+OK\r\n")?;
+    pair.nic.cut_socket(&pair.socket.0)?;
+    exchange(&mut held, b"GET k\r\n", b"$1\r\nv\r\n").context("a plain card's cable")?;
+    pair.serves_everybody()
+}
+
 /// Without offload the firmware knows no connections, and they outlive it.
 #[test]
 fn at_level_none_connections_outlive_the_firmware() -> Result<()> {

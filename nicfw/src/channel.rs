@@ -56,6 +56,9 @@ pub(crate) struct HostQueue<F> {
     pub(crate) untaken: u32,
     unknown: [ClosedEntry; UNKNOWN_MAX],
     unknown_len: usize,
+    /// News put into the queue, and heard from there: what HELLO counts.
+    pub(crate) news_sent: u32,
+    news_heard: u32,
     /// When a frame came from there last.
     pub(crate) heard_at: Instant,
     /// It is known that nobody serves the queue; over with the next HELLO.
@@ -112,6 +115,8 @@ impl<F: Frame> Channel<F> {
             untaken: 0,
             unknown: [no_entry; UNKNOWN_MAX],
             unknown_len: 0,
+            news_sent: 0,
+            news_heard: 0,
             heard_at: Instant::ZERO,
             deserted: false,
             epoch: 0,
@@ -161,6 +166,10 @@ impl<F: Frame> Firmware<F> {
         };
         if header.kind == Kind::Hello {
             return self.hello(queue, &header, len, &frame);
+        }
+        if header.kind.is_news() {
+            let heard = &mut self.channel.queues[queue].news_heard;
+            *heard = heard.wrapping_add(1);
         }
         if self.config.offload == Offload::None {
             return self.counters.add(Event::ChannelMalformed);
@@ -217,10 +226,15 @@ impl<F: Frame> Firmware<F> {
         }
         if hello.epoch != host.epoch {
             let old = core::mem::replace(&mut host.epoch, hello.epoch);
+            host.news_heard = hello.news;
             if old != 0 {
                 self.counters.add(Event::HostRestarted);
                 self.host_life_over(queue, old);
             }
+        } else if hello.news != host.news_heard {
+            // Flows that the host has closed, and we have not: neither side can tell which.
+            self.counters.add(Event::HostNewsLost);
+            return self.host_is_gone(queue);
         }
         if is_reply && header.epoch != self.channel.epoch {
             // It answers an earlier life of ours.
@@ -581,6 +595,7 @@ impl<F: Frame> Firmware<F> {
             mac: self.config.mac,
             mtu: self.config.mtu.min(usize::from(u16::MAX)) as u16,
             last_data_max: self.config.last_data_max,
+            news: host.news_sent,
             ..Hello::new(self.channel.epoch, self.config.queues as u16)
         };
         channel::emit_ethernet(self.config.mac, self.config.mac, out);
@@ -620,7 +635,7 @@ impl<F: Frame> Firmware<F> {
                     host.unknown[host.unknown_len].emit(at);
                 }
             }
-            self.event_to_host(queue, frame);
+            self.news_to_host(queue, frame);
         }
     }
 

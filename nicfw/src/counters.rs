@@ -103,6 +103,7 @@ events! {
     HostRestarted "host_restarted" "New lives of the host: its flows were reset."
     HostGone "host_gone" "Hosts given up because nobody was at their port's other end."
     HostSilent "host_silent" "Hosts given up because nothing was heard of them."
+    HostNewsLost "host_news_lost" "Hosts given up because the link had lost news of theirs."
     HostAbsentRefused "host_absent_refused" "Connections and segments refused because no host was there."
     NeighbourTold "neighbour_told" "Neighbours told where an address of the last host is because no host was there."
     HostAbsentDropped "host_absent_dropped" "Frames for a host queue dropped because nobody was at its port's other end."

@@ -515,7 +515,16 @@ impl<F: Frame> Firmware<F> {
         self.event_to_host(usize::from(queue), frame);
     }
 
-    /// News for the host; the caller has looked for room where it must not be lost.
+    /// News for the host that HELLO counts; the caller has looked for room.
+    #[inline]
+    pub(crate) fn news_to_host(&mut self, queue: usize, frame: F) {
+        let host = &mut self.channel.queues[queue];
+        debug_assert!(!host.out.is_full());
+        host.news_sent = host.news_sent.wrapping_add(1);
+        self.event_to_host(queue, frame);
+    }
+
+    /// A message for the host; the caller has looked for room where it must not be lost.
     #[inline]
     pub(crate) fn event_to_host(&mut self, queue: usize, frame: F) {
         let event = match self.channel.queues[queue].out.push(frame) {

@@ -2,7 +2,7 @@
 //!
 //! A host that runs in another process than the firmware may die, hang, or be cut off. The firmware
 //! learns of it by the port's link ([`Firmware::host_link`]), by silence ([`crate::Config`]'s
-//! `host_silence`), or by a new epoch in HELLO (`channel`). Then the old life is over: its listeners
+//! `host_silence`), by a new epoch in HELLO (`channel`), or there by a number of news that it has not heard. Then the old life is over: its listeners
 //! are gone and its flows are reset. What was handed over by CLOSE goes on, and so does TIME_WAIT.
 
 use netcore::{Duration, Frame, FramePool, Instant, RxChecksum};
@@ -69,7 +69,7 @@ impl<F: Frame> Firmware<F> {
         (self.config.host_silence.is_some() && anybody).then_some(self.channel.silence_due)
     }
 
-    fn host_is_gone(&mut self, queue: usize) {
+    pub(crate) fn host_is_gone(&mut self, queue: usize) {
         let old = core::mem::take(&mut self.channel.queues[queue].epoch);
         self.host_life_over(queue, old);
         // If it lives after all, it has to learn that nothing of it is left.

@@ -337,7 +337,7 @@ impl<F: Frame> Firmware<F> {
             self.untaken(slot);
         }
         self.counters.add(Event::EstablishedSent);
-        self.event_to_host(queue, frame);
+        self.news_to_host(queue, frame);
     }
 
     /// A frame that is just an Ethernet header, for a message to be prepended to.

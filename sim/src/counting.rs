@@ -17,8 +17,10 @@ use crate::frame::{Pool, SimFrame};
 /// Counters in the keyspace.
 pub const COUNTERS: usize = 4;
 
-/// What Redis says when `maxclients` is reached.
-pub(crate) const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached";
+/// What a newcomer reads in place of its first reply: Redis' words when `maxclients` is reached, the firmware's
+/// when no host is there.
+pub(crate) const TURNED_AWAY: [&[u8]; 2] =
+    [b"-ERR max number of clients reached\r\n", b"-LOADING The server is away, try again later\r\n"];
 
 /// The key of a counter.
 pub fn key(counter: usize) -> String {
@@ -310,14 +312,15 @@ impl App for CountingApp {
     fn received(&mut self, session: &mut CountingSession, input: &[u8], output: &mut Output) -> Next {
         session.reply.extend_from_slice(input);
         while let Some(end) = session.reply.windows(2).position(|two| two == b"\r\n") {
-            let line: Vec<u8> = session.reply.drain(..end + 2).take(end).collect();
-            if line == TURNED_AWAY && session.untouched {
+            let mut line: Vec<u8> = session.reply.drain(..end + 2).collect();
+            if TURNED_AWAY.contains(&&line[..]) && session.untouched {
                 // None of its requests was run.
                 session.outstanding = 0;
                 self.shared.borrow_mut().turned_away += 1;
                 return Next::Close;
             }
             session.untouched = false;
+            line.truncate(end);
             if let Err(error) = self.reply(session, &line) {
                 return self.fail(error);
             }

@@ -2,11 +2,12 @@
 
 use netcore::ring::{self, RingPort};
 use netcore::rng::SeededRng;
-use netcore::{Frame, FramePool, Instant, Port};
+use netcore::{Duration, Frame, FramePool, Instant, Port};
 use nicfw::Firmware;
 use stack::{AcceptPolicy, App, Gauges, Stack};
 
 use crate::frame::Pool;
+use crate::scenario::LinkState;
 use crate::trace::{Tap, Trace};
 
 /// What a [`Machine`] is made from.
@@ -32,12 +33,19 @@ pub struct Machine<W, A: App, P: FramePool = Pool> {
     wire: W,
     firmware: Firmware<P::Frame>,
     nic_rings: Vec<Tap<RingPort<P::Frame>>>,
+    link: LinkState,
+    /// When the link was cut last.
+    cut_at: Option<Instant>,
     cores: Vec<Core<P::Frame, A>>,
     now: Instant,
     /// The firmware does nothing until then.
     nic_stalled_until: Instant,
     trace: Trace,
 }
+
+/// After this time nothing is left of a cut of the link: what TCP lost on it was repeated, or its connection
+/// has ended.
+const REPAIR: Duration = Duration::from_secs(200);
 
 struct Core<F: Frame, A: App> {
     stack: Stack<F, A>,
@@ -83,6 +91,8 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
             wire,
             firmware,
             nic_rings,
+            link: LinkState::default(),
+            cut_at: None,
             cores,
             now: Instant::ZERO,
             nic_stalled_until: Instant::ZERO,
@@ -95,6 +105,9 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
         self.now = now;
         let mut any = false;
         if now >= self.nic_stalled_until {
+            for queue in 0..self.nic_rings.len() {
+                self.firmware.host_link(queue, !self.link.is_known);
+            }
             any |= self.firmware.poll(&mut self.wire, &mut self.nic_rings, &mut self.pool, now).any();
         }
         for core in self.cores.iter_mut().filter(|core| now >= core.stalled_until) {
@@ -116,14 +129,37 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
     }
 
     /// True when nothing is under way between firmware and host: after rounds that moved nothing,
-    /// with nobody stalled and nobody waiting for room or frames.
+    /// with nobody stalled, nobody waiting for room or frames, and nothing lost on the link that TCP may still
+    /// have to repeat.
     pub fn is_calm(&self) -> bool {
+        let cut_lately = self.cut_at.is_some_and(|at| self.now.since(at) < REPAIR);
+        if self.link != LinkState::default() || cut_lately {
+            return false;
+        }
         let due = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= self.now);
         let core =
             |core: &Core<P::Frame, A>| core.stalled_until > self.now || due(core.stack.next_deadline());
         self.nic_stalled_until <= self.now
             && !due(self.firmware.next_deadline())
             && !self.cores.iter().any(core)
+    }
+
+    /// The link between firmware and host is like this from now on.
+    pub fn set_link(&mut self, link: LinkState) {
+        self.trace.note(&format!("the link: {link:?}"));
+        if self.link != LinkState::default() {
+            self.cut_at = Some(self.now);
+        }
+        self.link = link;
+        for ring in &mut self.nic_rings {
+            ring.cut(link.cut_to_host);
+        }
+        for core in &mut self.cores {
+            core.ring.cut(link.cut_to_firmware);
+            if link.is_known {
+                core.stack.nic_is_gone(&mut core.app);
+            }
+        }
     }
 
     /// Core `core` does nothing until `until`, as if its thread were not scheduled.

@@ -29,6 +29,19 @@ pub enum Event {
     PoolLimit(usize),
     /// The table from hash to core is drawn anew, from this seed.
     Indirection(u64),
+    /// What the link between firmware and host loses from now on.
+    Link(LinkState),
+}
+
+/// How the link between firmware and host is: it loses what is sent in a direction that is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Nothing gets from the firmware to the host.
+    pub cut_to_host: bool,
+    /// Nothing gets from the host to the firmware.
+    pub cut_to_firmware: bool,
+    /// The ports say so, as a vhost-user socket does that was closed.
+    pub is_known: bool,
 }
 
 /// Parameters of a world.
@@ -88,6 +101,9 @@ pub struct Scenario {
     pub retained_max: usize,
     /// What chooses a connection's core.
     pub steer: Steer,
+    /// The firmware is in another process than the host, and each gives up the other after so much
+    /// silence: the firmware the host, the host the firmware.
+    pub external: Option<[Duration; 2]>,
     /// The server's device computes TCP checksums.
     pub tx_checksum: bool,
 }
@@ -145,10 +161,12 @@ impl Scenario {
             time_wait: Duration::from_millis(pick(rng, &[1_000, 10_000, 60_000])),
             retained_max: pick(rng, &[2, 16, 4096, 4096]) as usize,
             steer: Steer::Rss,
+            external: None,
             tx_checksum: false,
         };
         scenario.draw_events(rng);
         scenario.draw_steering(&mut SeededRng::new(seed ^ 0x7374_6565));
+        scenario.draw_link(&mut SeededRng::new(seed ^ 0x6c69_6e6b));
         scenario.tx_checksum = SeededRng::new(seed ^ 0x6373_756d).chance(300_000);
         scenario
     }
@@ -208,23 +226,59 @@ impl Scenario {
         }
     }
 
+    fn draw_link(&mut self, rng: &mut SeededRng) {
+        if !rng.chance(250_000) {
+            return;
+        }
+        // Longer than a pool may be empty: then nobody can say HELLO.
+        let silence = |rng: &mut SeededRng| Duration::from_secs([4, 10, 30][rng.below(3) as usize]);
+        self.external = Some([silence(rng), silence(rng)]);
+        for _ in 0..rng.below(4) {
+            let begin = Duration::from_millis(20 + rng.below(6_000));
+            // A millisecond to half a minute.
+            let length = Duration::from_micros((1_000 << rng.below(15)) + rng.below(1_000_000));
+            let (cut_to_host, cut_to_firmware) =
+                [(true, true), (true, false), (false, true)][rng.below(3) as usize];
+            let is_known = cut_to_host && cut_to_firmware && rng.chance(500_000);
+            let cut = LinkState { cut_to_host, cut_to_firmware, is_known };
+            self.events.push((begin, Event::Link(cut)));
+            self.events.push((begin + length, Event::Link(LinkState::default())));
+        }
+        self.events.sort_by_key(|(at, _)| *at);
+    }
+
     /// True when something happens on purpose that connections cannot survive.
     pub fn breaks_connections(&self) -> bool {
         self.events.iter().any(|(_, event)| match event {
             Event::RestartHost(_) | Event::RestartFirmware | Event::Shutdown => true,
+            // News of connections may be lost.
+            Event::Link(link) => link.cut_to_host || link.cut_to_firmware,
+            Event::StallHost(_, length) | Event::StallFirmware(length) => self.is_given_up(*length),
             // A SYN cookie is good for 32 s at least: in a longer jump a handshake may be lost.
             Event::Jump(length) => *length > Duration::from_secs(25),
-            Event::PoolLimit(_)
-            | Event::StallHost(..)
-            | Event::StallFirmware(_)
-            | Event::MaxClients(_)
-            | Event::Indirection(_) => false,
+            Event::PoolLimit(_) | Event::MaxClients(_) | Event::Indirection(_) => false,
         })
     }
 
-    /// True when clients may be told that there are too many.
+    /// True when whoever is away for so long may be given up. What is asked just before has this time for its
+    /// answer.
+    fn is_given_up(&self, length: Duration) -> bool {
+        self.external.is_some_and(|[host, nic]| length.micros() >= host.min(nic).micros() / 2)
+    }
+
+    /// True when clients may be told that there are too many, or that the server is away.
     pub fn limits_clients(&self) -> bool {
-        self.events.iter().any(|(_, event)| matches!(event, Event::MaxClients(_)))
+        self.events.iter().any(|(_, event)| match event {
+            Event::MaxClients(_) | Event::Link(_) => true,
+            Event::StallHost(_, length) => self.is_given_up(*length),
+            Event::RestartHost(_)
+            | Event::RestartFirmware
+            | Event::StallFirmware(_)
+            | Event::Jump(_)
+            | Event::Shutdown
+            | Event::PoolLimit(_)
+            | Event::Indirection(_) => false,
+        })
     }
 
     /// True when what clients hear does not depend on luck.

@@ -89,15 +89,16 @@ impl Trace {
         Remembered { hash: hash_of(0, bytes), bytes: shown.then(|| bytes.to_vec()) }
     }
 
-    /// A message was put into a ring of the channel.
-    fn channel_frame(&self, from: &str, frame: &Remembered) {
+    /// A message was put into a ring of the channel, or lost on the way.
+    fn channel_frame(&self, from: &str, frame: &Remembered, is_lost: bool) {
         let mut inner = self.0.borrow_mut();
         let now = inner.now;
         inner.take(now, frame.hash);
         let Some(bytes) = &frame.bytes else { return };
         inner.write_pcap(now, bytes);
         if inner.lines.is_some() {
-            let line = format!("{from:>9} = {}", inner.decoder.channel_frame(bytes));
+            let lost = if is_lost { "  [lost]" } else { "" };
+            let line = format!("{from:>9} = {}{lost}", inner.decoder.channel_frame(bytes));
             inner.line(now, &line);
         }
     }
@@ -177,12 +178,19 @@ pub struct Tap<P: Port> {
     name: &'static str,
     trace: Trace,
     one: FrameQueue<P::Frame>,
+    /// What is sent is lost.
+    is_cut: bool,
 }
 
 impl<P: Port> Tap<P> {
     /// `name`: who sends.
     pub fn new(inner: P, name: &'static str, trace: Trace) -> Self {
-        Self { inner, name, trace, one: FrameQueue::with_capacity(1) }
+        Self { inner, name, trace, one: FrameQueue::with_capacity(1), is_cut: false }
+    }
+
+    /// Loses what is sent from now on, or no longer.
+    pub fn cut(&mut self, is_cut: bool) {
+        self.is_cut = is_cut;
     }
 }
 
@@ -202,6 +210,11 @@ impl<P: Port> Port for Tap<P> {
         while let Some(frame) = from.pop() {
             // What the inner port did not take stays in `one` and goes back to the front.
             let noted = self.trace.remember(netcore::Frame::bytes(&frame));
+            if self.is_cut {
+                self.trace.channel_frame(self.name, &noted, true);
+                count += 1;
+                continue;
+            }
             let Ok(()) = self.one.push(frame) else { break };
             if self.inner.send(&mut self.one) == 0 {
                 if let Some(frame) = self.one.pop() {
@@ -209,7 +222,7 @@ impl<P: Port> Port for Tap<P> {
                 }
                 break;
             }
-            self.trace.channel_frame(self.name, &noted);
+            self.trace.channel_frame(self.name, &noted, false);
             count += 1;
         }
         count

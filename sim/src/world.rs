@@ -380,6 +380,7 @@ impl World {
                     let changed = self.machine.firmware_mut().set_indirection(&table);
                     self.trace.note(&format!("the table from hash to core: {changed:?}"));
                 }
+                Event::Link(link) => self.machine.set_link(link),
                 Event::Shutdown => {
                     self.trace.note("the server shuts down");
                     (0..self.machine.cores()).for_each(|core| self.machine.stack(core).shutdown());
@@ -567,7 +568,10 @@ impl World {
         if self.client_pool.out() > 0 {
             left.push(format!("clients: {} frames of their pool", self.client_pool.out()));
         }
-        if let Some(at) = self.machine.next_deadline() {
+        // A firmware and a host that watch each other do so for ever.
+        if self.scenario.external.is_none()
+            && let Some(at) = self.machine.next_deadline()
+        {
             left.push(format!("machine: a timer at {} us", at.micros()));
         }
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {}", left.join("; "))) }
@@ -593,6 +597,9 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     firmware.retained_max = scenario.retained_max;
     firmware.time_wait = scenario.time_wait;
     stack.time_wait = scenario.time_wait;
+    if let Some([host_silence, nic_silence]) = scenario.external {
+        (firmware.host_silence, stack.nic_silence) = (Some(host_silence), Some(nic_silence));
+    }
     stack.time_wait_max = 8192;
     stack.connections_max = 4096;
     stack.receive_window = scenario.receive_window;

@@ -124,6 +124,7 @@ counters! {
     channel_closed_known: "CLOSED for a connection that was still here",
     channel_closed_gone: "CLOSED for a flow that was handed over before",
     channel_resets: "Times that the firmware came up new, or had given this host up, and all flows were forgotten",
+    channel_news_lost: "Times that the link to the firmware had lost news and all flows were forgotten",
     channel_silences: "Times that the firmware was found gone and all flows were forgotten",
 }
 

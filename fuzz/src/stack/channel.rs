@@ -51,6 +51,8 @@ struct World {
     host_epoch: u32,
     /// What HELLO says that the firmware takes over.
     last_data_max: u32,
+    /// News that the firmware has sent.
+    news: u32,
 }
 
 /// The flow of a peer's port: its slot is the port's place in the list.
@@ -90,6 +92,7 @@ impl World {
             nic_epoch: 7,
             host_epoch: 0,
             last_data_max: 100_000,
+            news: 0,
         };
         world.poll();
         if !input.flag() {
@@ -110,13 +113,15 @@ impl World {
         if let Some(frame) = self.pool.frame_with(&out)
             && queue.push(frame).is_ok()
         {
-            self.nic.send(&mut queue);
+            let sent = self.nic.send(&mut queue) == 1;
+            self.news += u32::from(sent && header.kind.is_news());
         }
     }
 
     fn hello(&mut self, reply: bool) {
         let mut body = [0; Hello::LEN];
-        Hello { last_data_max: self.last_data_max, ..Hello::new(self.nic_epoch, 1) }.emit(&mut body);
+        Hello { last_data_max: self.last_data_max, news: self.news, ..Hello::new(self.nic_epoch, 1) }
+            .emit(&mut body);
         let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
         self.send(&Header { flags, ..Header::new(Kind::Hello, self.host_epoch) }, &[&body]);
     }

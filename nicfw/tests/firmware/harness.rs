@@ -201,6 +201,8 @@ pub struct World {
     pub now: Instant,
     pub host_epoch: u32,
     pub nic_epoch: u32,
+    /// News that the host has said, all queues together: only one of them speaks.
+    pub news: u32,
     /// Leave TCP checksums of the host's segments to the firmware.
     pub checksum_needed: bool,
     /// Everybody speaks IPv6, unless a segment says whom it is from.
@@ -245,6 +247,7 @@ impl World {
             now: Instant::from_micros(1_000_000_000),
             host_epoch: 500,
             nic_epoch: 0,
+            news: 0,
             checksum_needed: false,
             v6: false,
             wire_log: Vec::new(),
@@ -291,7 +294,7 @@ impl World {
 
     pub fn hello(&mut self, queue: usize) {
         let mut body = [0; Hello::LEN];
-        Hello::new(self.host_epoch, 1).emit(&mut body);
+        Hello { news: self.news, ..Hello::new(self.host_epoch, 1) }.emit(&mut body);
         self.tell(queue, Header::new(Kind::Hello, self.nic_epoch), &[&body]);
     }
 
@@ -312,6 +315,7 @@ impl World {
     /// Gives the firmware a message of the host.
     pub fn tell(&mut self, queue: usize, header: Header, body: &[&[u8]]) {
         let body = body.concat();
+        self.news += u32::from(header.kind.is_news());
         let mut out = vec![0; 14 + channel::HEADER_LEN];
         channel::emit_ethernet(NIC_MAC, NIC_MAC, &mut out);
         header.emit(body.len(), &mut out[14..]);

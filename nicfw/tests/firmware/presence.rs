@@ -336,6 +336,52 @@ fn silence_is_of_a_life_not_of_a_queue() {
     assert_eq!(world.count(Event::HostSilent), 2, "queues 0 and 1 are one life");
 }
 
+/// A CLOSE, or an ABORT, never came: the host has forgotten a flow that is still held here for it.
+#[test]
+fn a_host_whose_news_were_lost_begins_anew() {
+    let mut world = watching();
+    let held = world.connect(1);
+    let closing = world.connect(2);
+    world.host_close(&closing, b"bye", 1000, false);
+    world.wire_segments();
+    world.host_messages();
+    // Nothing is missing.
+    world.hello(0);
+    world.host_messages();
+    assert_eq!((world.flows_in(State::Established), world.count(Event::HostNewsLost)), (1, 0));
+    world.news += 1;
+    world.hello(0);
+    world.pass(Duration::ZERO);
+    let reset = world.one();
+    assert_eq!((reset.flags, reset.client_port, reset.seq), (RST_ACK, 1, held.seq));
+    assert_eq!(world.flows_in(State::FinWait1), 1, "what was handed over goes on");
+    asks_whoever_is_there(&mut world);
+    world.host_epoch = 501;
+    world.join();
+    world.listen(listen_body());
+    world.connect(3);
+    world.hello(0);
+    assert_eq!((world.flows_in(State::Established), world.count(Event::HostNewsLost)), (1, 1));
+}
+
+#[test]
+fn the_firmware_says_how_much_news_there_was() {
+    let mut world = World::new();
+    world.connect(1);
+    let news = |world: &mut World| {
+        world.hello(0);
+        let messages = world.host_messages();
+        let hello = messages.iter().find_map(|message| match message {
+            Msg::Hello(_, hello) => Some(hello.news),
+            _ => None,
+        });
+        hello.unwrap()
+    };
+    assert_eq!(news(&mut world), 1, "ESTABLISHED");
+    world.client(&Seg::new(RST, 106, 0).port(1));
+    assert_eq!(news(&mut world), 2, "CLOSED");
+}
+
 #[test]
 fn a_plain_card_says_hello_and_nothing_else() {
     let config = Config { offload: Offload::None, queues: 2, rx_partial_checksum: true, ..config() };

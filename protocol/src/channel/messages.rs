@@ -51,7 +51,7 @@ fn family(addr: Address) -> u8 {
 /// 12 MAC of the NIC (6) | 18 MTU of the wire (2) | 20 last data per flow (4)
 /// ```
 ///
-/// A host leaves everything from the features on at 0.
+/// A host leaves everything from the features to the last data at 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The sender's epoch: drawn at its start, never 0.
@@ -71,11 +71,14 @@ pub struct Hello {
     /// NIC: bytes of last data that it takes over for a flow by CLOSE with
     /// [`super::MessageFlags::KEPT`]; 0: none. Host: 0.
     pub last_data_max: u32,
+    /// Messages that are news ([`super::Kind::is_news`]) which the sender has put into this queue before,
+    /// in all its lives, modulo 2^32: whoever got fewer since the HELLO before has lost some.
+    pub news: u32,
 }
 
 impl Hello {
     /// Bytes of the body.
-    pub const LEN: usize = 24;
+    pub const LEN: usize = 28;
     /// Feature: the NIC does the lifecycle of connections. Without it, it is a plain card that says
     /// HELLO and nothing else.
     pub const LIFECYCLE: u32 = 1;
@@ -94,6 +97,7 @@ impl Hello {
             mac: Mac([0; 6]),
             mtu: 0,
             last_data_max: 0,
+            news: 0,
         }
     }
 
@@ -118,6 +122,7 @@ impl Hello {
             mac: Mac(core::array::from_fn(|n| b[12 + n])),
             mtu: le16(b, 18),
             last_data_max: le32(b, 20),
+            news: le32(b, 24),
         };
         if hello.epoch == 0 || hello.version_min > hello.version_max || hello.mac.is_multicast() {
             return Err(Malformed::Value);
@@ -135,6 +140,7 @@ impl Hello {
         out[12..18].copy_from_slice(&self.mac.0);
         out[18..20].copy_from_slice(&self.mtu.to_le_bytes());
         out[20..24].copy_from_slice(&self.last_data_max.to_le_bytes());
+        out[24..28].copy_from_slice(&self.news.to_le_bytes());
     }
 }
 
@@ -591,12 +597,13 @@ mod tests {
             mac: Mac([2, 0, 0, 0, 0, 9]),
             mtu: 1500,
             last_data_max: 0x0102_0304,
+            news: 0x0506_0708,
             ..Hello::new(9, 2)
         };
         assert!(hello.has(Hello::LIFECYCLE) && !hello.has(Hello::PARTIAL_CHECKSUM));
         let mut b = [0; Hello::LEN];
         hello.emit(&mut b);
-        assert_eq!(b[20..], [4, 3, 2, 1]);
+        assert_eq!(b[20..], [4, 3, 2, 1, 8, 7, 6, 5]);
         assert_eq!(Hello::parse(&b), Ok(hello));
         assert_eq!(Hello::parse(&b[1..]), Err(Malformed::Truncated));
         for (at, value) in [(0, 0), (4, 4), (12, 3)] {

@@ -73,6 +73,16 @@ impl Kind {
         Self::IcmpError,
     ];
 
+    /// True when TCP does not repeat what is said, nor does the sender: if it is lost, the two sides
+    /// believe different things for ever. HELLO counts these.
+    #[inline]
+    pub const fn is_news(self) -> bool {
+        match self {
+            Self::Unlisten | Self::Established | Self::Close | Self::Abort | Self::Closed => true,
+            Self::Hello | Self::Listen | Self::Segment | Self::IcmpError => false,
+        }
+    }
+
     fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code).wrapping_sub(1)).copied()
     }

@@ -7,6 +7,7 @@ use netcore::rng::SeededRng;
 use netcore::{Duration, Instant};
 
 use super::tcp::{End, Endpoint, ODD_BYTES};
+use crate::counting::TURNED_AWAY;
 use crate::wire::WirePort;
 
 /// What has to come next.
@@ -87,9 +88,6 @@ pub(super) struct Speaker {
     /// It was told that there are too many clients.
     pub(super) turned_away: bool,
 }
-
-/// What Redis says when `maxclients` is reached.
-const TURNED_AWAY: &[u8] = b"-ERR max number of clients reached\r\n";
 
 impl Speaker {
     pub(super) fn new(tcp: Endpoint, habits: Habits, ending: Ending, rng: SeededRng) -> Self {
@@ -239,7 +237,7 @@ impl Speaker {
     fn hear(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() {
             let Some(first) = self.expected.front() else {
-                if self.heard_bytes == 0 && self.is_refusal(bytes) {
+                if self.heard_bytes == 0 && self.refusal(bytes).is_some() {
                     return self.surprised(bytes);
                 }
                 return Err(format!("\"{}\" came and nothing was expected", shown(bytes)));
@@ -283,17 +281,18 @@ impl Speaker {
         Ok(())
     }
 
-    /// Whether what came begins as the refusal does, in place of a reply.
-    fn is_refusal(&self, bytes: &[u8]) -> bool {
-        TURNED_AWAY.starts_with(&bytes[..bytes.len().min(TURNED_AWAY.len())]) && self.heard.is_empty()
+    /// The refusal that begins with what came, in place of a reply.
+    fn refusal(&self, bytes: &[u8]) -> Option<&'static [u8]> {
+        let begins = |text: &&[u8]| text.starts_with(&bytes[..bytes.len().min(text.len())]);
+        TURNED_AWAY.into_iter().find(begins).filter(|_| self.heard.is_empty())
     }
 
     fn surprised(&mut self, bytes: &[u8]) -> Result<(), String> {
         // A newcomer may be turned away, whatever it asks.
-        if self.is_refusal(bytes) {
+        if let Some(refusal) = self.refusal(bytes) {
             self.turned_away = true;
             self.forget();
-            self.expect(vec![Expected::Bytes(TURNED_AWAY.to_vec())]);
+            self.expect(vec![Expected::Bytes(refusal.to_vec())]);
             self.awaits_close = true;
             return self.hear(bytes);
         }

@@ -40,6 +40,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         if header.kind == Kind::Hello {
             return self.hello_arrived(app, &header, body, from);
         }
+        self.env.channel.hears(header.kind);
         if header.epoch != self.env.channel.epoch || !self.env.channel.is_up() {
             self.env.counters.channel_wrong_epoch += 1;
             return;
@@ -77,6 +78,9 @@ impl<F: Frame, A: App> Stack<F, A> {
         channel.nic_mac = if from.is_multicast() { channel.nic_mac } else { from };
         let is_new = hello.epoch != channel.nic_epoch;
         let is_first = core::mem::replace(&mut channel.nic_epoch, hello.epoch) == 0;
+        if is_new {
+            channel.news_heard = None;
+        }
         if is_new && !is_first {
             self.env.counters.channel_resets += 1;
             self.forget_flows(app);
@@ -84,6 +88,11 @@ impl<F: Frame, A: App> Stack<F, A> {
             // It is the same, and knows us no more: it has given us up meanwhile.
             self.env.counters.channel_resets += 1;
             self.begin_anew(app);
+        }
+        if self.env.channel.news_heard.replace(hello.news).is_some_and(|heard| heard != hello.news) {
+            // Connections that the firmware has begun or ended, and we do not know which.
+            self.env.counters.channel_news_lost += 1;
+            return self.give_up_nic(app);
         }
         if !self.know_nic(&hello) {
             return;

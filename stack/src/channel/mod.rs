@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use netcore::rng::Rng;
 use netcore::{Duration, Instant};
-use protocol::channel::FlowId;
+use protocol::channel::{FlowId, Kind};
 use protocol::ethernet::{BROADCAST, Mac};
 
 use crate::config::{Config, Offload};
@@ -64,6 +64,10 @@ pub(crate) struct Driver {
     hello_due: Instant,
     /// Last data in bytes that the firmware takes over for a flow, beyond one segment.
     last_data_max: u32,
+    /// News said, as HELLO counts it.
+    news_said: u32,
+    /// News heard, by the firmware's count; `None` before its first HELLO in this life of ours.
+    news_heard: Option<u32>,
     lifecycle: bool,
     watch: Option<presence::Watch>,
     /// Connection slot by flow slot, for frames that do not carry our handle yet.
@@ -89,6 +93,8 @@ impl Driver {
             nic_mac: BROADCAST,
             hello_due: Instant::ZERO,
             last_data_max: 0,
+            news_said: 0,
+            news_heard: None,
             lifecycle,
             watch,
             connections: Vec::new(),
@@ -120,6 +126,20 @@ impl Driver {
     /// Last data in bytes that the firmware takes over for a flow, beyond one segment.
     pub(crate) fn last_data_max(&self) -> u32 {
         self.last_data_max
+    }
+
+    /// A message of this kind is on its way.
+    #[inline]
+    pub(crate) fn says(&mut self, kind: Kind) {
+        self.news_said = self.news_said.wrapping_add(u32::from(kind.is_news()));
+    }
+
+    /// A message of this kind has come, for whichever life.
+    #[inline]
+    fn hears(&mut self, kind: Kind) {
+        if let Some(heard) = &mut self.news_heard {
+            *heard = heard.wrapping_add(u32::from(kind.is_news()));
+        }
     }
 
     /// Where messages go; broadcast before the first HELLO.

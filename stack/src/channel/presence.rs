@@ -85,10 +85,15 @@ impl<F: Frame, A: App> Stack<F, A> {
     pub fn nic_is_gone(&mut self, app: &mut A) {
         if self.env.channel.is_up() {
             self.env.counters.channel_silences += 1;
-            self.env.channel.state = ChannelState::Waiting;
-            self.env.channel.hello_due = self.env.now;
-            self.begin_anew(app);
+            self.give_up_nic(app);
         }
+    }
+
+    /// Its flows end, and HELLO is said at once, of a new life.
+    pub(crate) fn give_up_nic(&mut self, app: &mut A) {
+        self.env.channel.state = ChannelState::Waiting;
+        self.env.channel.hello_due = self.env.now;
+        self.begin_anew(app);
     }
 
     /// Nothing is left of our flows on the other side, or nothing may be: they end here too, and a
@@ -97,6 +102,7 @@ impl<F: Frame, A: App> Stack<F, A> {
         self.forget_flows(app);
         let channel = &mut self.env.channel;
         channel.epoch = channel.epoch.wrapping_add(1).max(1);
+        channel.news_heard = None;
     }
 
     /// Takes over what a NIC outside this process says of itself. False: we do not fit together.

@@ -68,7 +68,7 @@ pub(crate) fn control<F: Frame>(
     let none = (FlowId::default(), NO_HANDLE);
     match *control {
         Control::Hello { reply } => {
-            let hello = Hello::new(env.channel.epoch, 1);
+            let hello = Hello { news: env.channel.news_said, ..Hello::new(env.channel.epoch, 1) };
             let flags = if reply { MessageFlags::REPLY } else { MessageFlags::default() };
             send(env, pool, (Kind::Hello, flags), none, Hello::LEN, |out| hello.emit(out))
         }

@@ -252,9 +252,9 @@ pub(crate) fn bare<F: Frame>(
     Ok(())
 }
 
-/// Puts a channel header and an Ethernet header in front of a message's body.
+/// Puts a channel header and an Ethernet header in front of a message's body. The caller has looked for room.
 pub(crate) fn message<F: Frame>(
-    env: &Env<F>,
+    env: &mut Env<F>,
     frame: &mut F,
     (kind, flags): (Kind, MessageFlags),
     flow: FlowId,
@@ -265,6 +265,7 @@ pub(crate) fn message<F: Frame>(
     let out = frame.prepend(ethernet::HEADER_LEN + channel::HEADER_LEN).ok_or(Blocked)?;
     channel::emit_ethernet(env.channel.nic_mac(), env.config.mac, out);
     header.emit(len_behind, &mut out[ethernet::HEADER_LEN..]);
+    env.channel.says(kind);
     Ok(())
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Nic {
     pub(super) host_epoch: u32,
     /// What HELLO says that it takes over.
     last_data_max: u32,
+    /// News that it has sent.
+    pub(super) news: u32,
 }
 
 impl Nic {
@@ -38,7 +40,7 @@ impl Nic {
         let config = Config { offload: Offload::Lifecycle, ..config };
         let mut h = Harness::new(config);
         h.iss = ISS - 1;
-        Self { h, epoch: 4711, host_epoch: 0, last_data_max: 0 }
+        Self { h, epoch: 4711, host_epoch: 0, last_data_max: 0, news: 0 }
     }
 
     /// HELLO and LISTEN are done.
@@ -80,6 +82,7 @@ impl Nic {
         let hello = Hello {
             features: Hello::LIFECYCLE,
             last_data_max: self.last_data_max,
+            news: self.news,
             ..Hello::new(self.epoch, 1)
         };
         let mut body = vec![0; Hello::LEN];
@@ -88,6 +91,7 @@ impl Nic {
     }
 
     pub(super) fn send(&mut self, kind: Kind, flags: MessageFlags, flow: FlowId, handle: u32, body: &[u8]) {
+        self.news += u32::from(kind.is_news());
         let mut bytes = vec![0; 14 + channel::HEADER_LEN];
         channel::emit_ethernet(OUR_MAC, NIC_MAC, &mut bytes);
         let header = Header { kind, flags, epoch: self.host_epoch, flow, handle };

@@ -120,6 +120,56 @@ fn a_host_that_was_given_up_begins_anew() {
     assert_ne!(Hello::parse(&said[0].body).unwrap().epoch, old);
 }
 
+/// An ESTABLISHED, or a CLOSED, never came: the firmware holds a flow that nobody knows here, or the
+/// other way round.
+#[test]
+fn after_news_of_the_nic_was_lost_everything_begins_anew() {
+    let mut nic = Nic::with(watching());
+    nic.established(FLOW, b"");
+    nic.hello(MessageFlags::default());
+    nic.h.poll();
+    assert_eq!(nic.h.stack.gauges().in_state(State::Established), 1, "nothing is missing");
+    nic.take();
+    nic.news += 1;
+    nic.hello(MessageFlags::default());
+    nic.h.poll();
+    assert_eq!(
+        (&nic.h.app.ended[..], nic.h.stack.counters().channel_news_lost),
+        (&[EndReason::Aborted][..], 1)
+    );
+    assert_eq!(nic.h.stack.channel_state(), ChannelState::Waiting);
+    let old = nic.host_epoch;
+    nic.host_epoch = hellos(&mut nic)[0];
+    assert_ne!(nic.host_epoch, old, "the firmware learns that its flows are nobody's");
+    nic.hello(MessageFlags::REPLY);
+    nic.h.poll();
+    assert_eq!(nic.h.stack.channel_state(), ChannelState::Up);
+    nic.established(FlowId { generation: 10, ..FLOW }, b"");
+    nic.hello(MessageFlags::default());
+    nic.h.poll();
+    assert_eq!(nic.h.stack.gauges().in_state(State::Established), 1);
+}
+
+#[test]
+fn the_host_says_how_much_news_there_was() {
+    let mut nic = Nic::with(watching());
+    nic.established(FLOW, b"");
+    nic.h.poll();
+    let news = |nic: &mut Nic| {
+        nic.h.pass(Duration::from_secs(1));
+        nic.hello(MessageFlags::REPLY);
+        nic.h.poll();
+        let messages = nic.take();
+        let hello = messages.iter().find(|message| message.header.kind == Kind::Hello).unwrap();
+        Hello::parse(&hello.body).unwrap().news
+    };
+    assert_eq!(news(&mut nic), 0);
+    let Harness { stack, app, .. } = &mut nic.h;
+    stack.abort_all(app);
+    nic.h.poll();
+    assert_eq!(news(&mut nic), 1, "ABORT");
+}
+
 fn say(nic: &mut Nic, hello: &Hello) {
     let mut body = vec![0; Hello::LEN];
     hello.emit(&mut body);
