@@ -196,7 +196,11 @@ pub fn ask(path: &Path, request: &impl Display) -> Result<Vec<String>, String> {
     };
     let mut stream = UnixStream::connect(path).map_err(problem)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE)).map_err(problem)?;
-    writeln!(stream, "{request}").map_err(problem)?;
+    match writeln!(stream, "{request}") {
+        // It has not read all of it, and may have said why.
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+        sent => sent.map_err(problem)?,
+    }
     let mut lines = Vec::new();
     for line in BufReader::new(stream).lines() {
         let line = line.map_err(problem)?;
