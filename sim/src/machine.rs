@@ -144,6 +144,12 @@ impl<P: FramePool, W: Port<Frame = P::Frame>, A: App> Machine<W, A, P> {
             && !self.cores.iter().any(core)
     }
 
+    /// Whether the link was ever cut: what it lost then, the firmware may not have seen to this day, when the
+    /// peer is one that never asks for it.
+    pub fn was_cut(&self) -> bool {
+        self.cut_at.is_some()
+    }
+
     /// The link between firmware and host is like this from now on.
     pub fn set_link(&mut self, link: LinkState) {
         self.trace.note(&format!("the link: {link:?}"));
