@@ -124,6 +124,27 @@ impl Process {
         bail!("`{}` does not have {name}", self.name)
     }
 
+    /// Stops it (SIGSTOP), and returns when all of its threads stand still.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(libc::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        loop {
+            let mut all_stopped = true;
+            for task in std::fs::read_dir(&tasks).with_context(|| format!("`{}` has ended", self.name))? {
+                // proc(5): the state stands behind the name, which is in parentheses. A thread may end meanwhile.
+                let stat = std::fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+                all_stopped &= stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'));
+            }
+            if all_stopped {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: libc::c_int) {
         // SAFETY: the child has not been waited for, so its id still names it.

@@ -289,7 +289,7 @@ fn a_server_that_was_away_begins_anew() -> Result<()> {
     let pair = Pair::new(LIFECYCLE, &["--host-timeout", "1"], &["--refuse", "reset"])?;
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
-    pair.site.server.signal(libc::SIGSTOP);
+    pair.site.server.stop()?;
     // These wait in the ring, for a life that will be over.
     held.write_all(b"SET late 1\r\n")?;
     is_reset(&mut held)?;
@@ -309,7 +309,7 @@ fn a_firmware_that_was_away_resets_what_the_server_has_given_up() -> Result<()> 
     let pair = Pair::new(LIFECYCLE, &[], &["--nic-timeout", "1"])?;
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
-    pair.nic.signal(libc::SIGSTOP);
+    pair.nic.stop()?;
     pair.site.server.wait_for("the NIC does not answer")?;
     pair.nic.signal(libc::SIGCONT);
     is_reset(&mut held)?;
@@ -326,7 +326,7 @@ fn a_short_pause_ends_nothing() -> Result<()> {
     let mut held = pair.connect()?;
     exchange(&mut held, b"PING\r\n", b"+PONG\r\n")?;
     for process in [&pair.nic, &pair.site.server] {
-        process.signal(libc::SIGSTOP);
+        process.stop()?;
         held.write_all(b"PING\r\n")?;
         std::thread::sleep(std::time::Duration::from_millis(700));
         process.signal(libc::SIGCONT);

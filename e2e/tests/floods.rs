@@ -147,7 +147,7 @@ fn what_nobody_fetches_in_time_is_counted() -> Result<()> {
         eprintln!("{setup:?}");
         let site = Site::new(setup, &[])?;
         ensure!(site.redis_cli(&["PING"])? == "PONG");
-        site.server.signal(libc::SIGSTOP);
+        site.server.stop()?;
         site.lab.within(site.client_side(), || {
             let mut attacker = Attacker::new(3)?;
             (0..FLOOD / 10).try_for_each(|_| {
