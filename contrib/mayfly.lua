@@ -56,7 +56,7 @@ local f = {
   snd_nxt = ProtoField.uint32("mayfly.snd_nxt", "SND.NXT"),
   rcv_nxt = ProtoField.uint32("mayfly.rcv_nxt", "RCV.NXT"),
   ts_recent = ProtoField.uint32("mayfly.ts_recent", "TS.Recent"),
-  rtt = ProtoField.uint32("mayfly.rtt_us", "Round-trip time (µs)"),
+  data_at = ProtoField.uint16("mayfly.data_at", "First data at"),
   rto = ProtoField.uint32("mayfly.rto_us", "RTO (µs)"),
   count = ProtoField.uint16("mayfly.closed.count", "Flows"),
   reason = ProtoField.uint8("mayfly.closed.reason", "Reason", base.DEC, REASONS),
@@ -131,7 +131,7 @@ bodies[4] = function(body, tree)
   tree:add_le(f.mss, body(52, 2))
   tree:add(f.remote_mac, body(54, 6))
   tree:add_le(f.ts_recent, body(60, 4))
-  tree:add_le(f.rtt, body(68, 4))
+  tree:add_le(f.data_at, body(68, 2))
   return 72
 end
 

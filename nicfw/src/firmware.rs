@@ -171,13 +171,14 @@ impl<F: Frame> Firmware<F> {
         let mut work = Work::default();
         self.time_is(now);
         work.wire_received = wire.receive(&mut self.received, self.config.burst);
-        let mut hashes = match self.config.offload {
-            Offload::Lifecycle => self.warm_up(),
-            Offload::None => [NO_HASH; AHEAD],
+        if self.config.offload == Offload::Lifecycle {
+            for hash in self.warm_up() {
+                let Some(frame) = self.received.pop() else { break };
+                self.wire_frame_now(frame, hash, pool);
+            }
         }
-        .into_iter();
         while let Some(frame) = self.received.pop() {
-            self.wire_frame_now(frame, hashes.next().unwrap_or(NO_HASH), pool);
+            self.wire_frame_now(frame, NO_HASH, pool);
         }
         for (queue, host) in hosts.iter_mut().enumerate().take(self.config.queues) {
             // What the wire cannot take now stays with the host.

@@ -10,7 +10,7 @@ use protocol::tcp::Flags;
 use crate::config::Steer;
 use crate::counters::Event;
 use crate::firmware::Firmware;
-use crate::flow_table::{FlowFlags, Listed, State};
+use crate::flow_table::{Flow, FlowFlags, Listed, State};
 use crate::packet::Segment;
 
 /// Entries of the indirection table, as cards have it.
@@ -294,15 +294,15 @@ impl<F: Frame> Firmware<F> {
         }
         let flow = self.flows[slot];
         let queue = usize::from(flow.queue);
-        let (frame, packet_len) = match first {
+        let (frame, packet_len, data_at) = match first {
             Some((segment, mut frame)) => {
                 frame.truncate(segment.end);
                 if segment.tcp.seq.before_eq(flow.rcv_seen) {
                     self.flows[slot].rcv_seen = segment.data_end() + u32::from(segment.has(Flags::FIN));
                 }
-                (Some(frame), segment.end - ethernet::HEADER_LEN)
+                (Some(frame), segment.end - ethernet::HEADER_LEN, expected_data_at(&flow, segment))
             }
-            None => (None, 0),
+            None => (None, 0, 0),
         };
         let has_room = !self.channel.queues[queue].out.is_full();
         let made = if has_room { frame.or_else(|| self.empty_message(pool)) } else { None };
@@ -328,7 +328,7 @@ impl<F: Frame> Firmware<F> {
         if !self.put_header(&mut frame, &header, Established::LEN + packet_len, Established::LEN) {
             return;
         }
-        let body = self.established_body(slot);
+        let body = self.established_body(slot, data_at);
         body.emit(&mut frame.bytes_mut()[ethernet::HEADER_LEN + channel::HEADER_LEN..]);
         self.unlist(slot);
         self.timers.cancel(slot);
@@ -347,7 +347,7 @@ impl<F: Frame> Firmware<F> {
         Some(frame)
     }
 
-    fn established_body(&mut self, slot: u32) -> Established {
+    fn established_body(&mut self, slot: u32, data_at: u16) -> Established {
         let ts_value = self.timestamp();
         let flow = &self.flows[slot];
         Established {
@@ -367,7 +367,18 @@ impl<F: Frame> Firmware<F> {
             remote_mac: flow.remote_mac,
             ts_recent: flow.ts_recent,
             ts_value,
-            rtt_us: 0,
+            data_at,
         }
     }
+}
+
+/// Where the data of a waiting flow's first segment begins in its packet, when the flow's state says all
+/// else that the segment says; else 0.
+#[inline]
+fn expected_data_at(flow: &Flow, segment: &Segment) -> u16 {
+    let is_expected = segment.tcp.seq == flow.rcv_nxt
+        && segment.tcp.ack == flow.snd_nxt
+        && segment.tcp.flags.0 & !Flags::PSH.0 == Flags::ACK.0;
+    let data_at = segment.tcp_at + segment.tcp.header_len - ethernet::HEADER_LEN;
+    if is_expected { data_at as u16 } else { 0 }
 }

@@ -102,6 +102,9 @@ fn established(header: &Header, body: &[u8], host: &mut Host) {
     };
     assert_eq!(header.flags.has(MessageFlags::FIRST_DATA), !packet.is_empty());
     if !packet.is_empty() {
+        if established.data_at > 0 {
+            expected(&established, packet);
+        }
         data(header, packet, &mut flow);
     }
     let before = host.flows.insert(key(header.flow), flow);
@@ -111,6 +114,19 @@ fn established(header: &Header, body: &[u8], host: &mut Host) {
     for (id, flow) in older {
         assert_ne!(flow.stand, Stand::Held, "{id:?} was never reported as ended");
     }
+}
+
+/// The segment says what the message says.
+fn expected(established: &Established, packet: &[u8]) {
+    let ip = ipv4::Header::parse(packet).expect("a good IPv4 header");
+    let tcp = tcp::Header::parse(&packet[ip.header_len..ip.total_len]).expect("a good TCP header");
+    assert_eq!(usize::from(established.data_at), ip.header_len + tcp.header_len);
+    assert_eq!(packet.len(), ip.total_len);
+    assert_eq!((tcp.seq, tcp.ack), (established.rcv_nxt, established.snd_nxt));
+    assert_eq!(u32::from(tcp.window) << established.snd_scale, established.snd_wnd);
+    assert_eq!(tcp.flags.0 & !Flags::PSH.0, Flags::ACK.0);
+    let timestamps = tcp.options(&packet[ip.header_len..]).timestamps.filter(|_| established.timestamps);
+    assert!(timestamps.is_none_or(|timestamps| timestamps.value == established.ts_recent));
 }
 
 /// An IP packet behind a message is good, and of the flow.

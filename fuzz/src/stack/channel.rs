@@ -24,6 +24,8 @@ use crate::peer::{OUR_MAC, PEER, PEER_MAC, Peer, Seen, US};
 const STEPS_MAX: usize = 200;
 const PEERS: usize = 3;
 const PORT: u16 = 6379;
+/// Bytes of a connection's first data.
+const FIRST_LEN: usize = 10;
 const NIC_MAC: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
 /// A program against a stack whose firmware does setup and teardown.
@@ -141,7 +143,7 @@ impl World {
         let iss = SeqNumber(input.pick(&[5000, u32::MAX, 0x7fff_fff0]));
         let kinds = input.u8();
         let scaling = kinds & 4 != 0;
-        let established = Established {
+        let mut established = Established {
             local_addr: US,
             remote_addr: PEER,
             local_port: PORT,
@@ -158,8 +160,9 @@ impl World {
             remote_mac: PEER_MAC,
             ts_recent: peer.ts_value,
             ts_value: input.pick(&[1, u32::MAX]),
-            rtt_us: input.pick(&[250, 0, u32::MAX]),
+            data_at: 0,
         };
+        let tells_where = input.pick(&[true, false, true]);
         peer.snd_nxt = isn + 1;
         peer.offer = Options {
             timestamps: established.timestamps.then(Timestamps::default),
@@ -180,11 +183,17 @@ impl World {
             scale: established.rcv_scale,
             active: false,
         });
-        let packet =
-            if input.flag() { peer.next_bytes(10)[ethernet::HEADER_LEN..].to_vec() } else { Vec::new() };
+        let packet = if input.flag() {
+            peer.next_bytes(FIRST_LEN)[ethernet::HEADER_LEN..].to_vec()
+        } else {
+            Vec::new()
+        };
         let mut flags = MessageFlags::CHECKSUM_GOOD;
         if !packet.is_empty() {
             flags = flags | MessageFlags::FIRST_DATA;
+            if tells_where {
+                established.data_at = (packet.len() - FIRST_LEN) as u16;
+            }
         }
         let mut body = [0; Established::LEN];
         established.emit(&mut body);

@@ -7,7 +7,7 @@ use netcore::{
 };
 use nicfw::{Config, Event, Offload, State};
 use protocol::channel::{self, AcceptPolicy, Header, Hello, Kind, Listen};
-use protocol::tcp::{Options, SeqNumber, Timestamps};
+use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
 
 fn full_options() -> Options {
     Options {
@@ -63,6 +63,7 @@ fn handshake(offer: Options) {
     assert_eq!((body.remote_addr, body.remote_port), (CLIENT, 40_000));
     assert_eq!((body.snd_nxt, body.rcv_nxt), (SeqNumber(answer.seq + 1), SeqNumber(0)));
     assert_eq!(body.remote_mac, CLIENT_MAC);
+    assert_eq!(usize::from(body.data_at), 40 + if both { 12 } else { 0 });
     assert_eq!(body.timestamps, both);
     assert_eq!(body.sack, answer.options.sack_permitted);
     assert_eq!(body.window_scaling, answer.options.window_scale.is_some());
@@ -299,8 +300,30 @@ fn data_out_of_order_goes_to_the_host() {
     world.client(&Seg::new(PSH_ACK, 111, iss + 1).data(b"second"));
     let messages = world.host_messages();
     let [Msg::Established(_, body, Some(first))] = &messages[..] else { panic!("{messages:?}") };
-    assert_eq!(body.rcv_nxt, SeqNumber(101));
+    assert_eq!((body.rcv_nxt, body.data_at), (SeqNumber(101), 0));
     assert_eq!((first.seq, &first.data[..]), (111, &b"second"[..]));
+}
+
+#[test]
+fn the_host_is_told_where_the_data_is_only_if_nothing_else_is_to_be_read() {
+    let first = |change: fn(&mut Seg)| {
+        let mut world = World::new();
+        let iss = world.syn(&Seg::new(SYN, 100, 0)).seq;
+        world.client(&Seg::new(ACK, 101, iss + 1));
+        let mut seg = Seg::new(PSH_ACK, 101, iss + 1).data(b"GET");
+        change(&mut seg);
+        world.client(&seg);
+        let messages = world.host_messages();
+        let [Msg::Established(_, body, Some(_))] = &messages[..] else { panic!("{messages:?}") };
+        (body.data_at, body.snd_wnd)
+    };
+    assert_eq!(first(|_| {}), (40, 1000));
+    assert_eq!(first(|seg| seg.flags = ACK), (40, 1000));
+    assert_eq!(first(|seg| seg.window = 77), (40, 77), "the newest window is the message's");
+    assert_eq!(first(|seg| seg.flags = seg.flags | Flags::FIN).0, 0);
+    assert_eq!(first(|seg| seg.flags = seg.flags | Flags::URG).0, 0);
+    assert_eq!(first(|seg| seg.seq = 100).0, 0, "the first byte is old");
+    assert_eq!(first(|seg| seg.ack -= 1), (0, 1000), "an old acknowledgment, whose window does not count");
 }
 
 #[test]

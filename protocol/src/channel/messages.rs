@@ -10,6 +10,9 @@ use crate::tcp::SeqNumber;
 const FAMILY_IPV4: u8 = 4;
 const FAMILY_IPV6: u8 = 6;
 
+/// Shortest headers of an IP packet with TCP in it.
+const DATA_AT_MIN: usize = crate::ipv4::HEADER_LEN + crate::tcp::HEADER_LEN;
+
 fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Malformed> {
     bytes.split_first_chunk::<N>().ok_or(Malformed::Truncated)
 }
@@ -283,7 +286,7 @@ impl Listen {
 ///  0 family (1) | 1 options (1: timestamps, 2: SACK, 4: window scale) | 2 send scale (1) | 3 receive scale (1)
 ///  4 local address (16) | 20 remote address (16) | 36 local port (2) | 38 remote port (2)
 /// 40 SND.NXT (4) | 44 RCV.NXT (4) | 48 SND.WND (4) | 52 MSS (2) | 54 remote MAC (6)
-/// 60 newest TSval of the peer (4) | 64 our TSval now (4) | 68 round-trip time in µs, 0 unknown (4)
+/// 60 newest TSval of the peer (4) | 64 our TSval now (4) | 68 where the first data is (2) | 70 reserved 0 (2)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Established {
@@ -320,8 +323,10 @@ pub struct Established {
     pub ts_recent: u32,
     /// The flow's TSval at the moment of this message; it counts milliseconds.
     pub ts_value: u32,
-    /// Round-trip time of the handshake in microseconds; 0: not known.
-    pub rtt_us: u32,
+    /// Where the first data begins in the packet that follows, and reaches to its end, when its segment
+    /// says nothing that this message does not say: it begins at RCV.NXT, acknowledges SND.NXT, announces
+    /// SND.WND, and has no flag but ACK and PSH. 0: the packet has to be read, or there is none.
+    pub data_at: u16,
 }
 
 impl Established {
@@ -331,10 +336,15 @@ impl Established {
     /// Reads a body and returns it with what follows: the IP packet of the first data.
     ///
     /// # Errors
-    /// `Truncated`; `Value`: a code or scale outside its range.
+    /// `Truncated`; `Value`: a code or scale outside its range, or first data outside of the packet.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let (b, packet) = split::<{ Self::LEN }>(bytes)?;
+        let data_at = le16(b, 68);
+        let is_inside = (DATA_AT_MIN..packet.len()).contains(&usize::from(data_at));
+        if (data_at > 0 && !is_inside) || le16(b, 70) != 0 {
+            return Err(Malformed::Value);
+        }
         if b[1] > 7 || b[2] > crate::tcp::WINDOW_SCALE_MAX || b[3] > crate::tcp::WINDOW_SCALE_MAX {
             return Err(Malformed::Value);
         }
@@ -355,7 +365,7 @@ impl Established {
             remote_mac: Mac([b[54], b[55], b[56], b[57], b[58], b[59]]),
             ts_recent: le32(b, 60),
             ts_value: le32(b, 64),
-            rtt_us: le32(b, 68),
+            data_at,
         };
         Ok((established, packet))
     }
@@ -379,7 +389,8 @@ impl Established {
         out[54..60].copy_from_slice(&self.remote_mac.0);
         out[60..64].copy_from_slice(&self.ts_recent.to_le_bytes());
         out[64..68].copy_from_slice(&self.ts_value.to_le_bytes());
-        out[68..72].copy_from_slice(&self.rtt_us.to_le_bytes());
+        out[68..70].copy_from_slice(&self.data_at.to_le_bytes());
+        out[70..72].copy_from_slice(&[0, 0]);
     }
 }
 
@@ -651,11 +662,18 @@ mod tests {
             remote_mac: Mac([2, 0, 0, 0, 0, 9]),
             ts_recent: 77,
             ts_value: 78,
-            rtt_us: 250,
+            data_at: 40,
         };
-        let mut b = [0; Established::LEN + 3];
+        let mut b = [0; Established::LEN + 43];
         established.emit(&mut b);
-        assert_eq!(Established::parse(&b), Ok((established, &[0u8; 3][..])));
+        assert_eq!(Established::parse(&b), Ok((established, &[0u8; 43][..])));
+        for (at, value) in [(68, 39), (68, 43), (69, 1), (70, 1)] {
+            let mut bad = b;
+            bad[at] = value;
+            assert_eq!(Established::parse(&bad), Err(Malformed::Value), "byte {at}");
+        }
+        b[68] = 0;
+        assert_eq!(Established::parse(&b[..Established::LEN]).map(|(body, _)| body.data_at), Ok(0));
         assert_eq!(Established::parse(&b[..71]), Err(Malformed::Truncated));
         b[1] = 8;
         assert_eq!(Established::parse(&b), Err(Malformed::Value));

@@ -26,7 +26,7 @@ use crate::Malformed;
 use crate::ethernet;
 
 /// Version of the layouts in this module.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 24;
 /// Host handle of a flow that the host has not named yet.
@@ -246,7 +246,7 @@ mod tests {
         let codes = Kind::ALL.map(|kind| kind as u8);
         assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(Refusal::ALL.map(|refusal| refusal as u8), [0, 1, 2]);
-        assert_eq!(VERSION, 1);
+        assert_eq!(VERSION, 2);
         assert_eq!(HEADER_LEN, 24);
     }
 
@@ -269,7 +269,7 @@ mod tests {
             bad[at] = value;
             Header::parse(&bad).map(|_| ())
         };
-        assert_eq!(broken(0, 2), Err(ChannelError::Version(2)));
+        assert_eq!(broken(0, VERSION + 1), Err(ChannelError::Version(VERSION + 1)));
         assert_eq!(broken(1, 0), Err(ChannelError::Kind(0)));
         assert_eq!(broken(1, 10), Err(ChannelError::Kind(10)));
         assert_eq!(broken(22, 1), Err(Malformed::Value.into()));

@@ -215,18 +215,37 @@ impl<F: Frame, A: App> Stack<F, A> {
         };
         let flow = header.flow;
         let bound = self.env.channel.connection_of(flow);
-        let slot = match bound.filter(|&slot| self.is_flow(slot, flow)) {
-            Some(slot) => {
-                self.env.counters.channel_established_again += 1;
-                slot
+        if let Some(slot) = bound.filter(|&slot| self.is_flow(slot, flow)) {
+            self.env.counters.channel_established_again += 1;
+            if header.flags.has(MessageFlags::FIRST_DATA) {
+                self.flow_packet(app, slot, header.flags, packet);
             }
-            None => match self.accept_flow(app, flow, bound, &established) {
-                Some(slot) => slot,
-                None => return,
-            },
-        };
-        if header.flags.has(MessageFlags::FIRST_DATA) {
-            self.flow_packet(app, slot, header.flags, packet);
+            return;
+        }
+        let Some(slot) = self.accept_flow(app, flow, bound, &established) else { return };
+        if !header.flags.has(MessageFlags::FIRST_DATA) {
+            return self.without_first_data(slot);
+        }
+        let (env, connection) = (&mut self.env, self.connections.slot(slot));
+        let data = &packet[usize::from(established.data_at)..];
+        if established.data_at > 0 && input::expects_first(connection, data) {
+            return match input::take_first(env, connection, app, data) {
+                After::Output => env.mark(slot, connection),
+                after => self.follow(app, slot, after),
+            };
+        }
+        self.flow_packet(app, slot, header.flags, packet);
+        self.without_first_data(slot);
+    }
+
+    /// A connection has begun, and perhaps nothing arrived that the output phase would answer.
+    fn without_first_data(&mut self, slot: u32) {
+        let Some(connection) = self.connections.at(slot) else { return };
+        if connection.queue.is_empty() && !connection.tcb.flags.has(Flags::CLOSING) {
+            // Keepalive: the output phase, which arms the timer otherwise, is not coming.
+            self.env.arm(slot, connection);
+        } else {
+            self.env.mark(slot, connection);
         }
     }
 
@@ -275,12 +294,6 @@ impl<F: Frame, A: App> Stack<F, A> {
         env.channel.bind(flow, slot);
         env.counters.channel_established += 1;
         input::establish(env, slot, connection, app);
-        if connection.queue.is_empty() && !connection.tcb.flags.has(Flags::CLOSING) {
-            // Keepalive: the output phase, which arms the timer otherwise, is not coming.
-            env.arm(slot, connection);
-        } else {
-            env.mark(slot, connection);
-        }
         Some(slot)
     }
 
@@ -358,9 +371,6 @@ fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &
         tcb.flags.set(Flags::TIMESTAMPS);
         tcb.ts_recent = established.ts_recent;
         connection.ts_recent_s = (env.now.millis() / 1000) as u32;
-    }
-    if established.rtt_us > 0 {
-        tcb.rtt.sample(netcore::Duration::from_micros(u64::from(established.rtt_us)));
     }
     connection.set_snd_wnd(established.snd_wnd);
 }

@@ -21,6 +21,7 @@ use protocol::tcp::{Header, Options};
 
 pub(crate) use application::{close, resume};
 pub(crate) use established::{establish, take_syn};
+pub(crate) use predicted::{expects_first, take_first};
 pub(crate) use urgent::ahead as urgent_ahead;
 
 use crate::app::{App, EndReason};

@@ -57,8 +57,39 @@ pub(super) fn take<F: Frame, A: App>(
         let more = connection.unsent() > 0 || connection.tcb.flags.has(tcb::Flags::RESEND);
         return if more { After::Output } else { After::Quiet };
     }
-    text::advance(env, connection, payload.len() as u32);
-    match application::deliver(env, connection, app, payload) {
+    take_data(env, connection, app, payload)
+}
+
+/// Whether the data of a new connection's first segment, which the firmware has read and found to be the
+/// expected one, can be taken as it is.
+#[inline]
+pub(crate) fn expects_first<S>(connection: &Connection<S>, data: &[u8]) -> bool {
+    let tcb = &connection.tcb;
+    data.len() as u32 <= tcb.rcv_wnd() && !tcb.flags.any(tcb::Flags::WAITING | tcb::Flags::CLOSING)
+}
+
+/// Takes that data.
+#[inline]
+pub(crate) fn take_first<F: Frame, A: App>(
+    env: &mut Env<F>,
+    connection: &mut Connection<A::Session>,
+    app: &mut A,
+    data: &[u8],
+) -> After {
+    env.counters.segments_received += 1;
+    env.counters.segments_predicted += 1;
+    take_data(env, connection, app, data)
+}
+
+#[inline]
+fn take_data<F: Frame, A: App>(
+    env: &mut Env<F>,
+    connection: &mut Connection<A::Session>,
+    app: &mut A,
+    data: &[u8],
+) -> After {
+    text::advance(env, connection, data.len() as u32);
+    match application::deliver(env, connection, app, data) {
         Ok(()) => After::Output,
         Err(after) => after,
     }

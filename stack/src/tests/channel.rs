@@ -67,7 +67,11 @@ impl Nic {
         let listen = nic.take().remove(0);
         assert_eq!((listen.header.kind, listen.header.epoch), (Kind::Listen, 4711));
         let mut body = Listen::parse(&listen.body).unwrap();
-        assert_eq!((body.addr, body.port, body.mss, body.window_scale), (US.into(), PORT, 1460, 5));
+        let window_scale = nic.h.stack.config().window_scale();
+        assert_eq!(
+            (body.addr, body.port, body.mss, body.window_scale),
+            (US.into(), PORT, 1460, window_scale)
+        );
         body.status = ListenStatus::Accepted;
         let mut bytes = vec![0; Listen::LEN];
         body.emit(&mut bytes);
@@ -100,8 +104,13 @@ impl Nic {
         self.h.put_frame(&bytes);
     }
 
-    /// ESTABLISHED, with the first data when there is any.
+    /// ESTABLISHED, with the first data when there is any, whose segment has to be read.
     pub(super) fn established(&mut self, flow: FlowId, data: &[u8]) {
+        self.established_told(flow, data, false);
+    }
+
+    /// The same; `told`: the message says where the data is.
+    fn established_told(&mut self, flow: FlowId, data: &[u8], told: bool) {
         let established = Established {
             local_addr: US.into(),
             remote_addr: PEER.into(),
@@ -119,7 +128,7 @@ impl Nic {
             remote_mac: PEER_MAC,
             ts_recent: 0,
             ts_value: 0,
-            rtt_us: 300,
+            data_at: if told { 40 } else { 0 },
         };
         let mut body = vec![0; Established::LEN];
         established.emit(&mut body);
@@ -174,7 +183,8 @@ impl Nic {
             }
             Kind::Close => {
                 let (close, packet) = Close::parse(body).unwrap();
-                assert_eq!((close.snd_wnd, close.rto_us), (60_000, 200_000));
+                // The first one before a round trip was measured, the other one after.
+                assert!(close.snd_wnd == 60_000 && [1_000_000, 200_000].contains(&close.rto_us), "{close:?}");
                 let finished = if header.flags.has(MessageFlags::PEER_FINISHED) { " finished" } else { "" };
                 let kept = if header.flags.has(MessageFlags::KEPT) { " kept" } else { "" };
                 let more = if header.flags.has(MessageFlags::MORE) { " more" } else { "" };
@@ -227,12 +237,13 @@ fn a_firmware_of_another_version_is_told_apart() {
     let mut nic = Nic::new(config());
     nic.h.poll();
     nic.take();
-    let hello = Hello { version_min: 2, version_max: 3, ..Hello::new(1, 1) };
+    let (version_min, version_max) = (channel::VERSION + 1, channel::VERSION + 2);
+    let hello = Hello { version_min, version_max, ..Hello::new(1, 1) };
     let mut body = vec![0; Hello::LEN];
     hello.emit(&mut body);
     nic.send(Kind::Hello, MessageFlags::default(), FlowId::default(), NO_HANDLE, &body);
     nic.h.poll();
-    let expected = ChannelState::WrongVersion { version_min: 2, version_max: 3 };
+    let expected = ChannelState::WrongVersion { version_min, version_max };
     assert_eq!(nic.h.stack.channel_state(), expected);
 }
 
@@ -251,6 +262,44 @@ fn request_reply_and_the_firmware_finishes() {
     nic.h.pass(Duration::from_secs(5));
     nic.expect(&[]);
     assert_eq!(nic.h.stack.next_deadline(), None);
+}
+
+#[test]
+fn first_data_is_the_same_wherever_the_host_learns_of_its_place() {
+    let lives = [false, true].map(|told| {
+        let mut nic = Nic::up();
+        nic.h.app.reply = b"+PONG\r\n".to_vec();
+        nic.established_told(FLOW, b"PING\r\n", told);
+        nic.h.poll();
+        let mut lines = nic.lines();
+        nic.segment(FLOW, 0, &seg(A | P, 7, 8, b"PING\r\n"));
+        lines.extend(nic.lines());
+        let counters = nic.h.stack.counters();
+        let counted = (counters.segments_received, counters.segments_predicted);
+        (lines, counted, nic.h.app.seen.clone())
+    });
+    assert_eq!(lives[0], lives[1]);
+    let (lines, counted, seen) = &lives[1];
+    assert_eq!(
+        (&lines[..], *counted, &seen[..]),
+        (&["0 idle PA 1+7 7".into()][..], (2, 2), &b"PING\r\nPING\r\n"[..])
+    );
+}
+
+#[test]
+fn first_data_that_cannot_be_taken_as_it_is_is_read() {
+    // More than the window takes.
+    let mut nic = Nic::with(Config { receive_window: 4, ..config() });
+    nic.established_told(FLOW, b"PING\r\n", true);
+    nic.h.poll();
+    assert_eq!(nic.h.app.seen, b"PING");
+    // The application has refused the connection.
+    let mut nic = Nic::up();
+    nic.h.app.refuse = true;
+    nic.established_told(FLOW, b"PING\r\n", true);
+    nic.h.poll();
+    assert_eq!(nic.h.app.seen, b"");
+    assert_eq!(nic.h.stack.gauges().connections(), 0);
 }
 
 #[test]
@@ -368,7 +417,7 @@ fn an_offer_without_an_answer_goes_on_here() {
     nic.established(FLOW, b"!close");
     nic.h.poll();
     nic.take();
-    nic.h.pass(Duration::from_millis(202));
+    nic.h.pass(Duration::from_millis(1002));
     nic.expect(&["0 A 1+1000 7", "0 PA 1001+500 7"]);
     // A late refusal is none of a connection that goes on.
     nic.closed(&[(FLOW, 0, ClosedReason::Refused)]);
@@ -403,7 +452,7 @@ fn nothing_is_offered_while_a_loss_is_repaired() {
     nic.established(FLOW, b"!close");
     nic.h.poll();
     nic.take();
-    nic.h.pass(Duration::from_millis(300));
+    nic.h.pass(Duration::from_millis(1100));
     nic.take();
     nic.segment(FLOW, 0, &seg(A, 7, 2001, b""));
     let sent = nic.take();
@@ -448,7 +497,7 @@ fn lost_replies_are_sent_again_by_the_host() {
     nic.established(FLOW, b"ask");
     nic.h.poll();
     nic.take();
-    nic.h.pass(Duration::from_millis(202));
+    nic.h.pass(Duration::from_millis(1002));
     assert_eq!(nic.lines(), ["0 PA 1+5 4"]);
 }
 
