@@ -4,13 +4,13 @@
 //! sent: SND.UNA <= RCV.NXT <= SND.NXT, in both directions and at every moment, FINs counted. The
 //! firmware stands between and must know what the host knows as soon as their channel is empty.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use nicfw::Stage;
+use nicfw::{INDIRECTION, Stage};
 use protocol::channel::FlowId;
 use protocol::tcp::SeqNumber;
-use stack::{App, ConnectionView, State};
+use stack::{App, ConnectionId, ConnectionView, State};
 
 use crate::frame::SimFrame;
 use crate::machine::Machine;
@@ -46,6 +46,29 @@ pub fn compare(client: &Belief, server: &Belief) -> Result<(), String> {
     Ok(())
 }
 
+/// What has to be known of earlier looks.
+#[derive(Default)]
+pub struct Past {
+    /// The NIC's table from hash to queue.
+    table: Option<[u16; INDIRECTION]>,
+    /// Connections that a core had when the table changed. At level `none` their peers may be led to another
+    /// core since, which resets them, and come again, while this core knows nothing of it.
+    left_behind: HashSet<(usize, ConnectionId)>,
+}
+
+impl Past {
+    fn look<W: Port<Frame = SimFrame>, A: App>(&mut self, machine: &mut Machine<W, A>) {
+        let table = *machine.firmware().indirection();
+        let changed = self.table.replace(table).is_some_and(|before| before != table);
+        let before = core::mem::take(&mut self.left_behind);
+        for core in 0..machine.cores() {
+            let on_wire = machine.stack(core).views().filter(|view| view.flow.is_none());
+            let left_behind = on_wire.map(|view| (core, view.id));
+            self.left_behind.extend(left_behind.filter(|connection| changed || before.contains(connection)));
+        }
+    }
+}
+
 /// Looks whether the host's cores, the firmware between and the clients agree.
 ///
 /// `clients`: of those whose handshake is over. `sessions`: clients that the application has.
@@ -54,10 +77,12 @@ pub fn compare(client: &Belief, server: &Belief) -> Result<(), String> {
 /// Somebody believes what cannot be; who and what.
 pub fn check<W: Port<Frame = SimFrame>, A: App>(
     machine: &mut Machine<W, A>,
+    past: &mut Past,
     clients: impl Iterator<Item = Belief>,
     sessions: usize,
 ) -> Result<(), String> {
     let clients: BTreeMap<SocketAddr, Belief> = clients.map(|belief| (belief.client, belief)).collect();
+    past.look(machine);
     let calm = machine.is_calm();
     let mut with_session = 0;
     let mut flows_of_host = 0;
@@ -84,7 +109,10 @@ pub fn check<W: Port<Frame = SimFrame>, A: App>(
             let synchronized =
                 !matches!(view.state, State::Closed | State::Listen | State::SynSent | State::SynReceived);
             // Of an earlier connection with the same ends, until the news has come.
-            let current = view.flow.is_none() || calm;
+            let current = match view.flow {
+                Some(_) => calm,
+                None => !past.left_behind.contains(&(core, view.id)),
+            };
             if let Some(client) = clients.get(&view.remote)
                 && synchronized
                 && current

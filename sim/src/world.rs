@@ -139,6 +139,7 @@ struct World {
     spins: u32,
     /// Steps of time.
     steps: u32,
+    past: belief::Past,
 }
 
 impl World {
@@ -179,6 +180,7 @@ impl World {
             machine,
             spins: 0,
             steps: 0,
+            past: belief::Past::default(),
             scenario,
         };
         world.clients.stop_issuing();
@@ -322,7 +324,8 @@ impl World {
         });
         let odd = self.odd.iter().flat_map(OddClients::beliefs);
         let counting = self.counting.iter().flat_map(|(counting, _)| counting.beliefs());
-        belief::check(&mut self.machine, clients.chain(odd).chain(counting), self.engine.connected())
+        let clients = clients.chain(odd).chain(counting);
+        belief::check(&mut self.machine, &mut self.past, clients, self.engine.connected())
     }
 
     fn round(&mut self) -> bool {

@@ -47,6 +47,7 @@ counters! {
     connections_refused: "Active opens that the peer refused, or whose peer has no neighbour entry",
     connections_full: "Connections refused because the table is full",
     listen_unusable: "Segments for a listener that neither open a connection nor belong to one",
+    listen_not_announced: "SYNs that came past the firmware, which does not know the listener yet",
     cookies_sent: "SYNs answered with a cookie because too many connections are half-open",
     cookies_accepted: "Connections opened by a cookie that came back",
     cookies_later: "Segments behind the first one of a handshake with a cookie, which is missing",

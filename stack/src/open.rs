@@ -14,6 +14,7 @@ use crate::cookies;
 use crate::env::{Bare, Control};
 use crate::input::{self, Segment};
 use crate::ip::neighbour;
+use crate::listen::Announced;
 use crate::round::{ConnectError, Stack, mark_new};
 use crate::state::State;
 use crate::tcb::{Flags, Key, Opening, Path};
@@ -179,6 +180,17 @@ impl<F: Frame, A: App> Stack<F, A> {
     /// remembered may be followed by a new one.
     fn syn_arrived(&mut self, key: Key, segment: &Segment, mac: Mac) {
         let env = &mut self.env;
+        if env.channel.has_listeners()
+            && self
+                .listeners
+                .find(key.local(), key.local_port())
+                .is_some_and(|listener| listener.announced != Announced::Refused)
+        {
+            // The firmware will reset what it knows nothing of, once it has the listener. The peer's
+            // next SYN finds it there.
+            env.counters.listen_not_announced += 1;
+            return;
+        }
         let remembered = env.time_wait.find(key).copied();
         let before = cookies::before(remembered.as_ref());
         if env.gauges.half_open() as usize >= env.config.half_open_max() {

@@ -58,6 +58,11 @@ impl Nic {
     }
 
     fn joined(self) -> Self {
+        self.answered(ListenStatus::Accepted)
+    }
+
+    /// HELLO is done, and LISTEN is answered like this.
+    fn answered(self, status: ListenStatus) -> Self {
         let mut nic = self;
         nic.h.poll();
         let hello = nic.take().remove(0);
@@ -72,13 +77,14 @@ impl Nic {
             (body.addr, body.port, body.mss, body.window_scale),
             (US.into(), PORT, 1460, window_scale)
         );
-        body.status = ListenStatus::Accepted;
+        body.status = status;
         let mut bytes = vec![0; Listen::LEN];
         body.emit(&mut bytes);
         assert!(!nic.h.stack.is_ready());
         nic.send(Kind::Listen, MessageFlags::REPLY, FlowId::default(), NO_HANDLE, &bytes);
         nic.h.poll();
-        assert!(nic.h.stack.is_ready() && nic.take().is_empty());
+        assert_eq!(nic.h.stack.is_ready(), status == ListenStatus::Accepted);
+        assert!(nic.take().is_empty());
         nic
     }
 
@@ -245,6 +251,22 @@ fn a_firmware_of_another_version_is_told_apart() {
     nic.h.poll();
     let expected = ChannelState::WrongVersion { version_min, version_max };
     assert_eq!(nic.h.stack.channel_state(), expected);
+}
+
+#[test]
+fn a_connection_that_the_firmware_would_reset_is_not_begun() {
+    // It has a new life, say, and has not heard of the listener yet: a SYN comes as it is.
+    let mut nic = Nic::up();
+    nic.h.put(&seg(S, 0, 0, b""));
+    nic.h.poll();
+    assert!(nic.take().is_empty());
+    assert_eq!(nic.h.stack.counters().listen_not_announced, 1);
+    // Without room there for the listener, it is all the host's.
+    let mut nic = Nic::new(config()).answered(ListenStatus::TableFull);
+    nic.h.put(&seg(S, 0, 0, b""));
+    nic.h.poll();
+    assert_eq!(nic.h.take_frames().len(), 1);
+    assert_eq!(nic.h.stack.gauges().in_state(State::SynReceived), 1);
 }
 
 #[test]
