@@ -21,12 +21,14 @@ pub fn run(what: &Ask, path: &Path, out: &mut impl Write, is_terminal: bool) -> 
     let show = |out: &mut _, lines: Vec<String>| {
         write(out, &lines.iter().flat_map(|line| [line, "\n"]).collect::<String>());
     };
+    let stopped = |out: &mut _, side: Side, frames: &[String]| {
+        write(out, &format!("{}: {} frames\n", side.name(), frames.concat()));
+    };
     match what {
         Ask::Status => show(out, ask(path, &"STATUS")?),
         Ask::Flows { count } => show(out, ask(path, &Request::Flows { count: *count })?),
         Ask::Events { flow, count } => {
-            let count = count.unwrap_or(if flow.is_some() { usize::MAX } else { Request::COUNT_DEFAULT });
-            show(out, ask(path, &Request::Events { flow: *flow, count })?);
+            show(out, ask(path, &Request::events(*flow, *count))?);
         }
         Ask::Steer { change: None } => show(out, ask(path, &Request::Steering)?),
         Ask::Steer { change: Some(steering) } => {
@@ -38,18 +40,17 @@ pub fn run(what: &Ask, path: &Path, out: &mut impl Write, is_terminal: bool) -> 
             show(out, ask(path, &Request::StartCapture { side: *side, file, limits: limits.limits() })?);
         }
         Ask::Capture(Capture::Stop { side: Some(side) }) => {
-            let frames = ask(path, &Request::StopCapture { side: *side })?;
-            write(out, &format!("{}: {} frames\n", side.name(), frames.concat()));
+            stopped(out, *side, &ask(path, &Request::StopCapture { side: *side })?);
         }
         Ask::Capture(Capture::Stop { side: None }) => {
-            let stop = |side| (side, ask(path, &Request::StopCapture { side }));
-            let stopped = Side::ALL.map(stop);
-            if let [(_, Err(problem)), (_, Err(_))] = &stopped {
+            let said = Side::ALL.map(|side| ask(path, &Request::StopCapture { side }));
+            if let [Err(problem), Err(_)] = &said {
                 return Err(problem.clone());
             }
-            for (side, frames) in stopped.iter().filter_map(|(side, said)| Some((side, said.as_ref().ok()?)))
-            {
-                write(out, &format!("{}: {} frames\n", side.name(), frames.concat()));
+            for (side, frames) in Side::ALL.iter().zip(&said) {
+                if let Ok(frames) = frames {
+                    stopped(out, *side, frames);
+                }
             }
         }
         Ask::Top { once, interval } => {

@@ -10,7 +10,7 @@ use netcore::Duration;
 use nicfw::{Offload, Steer};
 use protocol::channel::FlowId;
 
-use crate::request::entries as entries_of;
+use crate::request::{entries as table_entries, number, side};
 use crate::{CaptureLimits, Change, RETAINED_MAX, Request, Side, flow_id};
 
 /// Most host queues, as many as [`nicfw::Config`] takes.
@@ -74,6 +74,16 @@ fn steer(word: &str) -> Result<Steer, String> {
     Steer::from_str(word).map_err(|_| "none of 'rss', 'symmetric' and 'key'".into())
 }
 
+/// What stands in a request to the running one, read as there.
+fn word<T>(
+    parse: fn(&[u8]) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: 'static,
+{
+    move |word| parse(word.as_bytes())
+}
+
 /// A processor that this process may run on.
 fn processor(text: &str) -> Result<usize, String> {
     let allowed = allowed_cpus();
@@ -108,16 +118,16 @@ pub enum Ask {
     /// Shows flows, as of a moment ago
     Flows {
         /// At most so many; more than 256 are never shown
-        #[arg(default_value_t = Request::COUNT_DEFAULT)]
+        #[arg(default_value_t = Request::COUNT_DEFAULT, value_parser = word(number::<usize>))]
         count: usize,
     },
     /// Shows what happened last, newest first
     Events {
         /// To this flow only, by its name: SLOT.GENERATION
-        #[arg(value_parser = flow)]
+        #[arg(value_parser = word(flow_id))]
         flow: Option<FlowId>,
         /// At most so many [default: 10, or all of one flow]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = word(number::<usize>))]
         count: Option<usize>,
     },
     /// Writes the frames of a side of the firmware to a pcap file
@@ -147,14 +157,16 @@ pub enum Steering {
     /// Has entries lead to a queue
     Set {
         /// FIRST or FIRST-LAST, from 0 to 127
-        #[arg(value_parser = table_entries)]
+        #[arg(value_parser = word(table_entries))]
         entries: (usize, usize),
         /// The queue: the server's core of this number
+        #[arg(value_parser = word(number::<u16>))]
         queue: u16,
     },
     /// Lets nothing new come to a queue
     Drain {
         /// The queue: the server's core of this number
+        #[arg(value_parser = word(number::<u16>))]
         queue: u16,
     },
     /// Gives all queues the same again
@@ -172,17 +184,13 @@ impl Steering {
     }
 }
 
-fn table_entries(word: &str) -> Result<(usize, usize), String> {
-    entries_of(word.as_bytes())
-}
-
 /// Captures.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Capture {
     /// Begins one
     Start {
         /// wire (what the device receives and sends) or host (the messages between firmware and host)
-        #[arg(value_parser = side)]
+        #[arg(value_parser = word(side))]
         side: Side,
         /// A new file
         file: PathBuf,
@@ -193,7 +201,7 @@ pub enum Capture {
     /// Ends one, or all
     Stop {
         /// wire or host
-        #[arg(value_parser = side)]
+        #[arg(value_parser = word(side))]
         side: Option<Side>,
     },
 }
@@ -202,10 +210,10 @@ pub enum Capture {
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Ends after so many frames [default: 100000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = word(number::<u64>))]
     count: Option<u64>,
     /// Ends when the file is so large [default: 67108864]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = word(number::<u64>))]
     bytes: Option<u64>,
 }
 
@@ -218,15 +226,6 @@ impl Limits {
             bytes: self.bytes.unwrap_or(default.bytes),
         }
     }
-}
-
-fn flow(word: &str) -> Result<FlowId, String> {
-    flow_id(word.as_bytes())
-}
-
-fn side(word: &str) -> Result<Side, String> {
-    let side = Side::ALL.into_iter().find(|side| side.name() == word);
-    side.ok_or_else(|| "neither 'wire' nor 'host'".into())
 }
 
 fn interval(word: &str) -> Result<f64, String> {
@@ -389,7 +388,9 @@ mod tests {
             ("state", "state"),
             ("events 5", "SLOT.GENERATION"),
             ("capture", "start"),
-            ("capture start side f", "'wire' nor 'host'"),
+            ("capture start side f", "wire or host"),
+            ("flows many", "not an integer"),
+            ("steer drain 65536", "out of range"),
             ("top --interval 0", "0.05"),
         ] {
             let error = line(words).unwrap_err();

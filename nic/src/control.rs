@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::resp::inline::{self, WordSink};
+use protocol::resp::inline;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::request::{Answer, Request};
@@ -142,9 +142,8 @@ fn converse(mut stream: &UnixStream, facts: &[(String, String)], shown: &Shown) 
 }
 
 fn answer(line: &[u8], facts: &[(String, String)], shown: &Shown) -> Result<Vec<String>, String> {
-    let mut words = Words::default();
-    inline::split(line, &mut words).map_err(|error| error.to_string())?;
-    let words: Vec<&[u8]> = words.complete.iter().map(Vec::as_slice).collect();
+    let words: Vec<Vec<u8>> = inline::words(line).map_err(|error| error.to_string())?;
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
     if let [word] = words[..]
         && word.eq_ignore_ascii_case(b"STATUS")
     {
@@ -155,21 +154,6 @@ fn answer(line: &[u8], facts: &[(String, String)], shown: &Shown) -> Result<Vec<
         Answer::Lines(lines) => Ok(lines),
         Answer::Done => Ok(Vec::new()),
         Answer::Count(count) => Ok(vec![count.to_string()]),
-    }
-}
-
-#[derive(Default)]
-struct Words {
-    complete: Vec<Vec<u8>>,
-    current: Vec<u8>,
-}
-
-impl WordSink for Words {
-    fn byte(&mut self, byte: u8) {
-        self.current.push(byte);
-    }
-    fn end_word(&mut self) {
-        self.complete.push(std::mem::take(&mut self.current));
     }
 }
 

@@ -95,18 +95,18 @@ impl Request {
             |at: usize, word: &str| words.get(at).is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
         match words.len() {
             1 if is(0, "FLOWS") => Ok(Self::Flows { count: Self::COUNT_DEFAULT }),
-            2 if is(0, "FLOWS") => Ok(Self::Flows { count: count(words[1])? }),
+            2 if is(0, "FLOWS") => Ok(Self::Flows { count: number(words[1])? }),
             _ if is(0, "EVENTS") => Self::parse_events(&words[1..]),
             3 if is(0, "CAPTURE") && is(1, "STOP") => Ok(Self::StopCapture { side: side(words[2])? }),
             4.. if is(0, "CAPTURE") && is(1, "START") => Self::parse_start(&words[2..]),
             1 if is(0, "STEER") => Ok(Self::Steering),
             2 if is(0, "STEER") && is(1, "EVEN") => Ok(Self::Steer(Change::Even)),
             3 if is(0, "STEER") && is(1, "DRAIN") => {
-                Ok(Self::Steer(Change::Drain { queue: queue(words[2])? }))
+                Ok(Self::Steer(Change::Drain { queue: number(words[2])? }))
             }
             4 if is(0, "STEER") && is(1, "SET") => {
                 let (first, last) = entries(words[2])?;
-                Ok(Self::Steer(Change::Set { first, last, queue: queue(words[3])? }))
+                Ok(Self::Steer(Change::Set { first, last, queue: number(words[3])? }))
             }
             _ => Err(syntax()),
         }
@@ -118,13 +118,19 @@ impl Request {
             [word, rest @ ..] if !word.eq_ignore_ascii_case(b"COUNT") => (Some(flow_id(word)?), rest),
             rest => (None, rest),
         };
-        let count = match rest {
-            [] if flow.is_some() => usize::MAX,
-            [] => Self::COUNT_DEFAULT,
-            [word, number] if word.eq_ignore_ascii_case(b"COUNT") => count(number)?,
-            _ => return Err(syntax()),
-        };
-        Ok(Self::Events { flow, count })
+        match rest {
+            [] => Ok(Self::events(flow, None)),
+            [word, count] if word.eq_ignore_ascii_case(b"COUNT") => {
+                Ok(Self::events(flow, Some(number(count)?)))
+            }
+            _ => Err(syntax()),
+        }
+    }
+
+    /// Without a count, all that is shown of one flow.
+    pub(crate) fn events(flow: Option<FlowId>, count: Option<usize>) -> Self {
+        let count = count.unwrap_or(if flow.is_some() { usize::MAX } else { Self::COUNT_DEFAULT });
+        Self::Events { flow, count }
     }
 
     /// `WIRE|HOST file [COUNT frames] [BYTES bytes]`; at least two words.
@@ -132,10 +138,8 @@ impl Request {
         let mut limits = CaptureLimits::default();
         for pair in words[2..].chunks(2) {
             match pair {
-                [word, number] if word.eq_ignore_ascii_case(b"COUNT") => {
-                    limits.frames = count(number)? as u64
-                }
-                [word, number] if word.eq_ignore_ascii_case(b"BYTES") => limits.bytes = count(number)? as u64,
+                [word, count] if word.eq_ignore_ascii_case(b"COUNT") => limits.frames = number(count)?,
+                [word, bytes] if word.eq_ignore_ascii_case(b"BYTES") => limits.bytes = number(bytes)?,
                 _ => return Err(syntax()),
             }
         }
@@ -147,14 +151,26 @@ fn syntax() -> String {
     "syntax error".into()
 }
 
-fn count(word: &[u8]) -> Result<usize, String> {
-    let number = parse_i64(word).ok_or("value is not an integer or out of range")?;
-    usize::try_from(number).map_err(|_| "count should be greater than or equal to 0".into())
+// What stands in a request, and in the same words on the command line of `mayfly-nic`.
+
+/// Reads a number of something.
+///
+/// # Errors
+/// It is something else, or more than a `T` holds.
+pub(crate) fn number<T: TryFrom<u64>>(word: &[u8]) -> Result<T, String> {
+    let wrong = || "value is not an integer or out of range".to_owned();
+    let number = parse_i64(word).ok_or_else(wrong)?;
+    let number = u64::try_from(number).map_err(|_| "count should be greater than or equal to 0")?;
+    T::try_from(number).map_err(|_| wrong())
 }
 
-fn side(word: &[u8]) -> Result<Side, String> {
+/// Reads a side's name.
+///
+/// # Errors
+/// It is something else.
+pub(crate) fn side(word: &[u8]) -> Result<Side, String> {
     let named = |side: &Side| word.eq_ignore_ascii_case(side.name().as_bytes());
-    Side::ALL.into_iter().find(named).ok_or_else(syntax)
+    Side::ALL.into_iter().find(named).ok_or_else(|| "a side is wire or host".into())
 }
 
 /// Reads `first` or `first-last`, entries of the table from hash to queue.
@@ -169,10 +185,6 @@ pub(crate) fn entries(word: &[u8]) -> Result<(usize, usize), String> {
         (first <= last && last < INDIRECTION).then_some((first, last))
     };
     parse().ok_or_else(|| format!("entries are FIRST or FIRST-LAST, from 0 to {}", INDIRECTION - 1))
-}
-
-fn queue(word: &[u8]) -> Result<u16, String> {
-    u16::try_from(count(word)?).map_err(|_| "value is not an integer or out of range".into())
 }
 
 /// Reads `SLOT.GENERATION`, as lists show it.
@@ -268,7 +280,7 @@ mod tests {
             ("EVENTS COUNT 1 2", "syntax"),
             ("CAPTURE", "syntax"),
             ("CAPTURE START WIRE", "syntax"),
-            ("CAPTURE START SIDE f", "syntax"),
+            ("CAPTURE START SIDE f", "wire or host"),
             ("CAPTURE START WIRE f COUNT", "syntax"),
             ("CAPTURE START WIRE f FRAMES 1", "syntax"),
             ("CAPTURE START WIRE f COUNT x", "not an integer"),

@@ -13,32 +13,15 @@ mod support;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use protocol::resp::inline::{self, WordSink};
+use protocol::resp::inline;
 use support::redis::Redis;
 use support::{Client, Server};
-
-#[derive(Default)]
-struct Words {
-    done: Vec<Vec<u8>>,
-    current: Vec<u8>,
-}
-
-impl WordSink for Words {
-    fn byte(&mut self, byte: u8) {
-        self.current.push(byte);
-    }
-    fn end_word(&mut self) {
-        self.done.push(std::mem::take(&mut self.current));
-    }
-}
 
 /// Clients that a file can use.
 const CLIENTS: usize = 4;
 
 fn split(line: &str) -> Vec<Vec<u8>> {
-    let mut words = Words::default();
-    inline::split(line.as_bytes(), &mut words).expect("balanced quotes");
-    words.done
+    inline::words(line.as_bytes()).expect("balanced quotes")
 }
 
 /// Sends a command that waits, and returns when the server says that it does. The last of

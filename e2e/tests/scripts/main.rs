@@ -109,13 +109,10 @@ fn play_at(place: Place, kind: SubjectKind, lab: &Lab, scripts: &[Named], mut pe
     let mut score = Score::default();
     let mut scripts = score.select(kind, scripts);
     match place {
-        Place::Inline => {
+        Place::Inline | Place::Embedded => {
             let mut bench = Bench::new()?;
-            score.play(&scripts, |script| bench.inline(kind, script, peer.converse()));
-        }
-        Place::Embedded => {
-            let mut bench = Bench::new()?;
-            score.play(&scripts, |script| bench.embedded(kind, script, peer.converse()));
+            let embedded = matches!(place, Place::Embedded);
+            score.play(&scripts, |script| bench.play(kind, script, embedded, peer.converse()));
         }
         Place::External => {
             let (said, unsaid) =

@@ -84,33 +84,26 @@ impl Bench {
         Ok((nic, host_end, pool, config))
     }
 
-    /// Plays a script, with the firmware and the stack taking turns.
-    pub(crate) fn inline(
+    /// Plays a script, with the firmware taking turns with the stack, or (`embedded`) on a thread of its own.
+    pub(crate) fn play(
         &mut self,
         kind: SubjectKind,
         script: &Script,
-        peer: Conversation<'_>,
-    ) -> Result<(), String> {
-        let shown = Shown::default();
-        let (nic, mut port, pool, config) = self.nic(kind, script, &shown)?;
-        run(script, &mut Ours::new(script, &config, Some(nic), &mut port, pool, peer)?)
-    }
-
-    /// Plays a script, with the firmware on a thread of its own.
-    pub(crate) fn embedded(
-        &mut self,
-        kind: SubjectKind,
-        script: &Script,
+        embedded: bool,
         peer: Conversation<'_>,
     ) -> Result<(), String> {
         let shown = Shown::default();
         let (nic, mut port, pool, config) = self.nic(kind, script, &shown)?;
         let (eal, clock, over) = (self.eal, peer.clock(), AtomicBool::new(false));
+        let play = |nic| run(script, &mut Ours::new(script, &config, nic, &mut port, pool, peer)?);
+        if !embedded {
+            return play(Some(nic));
+        }
         std::thread::scope(|scope| {
             scope.spawn(|| nic.run(eal, clock, || over.load(Ordering::Relaxed)));
             // Also when this thread panics.
             let _over = OnDrop(|| over.store(true, Ordering::Relaxed));
-            run(script, &mut Ours::new(script, &config, None, &mut port, pool, peer)?)
+            play(None)
         })
     }
 }

@@ -15,6 +15,34 @@ pub trait WordSink {
     fn end_word(&mut self);
 }
 
+/// The words of `line`, in whatever holds words and their bytes, such as a `Vec<Vec<u8>>`.
+///
+/// # Errors
+/// As [`split`].
+pub fn words<W>(line: &[u8]) -> Result<W, ProtocolError>
+where
+    W: Default + IntoIterator<Item: Default + Extend<u8>> + Extend<W::Item>,
+{
+    let mut words = Words { done: W::default(), current: None };
+    split(line, &mut words)?;
+    debug_assert!(words.current.is_none(), "a word without an end");
+    Ok(words.done)
+}
+
+struct Words<W: IntoIterator> {
+    done: W,
+    current: Option<W::Item>,
+}
+
+impl<W: IntoIterator<Item: Default + Extend<u8>> + Extend<W::Item>> WordSink for Words<W> {
+    fn byte(&mut self, byte: u8) {
+        self.current.get_or_insert_default().extend([byte]);
+    }
+    fn end_word(&mut self) {
+        self.done.extend([self.current.take().unwrap_or_default()]);
+    }
+}
+
 /// Splits `line` into words.
 ///
 /// # Errors
@@ -120,20 +148,8 @@ mod tests {
 
     use super::*;
 
-    #[derive(Default)]
-    struct Words(Vec<Vec<u8>>, Vec<u8>);
-    impl WordSink for Words {
-        fn byte(&mut self, byte: u8) {
-            self.1.push(byte);
-        }
-        fn end_word(&mut self) {
-            self.0.push(core::mem::take(&mut self.1));
-        }
-    }
-
     fn words(line: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
-        let mut sink = Words::default();
-        split(line, &mut sink).map(|()| sink.0)
+        super::words(line)
     }
 
     #[test]

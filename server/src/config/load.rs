@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use protocol::resp::inline::{self, WordSink};
+use protocol::resp::inline;
 
 use super::{Config, find, nearest};
 
@@ -25,21 +25,6 @@ impl std::error::Error for LoadError {}
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.problem)
-    }
-}
-
-#[derive(Default)]
-struct Words {
-    done: Vec<Vec<u8>>,
-    current: Vec<u8>,
-}
-
-impl WordSink for Words {
-    fn byte(&mut self, byte: u8) {
-        self.current.push(byte);
-    }
-    fn end_word(&mut self) {
-        self.done.push(std::mem::take(&mut self.current));
     }
 }
 
@@ -82,11 +67,10 @@ impl Config {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let mut words = Words::default();
-            inline::split(line.as_bytes(), &mut words)
-                .map_err(|_| fail(format!("unbalanced quotes in: {line}")))?;
+            let words: Vec<Vec<u8>> =
+                inline::words(line.as_bytes()).map_err(|_| fail(format!("unbalanced quotes in: {line}")))?;
             let words: Vec<String> =
-                words.done.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect();
+                words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
             let Some((name, values)) = words.split_first() else { continue };
             if name.eq_ignore_ascii_case("include") {
                 if depth == INCLUDE_DEPTH_MAX {

@@ -1,35 +1,18 @@
 //! Words on a line: any line is split without panic, and words that were quoted come back.
 
-use protocol::resp::inline::{WordSink, split};
+use protocol::resp::inline;
 
 use crate::input::Input;
-
-#[derive(Default)]
-struct Words {
-    done: Vec<Vec<u8>>,
-    current: Vec<u8>,
-}
-
-impl WordSink for Words {
-    fn byte(&mut self, byte: u8) {
-        self.current.push(byte);
-    }
-    fn end_word(&mut self) {
-        self.done.push(std::mem::take(&mut self.current));
-    }
-}
 
 /// The first byte chooses: a line, or words to be quoted.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     if input.flag() {
         let line = input.rest();
-        let mut words = Words::default();
-        if split(line, &mut words).is_ok() {
-            assert!(words.current.is_empty(), "a word without an end");
-            let total: usize = words.done.iter().map(Vec::len).sum();
+        if let Ok(words) = inline::words::<Vec<Vec<u8>>>(line) {
+            let total: usize = words.iter().map(Vec::len).sum();
             assert!(total <= line.len());
-            round_trip(&words.done);
+            round_trip(&words);
         }
         return;
     }
@@ -43,9 +26,7 @@ pub fn run(bytes: &[u8]) {
 fn round_trip(words: &[Vec<u8>]) {
     for quote in [double_quoted, hexadecimal] {
         let quoted: Vec<Vec<u8>> = words.iter().map(|word| quote(word)).collect();
-        let mut again = Words::default();
-        assert_eq!(split(&quoted.join(&b' '), &mut again), Ok(()));
-        assert_eq!(again.done, words);
+        assert_eq!(inline::words(&quoted.join(&b' ')), Ok(words.to_vec()));
     }
 }
 
