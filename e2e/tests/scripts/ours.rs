@@ -140,17 +140,38 @@ impl<'a> External<'a> {
     /// What `mayfly-nic` is told so that its firmware is what a script wants; `None`: there are no
     /// words for it.
     pub(crate) fn arguments(kind: SubjectKind, script: &Script) -> Option<Vec<String>> {
+        if kind == SubjectKind::Stack {
+            // A plain card has no settings.
+            return Some(Vec::new());
+        }
         let base = nicfw::Config::new(protocol::ethernet::Mac::default());
         let firmware = |script| machine_config(kind, script, base.clone(), SUBJECT.into()).ok();
         let (wanted, usual) = (firmware(script)?.firmware, firmware(&Script::default())?.firmware);
-        let mut arguments = Vec::new();
-        if wanted.time_wait != usual.time_wait {
-            let seconds = wanted.time_wait.micros() / 1_000_000;
-            arguments.extend(["--time-wait".to_owned(), seconds.to_string()]);
-        }
-        let all_said = nicfw::Config { time_wait: usual.time_wait, ..wanted } == usual;
-        // A plain card has none of them.
-        (all_said || kind == SubjectKind::Stack).then_some(arguments)
+        let seconds = |time: Duration| time.micros() / 1_000_000;
+        let limit = |time: Option<Duration>| time.map_or(0, seconds);
+        let words = |config: &nicfw::Config| {
+            [
+                ("--time-wait", seconds(config.time_wait)),
+                ("--user-timeout", limit(config.user_timeout)),
+                ("--waiting-max", limit(config.waiting_max)),
+                ("--last-data-max", config.last_data_max.into()),
+                ("--retained", config.retained_max as u64),
+                ("--ttl", config.ttl.into()),
+            ]
+        };
+        let changed = words(&wanted).into_iter().zip(words(&usual)).filter(|(wanted, usual)| wanted != usual);
+        let arguments = changed.flat_map(|((name, value), _)| [name.to_owned(), value.to_string()]).collect();
+        let whole = |time: Duration| Duration::from_secs(seconds(time));
+        let said = nicfw::Config {
+            time_wait: whole(wanted.time_wait),
+            user_timeout: wanted.user_timeout.map(whole),
+            waiting_max: wanted.waiting_max.map(whole),
+            last_data_max: wanted.last_data_max,
+            retained_max: wanted.retained_max,
+            ttl: wanted.ttl,
+            ..usual
+        };
+        (said == wanted).then_some(arguments)
     }
 
     fn start(&mut self, arguments: Vec<String>) -> Result<RunningNic> {
