@@ -392,6 +392,8 @@ fn the_firmware_is_asked_by_itself() -> Result<()> {
     let said = nic(&["status"])?;
     ensure!(said.contains(&format!("\nwire:packet:{SERVER_INTERFACE}\n")), "{said}");
     ensure!(status("process_id")? > 0 && status("firmware_queues_served_now")? == 1, "{said}");
+    // Each shows its own device: neither a packet socket nor a vhost-user socket computes any.
+    ensure!(status("device_tx_checksum")? == 0 && pair.site.info("device_tx_checksum")? == 0, "{said}");
 
     // A connection, while it is there and after its end.
     let mut held = pair.connect()?;

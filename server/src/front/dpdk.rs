@@ -70,16 +70,19 @@ struct Published {
     stacks: Vec<Mutex<Vec<(&'static str, u64)>>>,
     /// The device's counters, as each core has them for its queue; none where the firmware has the device.
     queues: Vec<Mutex<Option<PortStats>>>,
+    /// The device computes the TCP checksums of what is sent.
+    tx_checksum: bool,
     /// The firmware, when it is in this process.
     nic: Option<Arc<Shown>>,
 }
 
 impl Published {
-    fn new(cores: usize, nic: Option<Arc<Shown>>) -> Self {
+    fn new(cores: usize, tx_checksum: bool, nic: Option<Arc<Shown>>) -> Self {
         Self {
             host_busy_cycles: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             stacks: (0..cores).map(|_| Mutex::default()).collect(),
             queues: (0..cores).map(|_| Mutex::default()).collect(),
+            tx_checksum,
             nic,
         }
     }
@@ -116,6 +119,7 @@ impl Published {
             for (name, value) in device.iter() {
                 line(&format!("device_{name}"), &value);
             }
+            line("device_tx_checksum", &u8::from(self.tx_checksum));
         }
         for (name, value) in self.nic.iter().flat_map(|nic| nic.status()) {
             line(&name, &value);
@@ -165,7 +169,8 @@ pub fn run(
     engine.set_memory_source(super::memory::memory_use);
     let nic = (!external).then(Arc::<Shown>::default);
     engine.set_firmware(nic.clone().map_or(FirmwareView::Elsewhere, FirmwareView::Here));
-    let published = Arc::new(Published::new(core_count, nic.clone()));
+    let capabilities = queues[0].capabilities().in_vlan(network.vlan);
+    let published = Arc::new(Published::new(core_count, capabilities.tx_checksum, nic.clone()));
     let shown = Arc::clone(&published);
     let settings = network.clone();
     let is_shared = share.is_some();
@@ -179,7 +184,7 @@ pub fn run(
         clock: Clock::start(),
         published: &published,
         progress: Progress::new(core_count),
-        capabilities: queues[0].capabilities().in_vlan(network.vlan),
+        capabilities,
         pool: queues[0].pool(),
     };
     if let Some(nic) = nic {
