@@ -5,8 +5,12 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 
 use crate::error::Error;
+use crate::path_lock::PathLock;
 
 /// A kernel interface that exists.
 #[derive(Debug)]
@@ -257,11 +261,13 @@ impl Capable {
     }
 }
 
-/// Keeps a name taken in this network namespace until it is dropped or the process dies: an
-/// abstract Unix socket, which the kernel itself cleans up.
+/// Keeps a device taken until it is dropped or the process dies.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    _socket: std::os::unix::net::UnixDatagram,
+pub(crate) enum Claim {
+    /// A name in this network namespace: an abstract Unix socket, which the kernel itself cleans up.
+    Name { _socket: UnixDatagram },
+    /// A path, whatever the network namespace.
+    Path { _lock: PathLock },
 }
 
 impl Claim {
@@ -269,23 +275,30 @@ impl Claim {
     ///
     /// # Errors
     /// [`Error::DeviceBusy`].
-    pub(crate) fn take(name: &str, device: &str) -> Result<Self, Error> {
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::net::{SocketAddr, UnixDatagram};
+    pub(crate) fn name(name: &str, device: &str) -> Result<Self, Error> {
         let claimed =
             SocketAddr::from_abstract_name(name).and_then(|address| UnixDatagram::bind_addr(&address));
         match claimed {
-            Ok(socket) => Ok(Self { _socket: socket }),
+            Ok(socket) => Ok(Self::Name { _socket: socket }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(Error::DeviceBusy(device.to_owned()))
             }
-            Err(error) => Err(Error::Open {
-                device: device.to_owned(),
-                step: "marking the device as used",
-                reason: error.to_string(),
-            }),
+            Err(error) => Err(unmarked(device, &error)),
         }
     }
+
+    /// Takes `path`, shown as `device` when another process has it.
+    ///
+    /// # Errors
+    /// [`Error::DeviceBusy`].
+    pub(crate) fn path(path: &str, device: &str) -> Result<Self, Error> {
+        let lock = PathLock::take(Path::new(path)).map_err(|error| unmarked(device, &error))?;
+        lock.map(|lock| Self::Path { _lock: lock }).ok_or_else(|| Error::DeviceBusy(device.to_owned()))
+    }
+}
+
+fn unmarked(device: &str, error: &io::Error) -> Error {
+    Error::Open { device: device.to_owned(), step: "marking the device as used", reason: error.to_string() }
 }
 
 #[cfg(test)]
@@ -318,11 +331,17 @@ mod tests {
     #[test]
     fn a_claim_holds_until_it_is_dropped() {
         let name = format!("mayfly-test-{}", std::process::id());
-        let first = Claim::take(&name, "tap:x").expect("free");
-        let second = Claim::take(&name, "tap:x").expect_err("taken");
-        assert_eq!(second, Error::DeviceBusy("tap:x".into()));
-        drop(first);
-        Claim::take(&name, "tap:x").expect("free again");
+        let path = std::env::temp_dir().join(&name).display().to_string();
+        for take in [
+            |name: &str, _: &str| Claim::name(name, "tap:x"),
+            |_: &str, path: &str| Claim::path(path, "tap:x"),
+        ] {
+            let first = take(&name, &path).expect("free");
+            let second = take(&name, &path).expect_err("taken");
+            assert_eq!(second, Error::DeviceBusy("tap:x".into()));
+            drop(first);
+            take(&name, &path).expect("free again");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Here live the environment ([`eal`]), pools and owned frames ([`mempool`], [`mbuf`]), the devices
 //! behind the one flag `--net` ([`device`]), ports for the seam of `netcore` ([`port`]), threads
-//! ([`lcore`]) and the processor's clock ([`clock`]). Not here: anything that knows a protocol.
+//! ([`lcore`]), the processor's clock ([`clock`]) and the lock on a socket's path ([`PathLock`]). Not here: anything that knows a protocol.
 //! This crate and `dpdk-sys` hold all `unsafe` code of the project. Start reading at [`device`].
 //!
 //! ```no_run
@@ -28,6 +28,7 @@ pub mod lcore;
 pub mod mbuf;
 pub mod mempool;
 mod packet_drops;
+mod path_lock;
 pub mod port;
 
 pub use clock::{Clock, tsc, tsc_hz};
@@ -38,4 +39,5 @@ pub use interface::{KernelAddress, kernel_addresses};
 pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread, sleep_precisely};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
+pub use path_lock::PathLock;
 pub use port::{DevicePort, LinkWatch, Pools, PortStats};

@@ -517,7 +517,10 @@ fn a_control_socket_is_of_one_process() -> Result<()> {
         Ok(command)
     };
     let socket = Socket::new();
-    refuses(other(&socket, &["--control", &control])?, &[&control, "another mayfly-nic", "--control PATH"])?;
+    refuses(
+        other(&socket, &["--control", &control])?,
+        &[&control, "in use by another mayfly-nic", "--control PATH"],
+    )?;
     refuses(other(&socket, &["--control", "/nosuch/folder/c"])?, &["/nosuch/folder/c", "No such file"])?;
     // Of those that were told no place only one can have the usual one; the others run all the same.
     let first = start(other(&socket, &[])?, "Ready for the host")?;
@@ -537,4 +540,37 @@ fn a_control_socket_is_of_one_process() -> Result<()> {
     pair.nic.terminate()?;
     ensure!(!Path::new(&control).exists(), "the control socket is left behind");
     asks(&["no mayfly-nic answers there", "--control PATH"])
+}
+
+#[test]
+fn of_two_that_want_a_killed_ones_sockets_one_starts() -> Result<()> {
+    let (lab, socket) = (Lab::new()?, Socket::new());
+    let control = socket.control();
+    // They have nothing in common but the paths.
+    let start = |side: Side| {
+        let mut command = lab.command(side, programs::ours("mayfly-nic")?);
+        command.args(["--wire", &format!("packet:{}", side.interface()), "--control", &control]);
+        command.args(["--host", &format!("vhost:{}", socket.0.display())]);
+        Process::start(command)
+    };
+    for _ in 0..3 {
+        let mut both = vec![start(Side::Server)?, start(Side::Client)?];
+        let lost = loop {
+            if let Some(at) = both.iter_mut().position(|process| !process.is_running()) {
+                break both.remove(at);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        };
+        let (status, output) = lost.wait()?;
+        ensure!(!status.success() && output.contains("in use by another"), "{output}");
+        let mut won = both.remove(0);
+        won.wait_for("Ready for the host")?;
+        ensure!(common::field(&ask(&control, &["status"])?, "process_id")? == u64::from(won.id()));
+        won.signal(libc::SIGKILL);
+        while won.is_running() {
+            std::thread::yield_now();
+        }
+        ensure!(socket.0.exists() && Path::new(&control).exists(), "nothing is left: this tests nothing");
+    }
+    Ok(())
 }

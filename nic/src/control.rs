@@ -11,7 +11,8 @@
 //! A request is `STATUS` or one of [`Request`], in words as Redis takes them when they are typed. An
 //! answer is lines, then `END`; or `ERR` and what is wrong. The socket is of whoever runs the program
 //! and for nobody else (mode 0600), since a capture is a file made in that user's name. A thread of
-//! its own serves it, one asker at a time; the firmware's thread never waits for it.
+//! its own serves it, one asker at a time; the firmware's thread never waits for it. Of several that
+//! are started at one path the one that has its lock serves there.
 
 use std::fmt::Display;
 use std::fs::{self, Permissions};
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dpdk::PathLock;
 use protocol::resp::inline;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -48,6 +50,8 @@ pub struct Control {
     path: PathBuf,
     /// Device and number of its file: whether it is still ours.
     file: (u64, u64),
+    /// The last to go.
+    _lock: PathLock,
 }
 
 impl Control {
@@ -57,34 +61,36 @@ impl Control {
     /// # Errors
     /// Something is there that is in use or no socket, or the system refuses.
     pub fn serve(path: &Path, facts: Vec<(String, String)>, shown: Arc<Shown>) -> Result<Self, String> {
-        let problem = |error: io::Error| format!("control socket {}: {error}", path.display());
+        let (control, listener) = Self::take(path)?;
+        std::thread::Builder::new()
+            .name("mayfly-control".into())
+            .spawn(move || answer_all(&listener, &facts, &shown))
+            .map_err(|error| format!("control socket {}: {error}", path.display()))?;
+        Ok(control)
+    }
+
+    /// Makes the socket, or says why it cannot be made.
+    fn take(path: &Path) -> Result<(Self, UnixListener), String> {
+        let said = |said: &str| format!("control socket {}: {said}", path.display());
+        let problem = |error: io::Error| said(&error.to_string());
+        let in_use = || said("it is in use by another mayfly-nic");
+        let lock = PathLock::take(path).map_err(problem)?.ok_or_else(in_use)?;
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(problem(error)),
-            Ok(there) if !there.file_type().is_socket() => {
-                return Err(format!("control socket {}: something else is there", path.display()));
-            }
+            Ok(there) if !there.file_type().is_socket() => return Err(said("something else is there")),
             Ok(_) => match UnixStream::connect(path) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     fs::remove_file(path).map_err(problem)?;
                 }
                 Err(error) => return Err(problem(error)),
-                Ok(_) => {
-                    return Err(format!(
-                        "control socket {}: another mayfly-nic answers there",
-                        path.display()
-                    ));
-                }
+                Ok(_) => return Err(in_use()),
             },
         }
         let listener = listen(path).map_err(problem)?;
         let made = fs::symlink_metadata(path).map_err(problem)?;
-        let control = Self { path: path.to_path_buf(), file: (made.dev(), made.ino()) };
-        std::thread::Builder::new()
-            .name("mayfly-control".into())
-            .spawn(move || answer_all(&listener, &facts, &shown))
-            .map_err(problem)?;
-        Ok(control)
+        let control = Self { path: path.to_path_buf(), file: (made.dev(), made.ino()), _lock: lock };
+        Ok((control, listener))
     }
 }
 
@@ -201,6 +207,8 @@ pub fn ask(path: &Path, request: &impl Display) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
     use crate::request::Side;
 
@@ -279,19 +287,47 @@ mod tests {
         drop(listen(&place.0).unwrap());
         assert!(ask(&place.0, &"STATUS").is_err_and(|said| said.contains("dead")));
         let control = place.serve().unwrap();
-        assert!(place.serve().is_err_and(|said| said.contains("another mayfly-nic answers")));
+        assert!(place.serve().is_err_and(|said| said.contains("in use by another mayfly-nic")));
         assert!(ask(&place.0, &"STATUS").is_ok());
         drop(control);
-        assert!(!place.0.exists());
+        assert_eq!(fs::read_dir(place.0.parent().unwrap()).unwrap().count(), 0, "something is left");
         fs::write(&place.0, "mine").unwrap();
         assert!(place.serve().is_err_and(|said| said.contains("something else")));
         assert_eq!(fs::read(&place.0).unwrap(), b"mine");
         fs::remove_file(&place.0).unwrap();
+        // Somebody answers who knows of no lock.
+        let other = listen(&place.0).unwrap();
+        assert!(place.serve().is_err_and(|said| said.contains("in use")));
+        drop(other);
         // Taken away, and made anew by another: not ours to remove.
         let control = place.serve().unwrap();
         fs::rename(&place.0, place.file("kept.sock")).unwrap();
-        let _other = place.serve().unwrap();
+        let _other = listen(&place.0).unwrap();
         drop(control);
         assert!(place.0.exists());
+    }
+
+    #[test]
+    fn of_all_that_want_a_dead_ones_place_one_gets_it() {
+        const THREADS: usize = 4;
+        let place = Place::new("race");
+        for _ in 0..200 {
+            drop(listen(&place.0).unwrap());
+            let begin = Barrier::new(THREADS);
+            let taken: Vec<_> = std::thread::scope(|scope| {
+                let take = || {
+                    begin.wait();
+                    Control::take(&place.0)
+                };
+                let threads = [(); THREADS].map(|()| scope.spawn(take));
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = taken.into_iter().partition(Result::is_ok);
+            assert_eq!(won.len(), 1, "{won:?}");
+            for lost in lost {
+                assert!(lost.is_err_and(|said| said.contains("in use")));
+            }
+            assert!(UnixStream::connect(&place.0).is_ok(), "who has won serves");
+        }
     }
 }

@@ -276,7 +276,7 @@ impl Device {
                 }
             }
             Self::Vhost(path) => {
-                let claim = self.claim(path)?;
+                let claim = Claim::path(path, &self.to_string())?;
                 self.remove_stale_socket(path)?;
                 Plan {
                     mac: Some(derived_mac(&self.to_string())),
@@ -333,7 +333,7 @@ impl Device {
     }
 
     fn claim(&self, interface: &str) -> Result<Claim, Error> {
-        Claim::take(&format!("mayfly/{interface}"), &self.to_string())
+        Claim::name(&format!("mayfly/{interface}"), &self.to_string())
     }
 
     /// Removes the socket that a killed process left behind, on which DPDK would fail.

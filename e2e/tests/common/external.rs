@@ -31,8 +31,10 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        std::fs::remove_file(&self.0).ok();
-        std::fs::remove_file(self.control()).ok();
+        for path in [self.0.display().to_string(), self.control()] {
+            std::fs::remove_file(&path).ok();
+            std::fs::remove_file(path + ".lock").ok();
+        }
     }
 }
 
