@@ -147,8 +147,8 @@ impl fmt::Display for Error {
                 f,
                 "cannot share '{interface}' with the kernel: {step}: {reason}. This needs a kernel with XDP and \
                  AF_XDP (5.10 or later) that lets this process load programs. Without: give the server an \
-                 address that the kernel does not have (ip address del ADDRESS dev {interface}), with \
-                 --net packet:{interface} --address ADDRESS"
+                 address that the kernel does not have (ip address del ADDRESS dev {interface}), and take \
+                 packet:{interface} instead of xdp:{interface}"
             ),
             Self::KernelAddresses(reason) => {
                 write!(f, "the kernel could not be asked for its addresses: {reason}")

@@ -73,20 +73,6 @@ impl Pair {
         Ok(())
     }
 
-    /// Tries until it is served.
-    fn is_served_again(&self) -> Result<()> {
-        self.site.lab.within(Side::Client, || {
-            loop {
-                let asked =
-                    common::connect().and_then(|mut stream| exchange(&mut stream, b"PING\r\n", b"+PONG\r\n"));
-                match asked {
-                    Ok(()) => return Ok(()),
-                    Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
-                }
-            }
-        })
-    }
-
     /// Many short connections with every reply checked: nobody gets another's bytes.
     fn serves_everybody(&self) -> Result<()> {
         self.site.loadgen(&["-n", "2000", "-c", "20", "--quiet"]).map(drop)

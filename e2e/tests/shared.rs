@@ -1,5 +1,5 @@
-//! `--net xdp:IFACE` with addresses that the kernel has: the server takes its own port, and the kernel
-//! goes on with everything else.
+//! `xdp:IFACE` with addresses that the kernel has, for a server and for the firmware in a process of its own: the
+//! server's port is taken, and the kernel goes on with everything else.
 
 #![allow(missing_docs)]
 
@@ -10,6 +10,7 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use common::external::{self, Pair, Socket, nic_command};
 use common::station::Station;
 use common::{PORT, Setup};
 use e2e::lab::{
@@ -101,26 +102,36 @@ fn has_program(lab: &Lab) -> Result<bool> {
     Ok(String::from_utf8_lossy(&shown.stdout).contains("xdp"))
 }
 
+/// Clients of the server and of the kernel's programs, in turn; what the server says of itself then.
+fn both_serve(lab: &Lab, server: &Process) -> Result<String> {
+    let script = programs::workspace().join("e2e/clients/session.py");
+    for address in ADDRESSES {
+        ensure!(redis_cli(lab, address, &["SET", "k", address])? == "OK");
+        kernel_serves(lab, KERNEL_PORT)?;
+        ensure!(redis_cli(lab, address, &["GET", "k"])? == address);
+        let mut session = lab.command(Side::Client, "/usr/bin/python3");
+        run(session.arg(&script).arg(address)).with_context(|| server.output())?;
+    }
+    redis_cli(lab, SERVER_ADDRESS, &["INFO", "mayfly"])
+}
+
+/// Nothing of the kernel's came by, and nothing of it was answered twice.
+fn is_left_alone(info: &str) -> Result<()> {
+    for field in ["stack_neighbours_told", "stack_icmp_echo", "stack_resets_sent"] {
+        ensure!(common::field(info, field)? == 0, "{field}:\n{info}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_server_has_its_port_and_the_kernel_the_rest() -> Result<()> {
-    let script = programs::workspace().join("e2e/clients/session.py");
     for setup in SETUPS {
         eprintln!("{setup:?}");
         let lab = lab()?;
         let server = start(&lab, setup, &[])?;
-        for address in ADDRESSES {
-            ensure!(redis_cli(&lab, address, &["SET", "k", address])? == "OK");
-            kernel_serves(&lab, KERNEL_PORT)?;
-            ensure!(redis_cli(&lab, address, &["GET", "k"])? == address);
-            let mut session = lab.command(Side::Client, "/usr/bin/python3");
-            run(session.arg(&script).arg(address)).with_context(|| server.output())?;
-        }
-        let info = redis_cli(&lab, SERVER_ADDRESS, &["INFO", "mayfly"])?;
+        let info = both_serve(&lab, &server)?;
+        is_left_alone(&info)?;
         ensure!(common::field(&info, "net_shared_with_kernel")? == 1);
-        // Nothing of the kernel's came by, and nothing of it was answered twice.
-        for field in ["stack_neighbours_told", "stack_icmp_echo", "stack_resets_sent"] {
-            ensure!(common::field(&info, field)? == 0, "{field}:\n{info}");
-        }
         let (status, output) = server.terminate()?;
         ensure!(status.success(), "{output}");
         ensure!(!has_program(&lab)?, "the program is still there");
@@ -156,6 +167,77 @@ fn a_killed_server_leaves_the_kernel_its_traffic_and_the_next_one_cleans_up() ->
         ensure!(server.output().contains("removed from 'veth-s'"), "{}", server.output());
         ensure!(redis_cli(&lab, "198.18.0.9", &["PING"])? == "PONG");
     }
+    Ok(())
+}
+
+#[test]
+fn the_firmware_in_another_process_shares_as_the_server_does() -> Result<()> {
+    for offload in ["none", "lifecycle"] {
+        let setup = Setup { scheme: "xdp", offload, nic: "external" };
+        eprintln!("{setup:?}");
+        let mut pair = Pair::in_lab(lab()?, setup, &[], &[])?;
+        ensure!(pair.nic.output().contains("everything else stays with the kernel"), "{}", pair.nic.output());
+        is_left_alone(&both_serve(&pair.site.lab, &pair.site.server)?)?;
+        let mut status = Command::new(programs::ours("mayfly-nic")?);
+        let status = run(status.args(["status", "--control", &pair.socket.control()]))?;
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        ensure!(common::field(&status, "wire_shared_with_kernel")? == 1, "{status}");
+
+        pair.kill_server();
+        kernel_serves(&pair.site.lab, KERNEL_PORT)?;
+        pair.start_server()?;
+        both_serve(&pair.site.lab, &pair.site.server)?;
+
+        pair.kill_nic();
+        ensure!(has_program(&pair.site.lab)?, "nothing is left behind: this test tests nothing");
+        kernel_serves(&pair.site.lab, KERNEL_PORT)?;
+        kernel_serves(&pair.site.lab, PORT.parse()?)?;
+        pair.start_nic()?;
+        ensure!(pair.nic.output().contains("removed from 'veth-s'"), "{}", pair.nic.output());
+        pair.is_served_again()?;
+        both_serve(&pair.site.lab, &pair.site.server)?;
+
+        let (status, output) = pair.nic.terminate()?;
+        ensure!(status.success(), "{output}");
+        ensure!(!has_program(&pair.site.lab)?, "the program is still there");
+        kernel_serves(&pair.site.lab, PORT.parse()?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_firmware_in_another_process_is_told_what_is_the_servers() -> Result<()> {
+    let lab = lab()?;
+    let setup = Setup { scheme: "xdp", offload: "lifecycle", nic: "external" };
+    let nic = |words: &[&str]| {
+        let (socket, words) = (Socket::new(), words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let nic = external::start(nic_command(&lab, setup, &socket, &words)?, external::NIC_READY)?;
+        // In this order: it goes first.
+        Ok::<_, anyhow::Error>((nic, socket))
+    };
+    let nobodys =
+        |cases: Vec<Case>| cases.into_iter().map(|case| Case { ours: false, ..case }).collect::<Vec<_>>();
+    {
+        let _nic = nic(&[])?;
+        check(&lab, &cases())?;
+    }
+    {
+        let _nic = nic(&["--port", "6381"])?;
+        check(&lab, &nobodys(cases()))?;
+    }
+    {
+        let both = format!("{SERVER_ADDRESS}/24,{SERVER_ADDRESS_V6}");
+        let _nic = nic(&["--address", &both, "--vlan", "5"])?;
+        let plain: Vec<Case> = cases().into_iter().filter(|case| case.vlan.is_none()).collect();
+        let tagged = plain.iter().map(|case| Case { vlan: Some(5), ..case.clone() });
+        check(&lab, &tagged.collect::<Vec<_>>())?;
+        check(&lab, &nobodys(plain))?;
+    }
+    let error = nic(&["--address", &format!("{SERVER_ADDRESS},198.18.0.9")]).expect_err("not both");
+    ensure!(format!("{error:#}").contains("198.18.0.9 is not"), "{error:#}");
+    // Its addresses are its own: so is the interface.
+    let (nic, _socket) = nic(&["--address", "198.18.0.9/24"])?;
+    ensure!(!nic.output().contains("stays with the kernel"), "{}", nic.output());
     Ok(())
 }
 

@@ -1,17 +1,19 @@
 //! The command line of `mayfly-nic`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
-use dpdk::{Device, allowed_cpus};
+use dpdk::{Device, KernelAddress, Share, allowed_cpus};
 use netcore::Duration;
 use nicfw::{Offload, Steer};
 use protocol::channel::FlowId;
+use protocol::ip::Address;
 
 use crate::request::{entries as table_entries, number, side};
-use crate::{CaptureLimits, Change, RETAINED_MAX, Request, Side, flow_id};
+use crate::{CaptureLimits, Change, RETAINED_MAX, Request, Side, flow_id, shared_with_kernel};
 
 /// Most host queues, as many as [`nicfw::Config`] takes.
 const QUEUES_MAX: u16 = 128;
@@ -64,6 +66,14 @@ fn device(text: &str) -> Result<Device, String> {
         Device::Kernel => Err("a NIC needs a device, and 'kernel' stands for ordinary sockets".into()),
         device => Ok(device),
     }
+}
+
+/// An address, which the server is told with the length of its network's prefix.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let (address, prefix_len) = text.split_once('/').map_or((text, None), |(ip, len)| (ip, Some(len)));
+    let is_number = |len: &str| len.parse::<u8>().is_ok();
+    let address = address.parse().ok().filter(|_| prefix_len.is_none_or(is_number));
+    address.ok_or_else(|| "neither IP nor IP/PREFIX".into())
 }
 
 fn offload(word: &str) -> Result<Offload, String> {
@@ -247,6 +257,13 @@ pub struct Arguments {
     /// What the firmware does: none or lifecycle; the server has to be told the same
     #[arg(long, value_name = "LEVEL", default_value = "lifecycle", value_parser = offload)]
     pub offload: Offload,
+    /// With --wire xdp: the server's addresses: the kernel's own to share the interface with it, or others to have all
+    /// of it. Default: those that the kernel has on the interface
+    #[arg(long, value_name = "IP[/PREFIX],...", value_delimiter = ',', value_parser = address)]
+    pub address: Vec<IpAddr>,
+    /// The server's TCP port, where the interface is shared with the kernel [default: 6379]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
     /// VLAN that the wire is in, 1 to 4094
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(netcore::vlan::ID_MAX)))]
     pub vlan: Option<u16>,
@@ -306,7 +323,37 @@ fn entries() -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::<u64>::new().range(1..=ENTRIES_MAX)
 }
 
+/// TCP port of a server that is told none.
+const PORT_DEFAULT: u16 = 6379;
+
 impl Arguments {
+    /// What of the wire is taken, when it is shared with the kernel, which has `kernel`. Unlike a server's, addresses of
+    /// the link alone are not taken unnamed: an interface has them by itself.
+    ///
+    /// # Errors
+    /// What is impossible together.
+    pub fn share(&self, kernel: &[KernelAddress]) -> Result<Option<Share>, String> {
+        let Device::Xdp(interface) = &self.wire else {
+            if self.address.is_empty() && self.port.is_none() {
+                return Ok(None);
+            }
+            return Err(format!(
+                "--address and --port are for --wire xdp:IFACE; {} is never shared",
+                self.wire
+            ));
+        };
+        let is_given = |known: &KernelAddress| {
+            known.interface == *interface && !Address::from(known.address).is_link_local_v6()
+        };
+        let kernel = if self.address.is_empty() && !kernel.iter().any(is_given) { &[] } else { kernel };
+        let shared = shared_with_kernel(&self.wire, &self.address, self.vlan, kernel)?;
+        Ok(shared.map(|shared| Share {
+            addresses: shared.iter().map(|known| known.address).collect(),
+            ports: vec![self.port.unwrap_or(PORT_DEFAULT)],
+            vlan: self.vlan,
+        }))
+    }
+
     /// The firmware's settings, over the defaults for its wire.
     pub fn firmware(&self, defaults: nicfw::Config) -> nicfw::Config {
         nicfw::Config {
@@ -420,6 +467,42 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_of_the_kernels_is_shared() {
+        let known = |interface: &str, address: &str| KernelAddress {
+            interface: interface.into(),
+            address: address.parse().unwrap(),
+            prefix_len: 24,
+        };
+        let kernel = [known("eth1", "198.18.0.2"), known("eth1", "fe80::1"), known("eth2", "fe80::2")];
+        let share = |words: &str| {
+            let share = parse(&format!("--host vhost:/x --wire {words}")).unwrap().share(&kernel)?;
+            Ok::<_, String>(share.map(|share| (share.addresses.len(), share.ports[0], share.vlan)))
+        };
+        for (words, expected) in [
+            ("xdp:eth1", Some((2, 6379, None))),
+            ("xdp:eth1 --port 6380", Some((2, 6380, None))),
+            ("xdp:eth1 --address 198.18.0.2/24,fe80::1/64", Some((2, 6379, None))),
+            ("xdp:eth1 --address 198.18.0.2 --vlan 5", Some((1, 6379, Some(5)))),
+            ("xdp:eth1 --address 198.18.0.3/24", None),
+            ("xdp:eth2", None),
+            ("xdp:eth2 --vlan 5", None),
+            ("xdp:eth2 --address fe80::2", Some((1, 6379, None))),
+            ("xdp:eth3 --vlan 5", None),
+            ("packet:eth1", None),
+        ] {
+            assert_eq!(share(words), Ok(expected), "{words}");
+        }
+        for (words, named) in [
+            ("xdp:eth1 --address 198.18.0.2,198.18.0.3", "198.18.0.3 is not"),
+            ("packet:eth1 --port 6379", "packet:eth1"),
+            ("packet:eth1 --address 198.18.0.2", "packet:eth1"),
+        ] {
+            let error = share(words).unwrap_err();
+            assert!(error.contains(named), "{words}: {error}");
+        }
+    }
+
+    #[test]
     fn dpdk_keeps_its_own_words() {
         let host: Host = "dpdk:net_vhost7,iface=/x,queues=2".parse().unwrap();
         assert_eq!(host, Host { device: Device::Vdev("net_vhost7,iface=/x,queues=2".into()), queues: 2 });
@@ -441,6 +524,9 @@ mod tests {
             ("--wire packet:a --host vhost:/x --flows 0", "--flows"),
             ("--wire packet:a --host vhost:/x --vlan 4095", "4095"),
             ("--wire packet:a --host vhost:/x --ttl 0", "--ttl"),
+            ("--wire xdp:a --host vhost:/x --address 198.18.0", "IP/PREFIX"),
+            ("--wire xdp:a --host vhost:/x --address 198.18.0.2/x", "IP/PREFIX"),
+            ("--wire xdp:a --host vhost:/x --port 0", "--port"),
             ("--wire packet:a --host vhost:/x --waiting-max 86401", "86401"),
         ] {
             let error = parse(words).unwrap_err();

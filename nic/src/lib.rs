@@ -2,7 +2,8 @@
 //!
 //! Here lives what is the same wherever the firmware runs: [`NicCore`], which polls it between the
 //! wire and the host's queues, what it shows of itself ([`Shown`]) and how one asks for it
-//! ([`Request`]), how a polling thread rests ([`Pace`]) and where secrets come from ([`SystemRng`]).
+//! ([`Request`]), what of an interface stays with the kernel ([`shared_with_kernel`]), how a polling thread
+//! rests ([`Pace`]) and where secrets come from ([`SystemRng`]).
 //! `mayfly-server` embeds a core over rings; the program `mayfly-nic` (`main.rs`) runs one in a
 //! process of its own and answers on a socket ([`control`]). Not here: what the firmware does, and
 //! how devices are opened (`dpdk`). Start reading at `core.rs`.
@@ -17,6 +18,7 @@ mod core;
 mod pace;
 mod request;
 mod rng;
+mod share;
 mod shown;
 mod steering;
 mod top;
@@ -26,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use crate::capture::CaptureLimits;
 pub use crate::core::{HostPort, NicCore, RETAINED_MAX, config, open_config};
 pub use crate::request::{Answer, Request, Side, flow_id};
+pub use crate::share::shared_with_kernel;
 pub use crate::shown::Shown;
 pub use crate::steering::Change;
 pub use pace::Pace;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use dpdk::{Clock, DevicePort, Eal, EalConfig};
+use dpdk::{Clock, DevicePort, Eal, EalConfig, OpenConfig};
 use netcore::Port;
 use nic::cli::{Arguments, CommandLine};
 use nic::control::{Control, DEFAULT_PATH};
@@ -48,6 +48,7 @@ fn run(arguments: &Arguments, control: Option<&Path>) -> Result<(), Box<dyn std:
     if arguments.wire == host.device {
         return Err(format!("{} cannot be both the wire and the host", host.device).into());
     }
+    let share = arguments.share(&dpdk::kernel_addresses()?)?;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     ctrlc::set_handler(move || asked.store(true, Ordering::SeqCst))?;
@@ -56,14 +57,18 @@ fn run(arguments: &Arguments, control: Option<&Path>) -> Result<(), Box<dyn std:
     // Frames that the firmware makes are from the wire's pool, the host's own from the other.
     environment.memory_mb += 2 * dpdk::frames_mb(retained);
     let eal = Eal::init(&environment)?;
-    let wire = arguments.wire.open(eal, &nic::open_config(1, retained))?;
+    let open = OpenConfig { share: share.clone(), ..nic::open_config(1, retained) };
+    let wire = arguments.wire.open(eal, &open)?;
     let hosts = host.device.open_queues(eal, &nic::open_config(host.queues, retained))?;
     for note in wire.notes().iter().chain(hosts.iter().take(1).flat_map(DevicePort::notes)) {
         tracing::info!("{note}");
     }
+    if let Some(share) = &share {
+        tracing::info!("{share} (--address and --port choose otherwise)");
+    }
     let shown = Arc::<Shown>::default();
     // Before this thread is bound to its core: the other one must not share it.
-    let _control = serve(arguments, control, &shown)?;
+    let _control = serve(arguments, control, share.is_some(), &shown)?;
     if let Some(core) = arguments.core {
         dpdk::pin_to_cpu(core)?;
     }
@@ -91,6 +96,7 @@ fn run(arguments: &Arguments, control: Option<&Path>) -> Result<(), Box<dyn std:
 fn serve(
     arguments: &Arguments,
     control: Option<&Path>,
+    is_shared: bool,
     shown: &Arc<Shown>,
 ) -> Result<Option<Control>, String> {
     let fact = |name: &str, value: String| (name.to_owned(), value);
@@ -98,6 +104,7 @@ fn serve(
         fact("mayfly_version", env!("CARGO_PKG_VERSION").into()),
         fact("process_id", std::process::id().to_string()),
         fact("wire", arguments.wire.to_string()),
+        fact("wire_shared_with_kernel", u8::from(is_shared).to_string()),
         fact("host", arguments.host.device.to_string()),
         fact("host_queues", arguments.host.queues.to_string()),
         fact("offload", arguments.offload.to_string()),

@@ -239,7 +239,7 @@ impl Device {
                 let claim = self.claim(name)?;
                 let mut notes = Vec::new();
                 if self.make_way(name, interface.index()?, config.share.is_some())? {
-                    notes.push(format!("removed from '{name}' the XDP program of a server that was killed"));
+                    notes.push(format!("removed from '{name}' the XDP program of a process that was killed"));
                 }
                 notes.extend(bring_up(&interface, name)?);
                 let mac = interface.mac()?;
@@ -328,7 +328,7 @@ impl Device {
         // SAFETY: takes a number and returns one.
         match unsafe { sys::mayfly_xdp_detach(index) } {
             0 => Ok(true),
-            errno => Err(self.error("removing the XDP program of a killed server", reason(errno))),
+            errno => Err(self.error("removing the XDP program of a killed process", reason(errno))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sharing an interface with the kernel: the XDP program (`xdp/share.c`) and the settings that are
 //! filled into it before DPDK's driver loads it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -33,6 +34,16 @@ pub struct Share {
     pub ports: Vec<u16>,
     /// The VLAN that they are in, 1..=4094.
     pub vlan: Option<u16>,
+}
+
+impl fmt::Display for Share {
+    /// Whose is what, in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |all: Vec<String>| all.join(", ");
+        let ports = words(self.ports.iter().map(u16::to_string).collect());
+        let addresses = words(self.addresses.iter().map(IpAddr::to_string).collect());
+        write!(f, "TCP port {ports} of {addresses} is the server's, everything else stays with the kernel")
+    }
 }
 
 impl Share {
@@ -120,6 +131,8 @@ mod tests {
             ports: vec![6379, 6380],
             vlan: Some(5),
         };
+        let shown = share.to_string();
+        assert!(shown.starts_with("TCP port 6379, 6380 of 198.18.0.2, 2001:2::2 is"), "{shown}");
         let object = share.object([2, 0, 0, 0, 0, 7]).unwrap();
         assert_eq!((object.len(), marks(&object)), (OBJECT.len(), 1));
         let at = object.windows(MARK.len()).position(|bytes| bytes == MARK).unwrap();

@@ -8,12 +8,13 @@ use anyhow::{Result, ensure};
 use e2e::lab::{PREFIX, PREFIX_V6, SERVER_ADDRESS, SERVER_ADDRESS_V6, SERVER_INTERFACE, Side};
 use e2e::{Lab, Process, programs};
 
-use super::{PORT, Setup, Site};
+use super::{PORT, Setup, Site, connect, exchange};
 
 /// What `mayfly-nic` says when a server may attach.
 pub const NIC_READY: &str = "Ready for the host";
 
 /// The path of a socket, removed with the value.
+#[derive(Debug)]
 pub struct Socket(pub PathBuf);
 
 impl Socket {
@@ -114,5 +115,18 @@ impl Pair {
         let command = nic_command(&self.site.lab, self.site.setup, &self.socket, &self.nic_more)?;
         self.nic = start(command, NIC_READY)?;
         Ok(())
+    }
+
+    /// Tries until it is served.
+    pub fn is_served_again(&self) -> Result<()> {
+        self.site.lab.within(Side::Client, || {
+            loop {
+                let asked = connect().and_then(|mut stream| exchange(&mut stream, b"PING\r\n", b"+PONG\r\n"));
+                match asked {
+                    Ok(()) => return Ok(()),
+                    Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+                }
+            }
+        })
     }
 }

@@ -159,11 +159,8 @@ pub fn run(
     for note in queues.iter().take(1).flat_map(DevicePort::notes) {
         tracing::info!("{note}");
     }
-    if share.is_some() {
-        let addresses = network.show("address");
-        tracing::info!(
-            "TCP port {port} of {addresses} is the server's, everything else stays with the kernel"
-        );
+    if let Some(share) = &share {
+        tracing::info!("{share}");
     }
     engine.set_clock(super::unix_us());
     engine.set_memory_source(super::memory::memory_use);
