@@ -72,6 +72,15 @@ fn a_core_is_drained_and_filled_again_under_load_and_nobody_notices() -> Result<
             ensure!(word(line, "queue")? == "0", "{line}");
             ensure!(word(line, "local")? == format!("{SERVER_ADDRESS}:{PORT}"), "{line}");
         }
+        // How many are left on the other is shown, and goes down to none when they have ended.
+        let left = || -> Result<u32> {
+            let shown = steer(&site, &[])?;
+            Ok(word(shown.lines().nth(1).unwrap_or_default(), "connections")?.parse()?)
+        };
+        let on_it = flows.iter().filter(|line| line.contains(" state=established queue=1 ")).count();
+        ensure!(on_it > 0 && left()? == on_it as u32, "{on_it} are left: {}", steer(&site, &[])?);
+        drop(held);
+        while left()? > 0 {}
         for (words, problem) in [
             (&["DRAIN", "2"][..], "takes no part"),
             (&["SET", "0-128", "0"], "0 to 127"),

@@ -33,6 +33,8 @@ pub(crate) struct Steering {
     table: [u16; INDIRECTION],
     /// Queues that take part.
     members: Vec<u16>,
+    /// Connections that the host has on each of them.
+    connections: Vec<u32>,
     /// At level `none` a change would lose connections.
     has_flows: bool,
     /// The table is one that the firmware has not taken yet.
@@ -41,7 +43,13 @@ pub(crate) struct Steering {
 
 impl Default for Steering {
     fn default() -> Self {
-        Self { table: [0; INDIRECTION], members: Vec::new(), has_flows: false, is_wanted: false }
+        Self {
+            table: [0; INDIRECTION],
+            members: Vec::new(),
+            connections: Vec::new(),
+            has_flows: false,
+            is_wanted: false,
+        }
     }
 }
 
@@ -57,16 +65,21 @@ impl Steering {
         self.table = *firmware.indirection();
         self.members.clear();
         self.members.extend(firmware.queues_steered_to());
+        self.connections.clear();
+        self.connections.extend(self.members.iter().map(|&queue| firmware.flows_held_by(queue)));
         self.has_flows = firmware.config().offload == Offload::Lifecycle;
     }
 
     /// A line for each queue that takes part.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let line = |&queue: &u16| {
+        let line = |(&queue, connections): (&u16, &u32)| {
             let entries: Vec<usize> = (0..INDIRECTION).filter(|&at| self.table[at] == queue).collect();
-            format!("queue={queue} entries={} table={}", entries.len(), ranges(&entries))
+            // At level none nobody here knows.
+            let connections =
+                if self.has_flows { format!(" connections={connections}") } else { String::new() };
+            format!("queue={queue} entries={}{connections} table={}", entries.len(), ranges(&entries))
         };
-        self.members.iter().map(line).collect()
+        self.members.iter().zip(&self.connections).map(line).collect()
     }
 
     /// Has the table changed, within milliseconds.
@@ -138,7 +151,8 @@ mod tests {
 
     fn steering(queues: u16) -> Steering {
         let table = std::array::from_fn(|at| at as u16 % queues);
-        Steering { table, members: (0..queues).collect(), has_flows: true, is_wanted: false }
+        let connections = (0..queues).map(|queue| u32::from(queue) * 5).collect();
+        Steering { table, members: (0..queues).collect(), connections, has_flows: true, is_wanted: false }
     }
 
     #[test]
@@ -154,7 +168,7 @@ mod tests {
             |steering: &Steering| [0, 1, 2].map(|q| steering.table.iter().filter(|&&at| at == q).count());
         assert_eq!(counts(&steering)[1], 0);
         assert!(counts(&steering)[0] >= 60 && counts(&steering)[2] >= 60, "{:?}", counts(&steering));
-        assert_eq!(steering.lines()[1], "queue=1 entries=0 table=-");
+        assert_eq!(steering.lines()[1], "queue=1 entries=0 connections=5 table=-");
         // It stays drained while the next one is; the last gives its entries to all others.
         assert_eq!(steering.change(Change::Drain { queue: 0 }), Ok(()));
         assert_eq!(counts(&steering), [0, 0, 128]);
@@ -173,6 +187,10 @@ mod tests {
             one.change(Change::Set { first: 0, last: 0, queue: 1 }).is_err_and(|error| error.contains("1"))
         );
         let mut none = Steering { has_flows: false, ..steering(2) };
+        assert_eq!(
+            none.lines()[1],
+            "queue=1 entries=64 table=".to_owned() + &ranges(&(1..128).step_by(2).collect::<Vec<_>>())
+        );
         assert!(none.change(Change::Even).is_err_and(|error| error.contains("--offload none")));
         assert!(!one.is_wanted && !none.is_wanted);
     }

@@ -54,6 +54,8 @@ pub(crate) struct HostQueue<F> {
     pub(crate) announce: FlowList,
     /// Flows announced with their first data that the host has not answered yet.
     pub(crate) untaken: u32,
+    /// Flows that the host has, or is about to be told of.
+    pub(crate) held: u32,
     unknown: [ClosedEntry; UNKNOWN_MAX],
     unknown_len: usize,
     /// News put into the queue, and heard from there: what HELLO counts.
@@ -113,6 +115,7 @@ impl<F: Frame> Channel<F> {
             closed: FlowList::EMPTY,
             announce: FlowList::EMPTY,
             untaken: 0,
+            held: 0,
             unknown: [no_entry; UNKNOWN_MAX],
             unknown_len: 0,
             news_sent: 0,

@@ -550,7 +550,11 @@ impl<F: Frame> Firmware<F> {
         self.counters.states[old as usize] -= 1;
         self.counters.states[state as usize] += 1;
         match (is_held(old), is_held(state)) {
-            (false, true) => self.listeners.take(self.flows[slot].listener),
+            (false, true) => {
+                let flow = &self.flows[slot];
+                self.listeners.take(flow.listener);
+                self.channel.queues[usize::from(flow.queue)].held += 1;
+            }
             (true, false) => self.let_go(slot),
             _ => {}
         }
@@ -585,6 +589,7 @@ impl<F: Frame> Firmware<F> {
     fn let_go(&mut self, slot: u32) {
         self.taken(slot);
         let flow = &self.flows[slot];
+        self.channel.queues[usize::from(flow.queue)].held -= 1;
         if flow.list != Listed::Closed {
             self.listeners.let_go(flow.listener);
         }

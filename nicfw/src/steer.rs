@@ -127,6 +127,14 @@ impl<F: Frame> Firmware<F> {
         (0..u128::BITS as u16).filter(|&queue| self.steering.members & 1 << queue != 0)
     }
 
+    /// Connections that the host has on a queue, wherever new ones go.
+    ///
+    /// # Panics
+    /// There is no such queue.
+    pub fn flows_held_by(&self, queue: u16) -> u32 {
+        self.channel.queues[usize::from(queue)].held
+    }
+
     /// The table in force, see [`Self::set_indirection`].
     pub fn indirection(&self) -> &[u16; INDIRECTION] {
         &self.steering.table

@@ -134,7 +134,24 @@ pub fn check<W: Port<Frame = SimFrame>, A: App>(
     if calm && held != flows_of_host {
         return Err(format!("the firmware has given {held} flows to the host, which has {flows_of_host}"));
     }
+    check_queues(machine.firmware(), machine.cores())?;
     check_history(machine.firmware())
+}
+
+/// The connections that the firmware counts for each queue are those that there are.
+fn check_queues(firmware: &nicfw::Firmware<SimFrame>, queues: usize) -> Result<(), String> {
+    let mut held = vec![0; queues];
+    for flow in firmware.views() {
+        let is_held = matches!(flow.state, nicfw::State::Announcing | nicfw::State::Established);
+        held[usize::from(flow.queue)] += u32::from(is_held);
+    }
+    for (queue, held) in held.into_iter().enumerate() {
+        let counted = firmware.flows_held_by(queue as u16);
+        if counted != held {
+            return Err(format!("queue {queue}: {held} connections of the host, counted as {counted}"));
+        }
+    }
+    Ok(())
 }
 
 /// What the firmware has written down of each flow is a chain without gaps, and ends where the flow

@@ -153,6 +153,9 @@ fn the_table_changes_and_flows_stay() {
         let mut world = world(steer);
         let old: Vec<_> = (1..=20).map(|port| request(&mut world, port, b"GET foo\r\n")).collect();
         let waiting = shake_hands(&mut world, 30);
+        let held = |world: &World| [0, 1, 2, 3].map(|queue| world.nic.flows_held_by(queue));
+        let of_old = [0, 1, 2, 3].map(|queue| old.iter().filter(|(its, _)| *its == queue).count() as u32);
+        assert_eq!(held(&world), of_old, "who waits is nobody's yet");
         world.nic.set_indirection(&[3; INDIRECTION]).unwrap();
         assert_eq!(world.nic.indirection(), &[3; INDIRECTION]);
         // Nothing of what is under way gets lost, in either direction.
@@ -166,6 +169,8 @@ fn the_table_changes_and_flows_stay() {
         for port in 40..60 {
             assert_eq!(request(&mut world, port, b"GET foo\r\n").0, 3, "{steer:?}");
         }
+        let [first, second, third, last] = of_old;
+        assert_eq!(held(&world), [first, second, third, last + 20]);
         // Who waited was not the host's yet; its queue is one of the old or of the new table.
         world.client(&Seg::new(PSH_ACK, 101, waiting).port(30).data(b"GET foo\r\n"));
         queue_of_news(&mut world);
