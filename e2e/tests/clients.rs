@@ -4,10 +4,12 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Result, ensure};
 use common::{SETUPS, Setup, Site, USUAL};
-use e2e::lab::{Lab, SERVER_ADDRESS, SERVER_INTERFACE, Side};
-use e2e::{Process, programs};
+use e2e::lab::{CLIENT_INTERFACE, Lab, SERVER_ADDRESS, SERVER_INTERFACE, Side};
+use e2e::{PacketSocket, Process, programs};
 
 /// The form that everybody may rely on: nothing but these flags, an ordinary veth, no preparation.
 #[test]
@@ -69,6 +71,37 @@ fn redis_benchmark_on_every_device() -> Result<()> {
     for setup in SETUPS {
         // A tap moves some ten thousand packets a second at best.
         redis_benchmark(setup, if setup.scheme == "tap" { "1000" } else { "5000" })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn settings_of_the_network_change_while_the_server_runs() -> Result<()> {
+    const TTL_AT: usize = 14 + 8;
+    const SRC_AT: usize = 14 + 12;
+    for setup in SETUPS.into_iter().filter(|setup| setup.scheme == "packet") {
+        eprintln!("{setup:?}");
+        let site = Site::new(setup, &[])?;
+        let mut socket = site.lab.within(Side::Client, || Ok(PacketSocket::open(CLIENT_INTERFACE)?))?;
+        let server = SERVER_ADDRESS.parse::<Ipv4Addr>()?.octets();
+        // Of handshake and reply at least: the firmware's and the stack's.
+        let mut ttls = || -> Result<Vec<u8>> {
+            while socket.receive().is_some() {}
+            ensure!(site.redis_cli(&["PING"])? == "PONG");
+            let frames = std::iter::from_fn(|| socket.receive().map(|received| received.frame.to_vec()));
+            let own = frames.filter(|frame| frame[12..14] == [8, 0] && frame[SRC_AT..SRC_AT + 4] == server);
+            Ok(own.map(|frame| frame[TTL_AT]).collect())
+        };
+        let before = ttls()?;
+        ensure!(before.len() >= 2 && before.iter().all(|&ttl| ttl == 64), "{before:?}");
+        ensure!(site.redis_cli(&["CONFIG", "SET", "ttl", "9", "nagle", "yes"])? == "OK");
+        // The other cores and the firmware follow within milliseconds.
+        loop {
+            let after = ttls()?;
+            if after.len() >= 2 && after.iter().all(|&ttl| ttl == 9) {
+                break;
+            }
+        }
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dpdk::Mbuf;
 use netcore::{Duration, Instant};
-use nicfw::{Firmware, FlowView, Record};
+use nicfw::{Changeable, Firmware, FlowView, Record};
 use protocol::channel::FlowId;
 
 use crate::capture::{Capture, CaptureLimits};
@@ -58,6 +58,8 @@ pub struct Shown {
     events: Mutex<Events>,
     flows: Mutex<Flows>,
     steering: Mutex<Steering>,
+    /// Settings that the firmware has not taken yet.
+    changes: Mutex<Option<Changeable>>,
     /// The capture of each side.
     captures: Mutex<[Option<Capture>; 2]>,
     /// They are not the ones that the firmware's thread knows.
@@ -110,6 +112,11 @@ impl Shown {
         }
     }
 
+    /// Has the firmware go on with other settings, within milliseconds.
+    pub fn change(&self, to: Changeable) {
+        *lock(&self.changes) = Some(to);
+    }
+
     /// Ends all captures, so that their files are whole.
     pub fn end_captures(&self) {
         for capture in lock(&self.captures).iter().flatten() {
@@ -126,6 +133,9 @@ impl Shown {
         rest: impl FnOnce(&mut Counted),
     ) {
         lock(&self.steering).update(firmware);
+        if let Some(to) = lock(&self.changes).take() {
+            firmware.change(to);
+        }
         let mut counted = lock(&self.counted);
         counted.at = now;
         counted.firmware.clear();

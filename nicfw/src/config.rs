@@ -93,6 +93,17 @@ impl FromStr for Steer {
     }
 }
 
+/// What of [`Config`] can change while flows live ([`crate::Firmware::change`]): it is for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changeable {
+    /// [`Config::user_timeout`]
+    pub user_timeout: Option<Duration>,
+    /// [`Config::waiting_max`]; a flow that waits already notices when it is looked at next.
+    pub waiting_max: Option<Duration>,
+    /// [`Config::ttl`]
+    pub ttl: u8,
+}
+
 /// What a [`crate::Firmware`] is made from. All memory follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -199,6 +210,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Takes what can change.
+    pub fn change(&mut self, to: Changeable) {
+        let Changeable { user_timeout, waiting_max, ttl } = to;
+        (self.user_timeout, self.waiting_max, self.ttl) = (user_timeout, waiting_max, ttl);
+    }
+
     /// The defaults for a card with this address and one host queue.
     pub const fn new(mac: Mac) -> Self {
         Self {

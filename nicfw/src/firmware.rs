@@ -16,7 +16,7 @@ use protocol::ethernet::{self, EtherType};
 
 use crate::budget::Budgets;
 use crate::channel::Channel;
-use crate::config::{Config, Offload};
+use crate::config::{Changeable, Config, Offload};
 use crate::counters::{Counters, Event};
 use crate::flow_table::{FlowFlags, FlowTable, Listed, State};
 use crate::history::{History, Stage};
@@ -255,7 +255,12 @@ impl<F: Frame> Firmware<F> {
         self.channel.queues.iter().filter(|host| host.joined).count()
     }
 
-    /// What it was made from.
+    /// Changes what can change while flows live.
+    pub fn change(&mut self, to: Changeable) {
+        self.config.change(to);
+    }
+
+    /// What it was made from, and changed to.
     pub fn config(&self) -> &Config {
         &self.config
     }

@@ -56,7 +56,7 @@ mod teardown;
 mod time_wait;
 mod view;
 
-pub use config::{Config, Offload, Steer, UnknownOffload, UnknownSteer};
+pub use config::{Changeable, Config, Offload, Steer, UnknownOffload, UnknownSteer};
 pub use counters::{Counters, Event};
 pub use firmware::{Firmware, Work};
 pub use flow_table::State;

@@ -202,6 +202,9 @@ impl Engine {
         self.live.bulk_len_max.store(config.proto_max_bulk_len, Ordering::Relaxed);
         self.live.slower_than_us.store(config.slowlog_log_slower_than_us, Ordering::Relaxed);
         self.slowlog.lock().set_len_max(config.slowlog_max_len);
+        if let FirmwareView::Here(nic) = self.firmware() {
+            nic.change(config.network.of_firmware());
+        }
     }
     /// The state that core `core` will own.
     pub fn core_state(&self, core: usize) -> CoreState {

@@ -1,5 +1,7 @@
 //! Where the server lives in the network: the directives that Redis does not have.
 //!
+//! `user-timeout`, `waiting-max`, `congestion`, `nagle` and `ttl` can change while the server runs.
+//!
 //! | directive | value | default |
 //! |---|---|---|
 //! | `net` | `xdp:IFACE`, `packet:IFACE`, `tap:NAME`, `vhost:SOCKET`, `virtio:SOCKET`, `pci:ADDR`, `dpdk:VDEV-ARGS`, `kernel` | `kernel` |
@@ -28,6 +30,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use dpdk::Device;
+use netcore::Duration;
 use nicfw::{Offload, Steer};
 use protocol::ip::Address;
 use protocol::ipv4::DEFAULT_TTL;
@@ -321,7 +324,21 @@ impl Network {
     }
 }
 
+/// Seconds, of which 0 are no limit.
+pub(crate) fn limit_s(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 impl Network {
+    /// What can change, for the firmware.
+    pub(crate) fn of_firmware(&self) -> nicfw::Changeable {
+        nicfw::Changeable {
+            user_timeout: limit_s(self.user_timeout_s),
+            waiting_max: limit_s(self.waiting_max_s),
+            ttl: self.ttl,
+        }
+    }
+
     /// The device is the way to the NIC, and the wire is the NIC's.
     fn check_external(&self) -> Result<(), String> {
         if self.device == Device::Kernel {

@@ -205,3 +205,38 @@ fn a_request_in_small_pieces_costs_its_length_once() {
     assert_eq!(replies, "+OK\r\n+PONG\r\n");
     assert_eq!(world.ask(&mut client, "STRLEN k"), format!(":{}\r\n", value.len()));
 }
+
+#[test]
+fn what_the_network_can_change_is_set_and_the_rest_says_why_not() {
+    let mut world = World::new(|config| {
+        config.network.set("net", "packet:eth0").unwrap();
+        config.network.set("address", "198.18.0.2/24").unwrap();
+        config.network.set("offload", "none").unwrap();
+    });
+    let mut client = world.connect();
+    for (name, value) in [
+        ("user-timeout", "7"),
+        ("congestion", "newreno"),
+        ("nagle", "yes"),
+        ("ttl", "9"),
+        ("waiting-max", "0"),
+    ] {
+        assert_eq!(world.ask(&mut client, &format!("CONFIG SET {name} {value}")), "+OK\r\n", "{name}");
+        let shown = world.ask(&mut client, &format!("CONFIG GET {name}"));
+        assert!(shown.ends_with(&format!("\r\n{value}\r\n")), "{name}: {shown}");
+    }
+    for (words, problem) in [
+        ("ecn off", "takes effect at the start"),
+        ("last-data-max 1kb", "takes effect at the start"),
+        ("offload lifecycle", "takes effect at the start"),
+        ("port 1", "can't set immutable config"),
+        ("ttl 0", "not a number of hops"),
+        // As at the start: there is no firmware that could.
+        ("waiting-max 9", "needs --offload lifecycle"),
+        ("ttl 10 ecn off", "takes effect at the start"),
+    ] {
+        let said = world.ask(&mut client, &format!("CONFIG SET {words}"));
+        assert!(said.starts_with("-ERR CONFIG SET failed") && said.contains(problem), "{words}: {said}");
+    }
+    assert!(world.ask(&mut client, "CONFIG GET ttl").ends_with("\r\n9\r\n"), "all or nothing");
+}

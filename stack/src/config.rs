@@ -72,6 +72,22 @@ pub enum EcnPolicy {
     Offer,
 }
 
+/// What of [`Config`] can change while connections live ([`crate::Stack::change`]). Congestion control, Nagle's algorithm
+/// and whether keepalive is on are for connections that begin afterwards, the rest for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changeable {
+    /// [`Config::keepalive`]
+    pub keepalive: Option<Duration>,
+    /// [`Config::user_timeout`]
+    pub user_timeout: Option<Duration>,
+    /// [`Config::congestion`]
+    pub congestion: CongestionControl,
+    /// [`Config::nagle`]
+    pub nagle: bool,
+    /// [`Config::ttl`]
+    pub ttl: u8,
+}
+
 /// Configuration of a [`crate::Stack`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -160,6 +176,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// Takes what can change.
+    pub fn change(&mut self, to: Changeable) {
+        let Changeable { keepalive, user_timeout, congestion, nagle, ttl } = to;
+        (self.keepalive, self.user_timeout, self.congestion) = (keepalive, user_timeout, congestion);
+        (self.nagle, self.ttl) = (nagle, ttl);
+    }
+
     /// Usual values for everything but the address.
     pub fn new(mac: Mac, address: impl Into<Address>, prefix_len: u8) -> Self {
         Self {

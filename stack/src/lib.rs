@@ -43,7 +43,7 @@ mod view;
 
 pub use app::{App, ConnectionId, EndReason, NetworkError, Next, Output, Report};
 pub use channel::ChannelState;
-pub use config::{ADDRESSES_MAX, Config, CongestionControl, EcnPolicy, Network, Offload};
+pub use config::{ADDRESSES_MAX, Changeable, Config, CongestionControl, EcnPolicy, Network, Offload};
 pub use counters::Counters;
 pub use listen::ListenError;
 pub use protocol::channel::{AcceptPolicy, Refusal};

@@ -15,7 +15,7 @@ use protocol::tcp::{self, verify_checksum};
 
 use crate::app::{App, ConnectionId, EndReason};
 use crate::channel::{self, ChannelState};
-use crate::config::Config;
+use crate::config::{Changeable, Config};
 use crate::counters::Counters;
 use crate::ecn;
 use crate::env::{Control, Env};
@@ -212,6 +212,11 @@ impl<F: Frame, A: App> Stack<F, A> {
         for listener in self.listeners.iter_mut() {
             listener.announced = Announced::Due(self.env.now);
         }
+    }
+
+    /// Changes what can change while connections live.
+    pub fn change(&mut self, to: Changeable) {
+        self.env.config.change(to);
     }
 
     /// The configuration in force.

@@ -1,7 +1,7 @@
 //! How connections end: passive, active and simultaneous close, losses, RST, TIME_WAIT.
 
 use netcore::Duration;
-use nicfw::{Config, Event, State};
+use nicfw::{Changeable, Config, Event, State};
 use protocol::channel::ClosedReason;
 use protocol::tcp::{Flags, Options, Timestamps};
 
@@ -792,4 +792,16 @@ fn a_closing_connection_without_progress_ends_with_the_user_timeout() {
     world.client(&Seg::new(ACK, 106, conn.seq + 4).port(1));
     assert_eq!(world.flows_in(State::FinWait2), 1);
     world.all_gone();
+}
+
+#[test]
+fn the_user_timeout_changes_while_a_connection_closes() {
+    let mut world = World::with(config(), listen_body());
+    let conn = world.connect(1);
+    world.host_close(&conn, b"bye", 1000, false);
+    world.nic.change(Changeable { user_timeout: Some(Duration::from_secs(5)), waiting_max: None, ttl: 9 });
+    world.pass(Duration::from_millis(4900));
+    assert_eq!((world.count(Event::UserTimedOut), world.nic.counters().flows()), (0, 1));
+    world.pass(Duration::from_millis(200));
+    assert_eq!((world.count(Event::UserTimedOut), world.nic.counters().flows()), (1, 0));
 }

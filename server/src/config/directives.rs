@@ -48,13 +48,16 @@ const fn field(
 /// A row for a directive of [`crate::network`].
 macro_rules! network {
     ($name:literal) => {
-        network!($name, single)
+        network!($name, When::Start, single)
+    };
+    ($name:literal, $when:expr) => {
+        network!($name, $when, single)
     };
     // `words`: what makes one text of the values, or refuses to.
-    ($name:literal, $words:expr) => {
+    ($name:literal, $when:expr, $words:expr) => {
         field(
             $name,
-            When::Start,
+            $when,
             |c| c.network.show($name),
             |c, v| c.network.set($name, AsRef::<str>::as_ref(&$words(v)?)),
         )
@@ -204,8 +207,8 @@ static WORKING: &[Directive] = &[
         },
     ),
     network!("net"),
-    network!("address", joined),
-    network!("gateway", joined),
+    network!("address", When::Start, joined),
+    network!("gateway", When::Start, joined),
     network!("vlan"),
     network!("cores"),
     network!("offload"),
@@ -216,13 +219,13 @@ static WORKING: &[Directive] = &[
     network!("network-connections"),
     network!("refuse"),
     network!("time-wait"),
-    network!("user-timeout"),
-    network!("waiting-max"),
+    network!("user-timeout", When::Always),
+    network!("waiting-max", When::Always),
     network!("last-data-max"),
-    network!("congestion"),
+    network!("congestion", When::Always),
     network!("ecn"),
-    network!("nagle"),
-    network!("ttl"),
+    network!("nagle", When::Always),
+    network!("ttl", When::Always),
     field(
         "tcp-keepalive",
         When::Always,

@@ -21,7 +21,7 @@ pub use output_limits::{OutputLimit, OutputLimits};
 use std::collections::BTreeMap;
 
 use crate::keyspace::LimitValues;
-use crate::network::Network;
+use crate::network::{Network, limit_s};
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,17 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What can change, for our own stacks.
+    pub(crate) fn of_stack(&self) -> stack::Changeable {
+        stack::Changeable {
+            keepalive: limit_s(self.tcp_keepalive_s.into()),
+            user_timeout: limit_s(self.network.user_timeout_s),
+            congestion: self.network.congestion,
+            nagle: self.network.nagle,
+            ttl: self.network.ttl,
+        }
+    }
+
     /// Do the settings fit together? Asked once all of them have been read, so that the command
     /// line can correct a file.
     ///

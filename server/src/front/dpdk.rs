@@ -226,10 +226,8 @@ impl House<'_> {
         config.flows_max = config.flows_max.max(connections_max(maxclients));
         config.offload = network.offload;
         config.queues = core_count;
-        config.user_timeout = limit(network.user_timeout_s);
-        config.waiting_max = limit(network.waiting_max_s);
+        config.change(network.of_firmware());
         config.last_data_max = network.last_data_max;
-        config.ttl = network.ttl;
         config.steer = network.steer;
         config.network_syn_rate = network.network_syn_rate;
         config.network_syn_burst = network.network_syn_rate;
@@ -252,14 +250,18 @@ impl House<'_> {
         port: P,
         nic: Option<EmbeddedNic<'b>>,
     ) -> Result<HostCore<'b, P>> {
-        let live = &self.engine.live;
-        let keepalive = live.tcp_keepalive_s.load(Ordering::Relaxed);
-        let maxclients = live.maxclients.load(Ordering::Relaxed);
-        let listen = (self.port, keepalive, maxclients);
+        let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
+        let changeable = self.engine.config.read().of_stack();
         Ok(HostCore {
             index,
             cpu: self.network.cores.get(index).copied(),
-            stack: make_stack(self.network, listen, self.capabilities, &mut SystemRng)?,
+            stack: make_stack(
+                self.network,
+                changeable,
+                (self.port, maxclients),
+                self.capabilities,
+                &mut SystemRng,
+            )?,
             app: CoreApp::new(Arc::clone(self.engine), index),
             port,
             pool: self.pool,
@@ -356,16 +358,11 @@ fn listen_max(maxclients: usize) -> u32 {
     u32::try_from(maxclients).unwrap_or(u32::MAX)
 }
 
-/// Seconds, of which 0 are no limit.
-fn limit(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
-}
-
-/// `keepalive`: idle seconds before a peer is asked whether it lives; 0: never. `maxclients`: at the
-/// start; the stack follows it later.
+/// `changeable` and `maxclients`: at the start; the stack follows them later.
 fn make_stack(
     network: &Network,
-    (port, keepalive, maxclients): (u16, u64, usize),
+    changeable: stack::Changeable,
+    (port, maxclients): (u16, usize),
     capabilities: Capabilities,
     rng: &mut SystemRng,
 ) -> Result<Stack<Mbuf, CoreApp>> {
@@ -373,12 +370,8 @@ fn make_stack(
     let mut config = stack::Config::new(Mac(capabilities.mac), first.address, first.prefix_len);
     config.networks = network.addresses.clone();
     config.gateways = network.gateways.clone();
-    config.keepalive = limit(keepalive);
-    config.user_timeout = limit(network.user_timeout_s);
-    config.congestion = network.congestion;
+    config.change(changeable);
     config.ecn = network.ecn;
-    config.nagle = network.nagle;
-    config.ttl = network.ttl;
     config.mtu = capabilities.mtu;
     config.time_wait = Duration::from_secs(network.time_wait_s);
     config.offload = match network.offload {
@@ -511,6 +504,7 @@ impl<P: HostEnd> HostCore<'_, P> {
             let maxclients = self.engine.live.maxclients.load(Ordering::Relaxed);
             self.stack.set_connections_max(connections_max(maxclients));
             self.stack.set_listen_max(listen_max(maxclients));
+            self.stack.change(self.engine.config.read().of_stack());
             shown.push(("received_waiting_bytes", self.stack.received_waiting() as u64));
             shown.push(("connections_now", gauges.connections().into()));
             shown.push(("half_open_now", gauges.half_open().into()));

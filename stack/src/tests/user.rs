@@ -8,7 +8,7 @@ use protocol::ethernet::{self, EtherType, Mac};
 use protocol::{arp, ipv4};
 
 use super::harness::*;
-use crate::{Config, EndReason, KEEPALIVE_IDLE_DEFAULT, Next, Report};
+use crate::{Changeable, Config, CongestionControl, EndReason, KEEPALIVE_IDLE_DEFAULT, Next, Report};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -113,6 +113,29 @@ fn time_to_live_and_differentiated_services_are_the_applications() {
     h.poll();
     assert_eq!(sent(&mut h).0, 33);
     assert!(!h.stack.set_diffserv(id, 0));
+}
+
+#[test]
+fn what_can_change_changes_while_connections_live() {
+    let mut h = Harness::open(config());
+    let to = Changeable {
+        keepalive: None,
+        user_timeout: Some(Duration::from_secs(2)),
+        congestion: CongestionControl::NewReno,
+        nagle: true,
+        ttl: 9,
+    };
+    h.stack.change(to);
+    h.write(b"x", Next::Continue);
+    // Nagle's algorithm is for those who come afterwards.
+    h.write(b"y", Next::Continue);
+    let frames = h.take_frames();
+    assert_eq!(frames.len(), 2);
+    assert!(frames.iter().all(|frame| ipv4::Header::parse(&frame[14..]).unwrap().ttl == 9));
+    h.pass(Duration::from_millis(1900));
+    assert!(h.app.ended.is_empty());
+    h.pass(Duration::from_millis(200));
+    assert_eq!(h.app.ended.len(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::command::{Context, help_lines};
 use crate::config::{DIRECTIVES, Directive, When, find};
 use crate::error::{CommandResult, Error};
 use crate::glob;
+use crate::network::Network;
 use crate::reply::Reply;
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -67,13 +68,18 @@ fn failed(name: &[u8], reason: &str) -> Error {
     )
 }
 
+/// A directive of [`crate::network`], which Redis does not have.
+fn is_networks(name: &str) -> bool {
+    Network::DIRECTIVES.contains(&name)
+}
+
 /// `CONFIG SET parameter value [parameter value …]`. `OK`; all are set or none.
 fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     if !args.len().is_multiple_of(2) {
         return Err(crate::error::SYNTAX);
     }
     let mut seen: Vec<&'static str> = Vec::new();
-    let mut immutable = None;
+    let (mut immutable, mut network) = (None, None);
     let mut new = cx.engine.config.read().clone();
     for at in (2..args.len()).step_by(2) {
         let name = args.at(at);
@@ -87,8 +93,11 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandRe
         }
         seen.push(directive.name);
         if directive.when == When::Start {
-            immutable = Some(name);
+            immutable = Some((name, directive.name));
             continue;
+        }
+        if is_networks(directive.name) {
+            network = Some(name);
         }
         let value = String::from_utf8_lossy(args.at(at + 1)).into_owned();
         let values = match directive.name {
@@ -99,8 +108,17 @@ fn set(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandRe
         };
         directive.set(&mut new, &values).map_err(|reason| failed(name, &reason))?;
     }
-    if let Some(name) = immutable {
-        return Err(failed(name, "can't set immutable config"));
+    if let Some((name, known)) = immutable {
+        // Redis' words, for what Redis knows.
+        let reason = if is_networks(known) {
+            "it takes effect at the start: set it in the file or on the command line"
+        } else {
+            "can't set immutable config"
+        };
+        return Err(failed(name, reason));
+    }
+    if let Some(name) = network {
+        new.network.check().map_err(|reason| failed(name, &reason))?;
     }
     *cx.engine.config.write() = new;
     cx.engine.apply_config();
