@@ -20,8 +20,8 @@ pub enum Version {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address([u8; 16]);
 
-/// The 96 bits in front of an IPv4 address, as a number.
-const MAPPED: u128 = 0xffff;
+/// The 96 bits in front of an IPv4 address, in the lower part of a number whose lowest byte is the first of the 16.
+const MAPPED: u128 = 0xffff << 80;
 
 impl Address {
     /// 0.0.0.0
@@ -30,7 +30,7 @@ impl Address {
     /// An IPv4 address.
     #[inline]
     pub const fn v4(addr: Ipv4Addr) -> Self {
-        Self((MAPPED << 32 | addr.to_bits() as u128).to_be_bytes())
+        Self((MAPPED | (u32::from_le_bytes(addr.octets()) as u128) << 96).to_le_bytes())
     }
 
     /// An IPv6 address; an IPv4-mapped one becomes the IPv4 address that it stands for.
@@ -48,7 +48,7 @@ impl Address {
     /// True for an IPv4 address.
     #[inline]
     pub fn is_v4(&self) -> bool {
-        self.to_bits() >> 32 == MAPPED
+        u128::from_le_bytes(self.0) << 32 == MAPPED << 32
     }
 
     /// The IPv4 address, if it is one.

@@ -296,6 +296,7 @@ impl App for CoreApp {
     fn begin(&mut self, now: Instant) {
         self.now = now;
         self.core.set_now(now);
+        self.core.client_ids.give_back(&self.engine.next_client_id);
     }
 
     #[inline]
@@ -326,7 +327,7 @@ impl App for CoreApp {
             None => session.insert(Session::new(clients.more(self.core.core), authenticated)),
         };
         let who = Identity {
-            id: self.engine.new_client_id(),
+            id: self.core.client_ids.draw(&self.engine.next_client_id),
             connection: id,
             ends: *ends,
             created_ms: self.core.now_ms,

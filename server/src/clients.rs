@@ -334,6 +334,42 @@ impl Client {
     }
 }
 
+/// Client ids that a core has taken from the engine's for the newcomers of one burst: some at once, since all
+/// cores take from the same place.
+///
+/// Ids grow with time for everybody who can tell (CLIENT ID): nobody has an answer of this burst before it is over,
+/// and with it the ids that are left are given back, or skipped when another core has taken further ones.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    next: u64,
+    end: u64,
+}
+
+impl Ids {
+    const AT_ONCE: u64 = 16;
+
+    /// `all`: the next id that no core has taken.
+    #[inline]
+    pub(crate) fn draw(&mut self, all: &AtomicU64) -> u64 {
+        if self.next == self.end {
+            self.next = all.fetch_add(Self::AT_ONCE, Ordering::Relaxed);
+            self.end = self.next + Self::AT_ONCE;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// A new burst begins.
+    #[inline]
+    pub(crate) fn give_back(&mut self, all: &AtomicU64) {
+        if self.next != self.end {
+            // Whether it succeeds or not: these are not drawn again by this core.
+            let _ = all.compare_exchange(self.end, self.next, Ordering::Relaxed, Ordering::Relaxed);
+            self.end = self.next;
+        }
+    }
+}
+
 /// One core's clients, and the connections that others want it to look at.
 #[derive(Default)]
 pub struct CoreClients {
@@ -414,6 +450,26 @@ mod tests {
     use core::net::SocketAddr;
 
     use super::*;
+
+    #[test]
+    fn ids_grow_from_burst_to_burst_on_whatever_core() {
+        let all = AtomicU64::new(1);
+        let [mut one, mut other] = [Ids::default(), Ids::default()];
+        // With nobody else about, none is skipped.
+        for id in 1..=40 {
+            assert_eq!(one.draw(&all), id);
+            one.give_back(&all);
+        }
+        let mut drawn: Vec<u64> = (0..20).map(|_| one.draw(&all)).collect();
+        // Another core in between.
+        drawn.extend((0..3).map(|_| other.draw(&all)));
+        one.give_back(&all);
+        drawn.extend((0..3).map(|_| one.draw(&all)));
+        other.give_back(&all);
+        one.give_back(&all);
+        drawn.push(other.draw(&all));
+        assert!(drawn.is_sorted_by(|before, after| before < after), "{drawn:?}");
+    }
 
     #[test]
     fn sizes_are_pinned() {

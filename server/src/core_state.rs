@@ -5,6 +5,7 @@ use std::sync::Arc;
 use netcore::Instant;
 use netcore::rng::SeededRng;
 
+use crate::clients::Ids;
 use crate::output_limit::Heavy;
 use crate::stats::CoreStats;
 use crate::waiting::Deadlines;
@@ -25,6 +26,8 @@ pub struct CoreState {
     pub deadlines: Deadlines,
     /// Clients with much output.
     pub heavy: Heavy,
+    /// Ids for this burst's newcomers.
+    pub(crate) client_ids: Ids,
     unix_us_at_zero: i64,
     rng: SeededRng,
 }
@@ -41,6 +44,7 @@ impl CoreState {
             stats,
             deadlines: Deadlines::default(),
             heavy: Heavy::default(),
+            client_ids: Ids::default(),
             unix_us_at_zero,
             rng: SeededRng::new(seed),
         };

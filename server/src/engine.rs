@@ -141,7 +141,7 @@ pub struct Engine {
     pub expired_keys: AtomicU64,
     /// Where the next expiry pass begins.
     expire_at_shard: AtomicUsize,
-    next_client_id: AtomicU64,
+    pub(crate) next_client_id: AtomicU64,
     shutdown: AtomicBool,
     info_provider: RwLock<Option<InfoProvider>>,
     memory_source: RwLock<Option<MemorySource>>,
@@ -252,10 +252,6 @@ impl Engine {
     #[inline]
     pub fn connected(&self) -> usize {
         self.cores.iter().map(|core| core.clients.count()).sum()
-    }
-    /// A number for a new client.
-    pub fn new_client_id(&self) -> u64 {
-        self.next_client_id.fetch_add(1, Ordering::Relaxed)
     }
     /// All connected clients, oldest first.
     pub fn clients(&self) -> Vec<Client> {

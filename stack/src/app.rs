@@ -192,6 +192,12 @@ impl Output {
     pub fn contiguous(&self) -> Option<&[u8]> {
         self.chunks.is_empty().then_some(&self.tail)
     }
+    /// Takes the contiguous run, which is all there is, and leaves this memory for the next one.
+    #[inline]
+    pub(crate) fn swap_run(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        debug_assert!(self.chunks.is_empty() && empty.is_empty());
+        core::mem::replace(&mut self.tail, empty)
+    }
     /// Forgets everything, keeping the memory of the contiguous run.
     pub fn clear(&mut self) {
         self.tail.clear();

@@ -86,12 +86,17 @@ impl SendQueue {
         match output.contiguous() {
             Some([]) => {}
             Some(bytes) if self.long.is_none() && self.short.len() + bytes.len() <= SHORT_MAX => {
-                if self.short.capacity() == 0 {
-                    self.short = runs.lend();
-                }
-                self.short.extend_from_slice(bytes);
                 self.len += bytes.len();
-                output.clear();
+                if self.short.is_empty() && bytes.len() <= SHORT_KEEP {
+                    let memory = match self.short.capacity() {
+                        0 => runs.lend(),
+                        _ => core::mem::take(&mut self.short),
+                    };
+                    self.short = output.swap_run(memory);
+                } else {
+                    self.short.extend_from_slice(bytes);
+                    output.clear();
+                }
             }
             _ => self.append_long(output),
         }
@@ -303,8 +308,12 @@ mod tests {
         assert_eq!((one.memory(), runs.0.len()), (0, 1));
         output.put(&[2; 200]);
         other.append(&mut output, &mut runs);
-        assert!(runs.0.is_empty() && other.memory() >= 300);
-        output.put(&[3; 9000]);
+        assert!(runs.0.is_empty() && other.memory() >= 200, "it is written to next");
+        other.consume(200, &mut runs);
+        output.put(&[3; 250]);
+        other.append(&mut output, &mut runs);
+        assert!(runs.0.is_empty() && other.memory() >= 300, "the run of 300");
+        output.put(&[4; 9000]);
         other.append(&mut output, &mut runs);
         other.clear(&mut runs);
         assert!(runs.0.is_empty(), "a large one is not kept");

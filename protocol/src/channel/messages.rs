@@ -18,15 +18,29 @@ fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Malformed> {
 }
 
 #[inline]
-fn address_at(b: &[u8], at: usize, family: u8) -> Result<Address, Malformed> {
-    let Some(octets) = b[at..].first_chunk::<16>() else { return Err(Malformed::Truncated) };
+fn octets_at(b: &[u8], at: usize) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&b[at..at + 16]);
+    octets
+}
+
+/// Whether the family exists, and these are an address of it.
+#[inline]
+fn is_address(family: u8, octets: [u8; 16]) -> bool {
     match family {
-        FAMILY_IPV4 if u128::from_be_bytes(*octets) << 32 == 0 => {
-            Ok(core::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into())
-        }
+        FAMILY_IPV4 => u128::from_le_bytes(octets) >> 32 == 0,
         // An IPv4 address has one form only.
-        FAMILY_IPV6 if !Address::from(*octets).is_v4() => Ok((*octets).into()),
-        _ => Err(Malformed::Value),
+        FAMILY_IPV6 => !Address::from(octets).is_v4(),
+        _ => false,
+    }
+}
+
+/// The address that [`is_address`].
+#[inline]
+fn address(family: u8, octets: [u8; 16]) -> Address {
+    match family {
+        FAMILY_IPV4 => core::net::Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]).into(),
+        _ => octets.into(),
     }
 }
 
@@ -245,8 +259,12 @@ impl Listen {
         if b[26..28] != [0; 2] || b[37..] != [0; 3] {
             return Err(Malformed::Value);
         }
+        let addr = octets_at(b, 4);
+        if !is_address(b[0], addr) {
+            return Err(Malformed::Value);
+        }
         let listen = Self {
-            addr: address_at(b, 4, b[0])?,
+            addr: address(b[0], addr),
             port: le16(b, 2),
             policy,
             mss: le16(b, 20),
@@ -348,9 +366,13 @@ impl Established {
         if b[1] > 7 || b[2] > crate::tcp::WINDOW_SCALE_MAX || b[3] > crate::tcp::WINDOW_SCALE_MAX {
             return Err(Malformed::Value);
         }
+        let (family, local_addr, remote_addr) = (b[0], octets_at(b, 4), octets_at(b, 20));
+        if !is_address(family, local_addr) || !is_address(family, remote_addr) {
+            return Err(Malformed::Value);
+        }
         let established = Self {
-            local_addr: address_at(b, 4, b[0])?,
-            remote_addr: address_at(b, 20, b[0])?,
+            local_addr: address(family, local_addr),
+            remote_addr: address(family, remote_addr),
             local_port: le16(b, 36),
             remote_port: le16(b, 38),
             timestamps: b[1] & 1 != 0,

@@ -71,10 +71,13 @@ impl<S: Sink> Writer<S> {
     /// The line before a string of `len` bytes; the caller writes the bytes and `\r\n`.
     #[inline]
     pub fn bulk_header(&mut self, len: usize) {
-        if len < 10 {
-            self.sink.put(&[b'$', b'0' + len as u8, b'\r', b'\n']);
-        } else {
-            self.header(b'$', len as i64);
+        match len {
+            0..10 => self.sink.put(&[b'$', b'0' + len as u8, b'\r', b'\n']),
+            10..100 => {
+                let (tens, ones) = (len as u8 / 10, len as u8 % 10);
+                self.sink.put(&[b'$', b'0' + tens, b'0' + ones, b'\r', b'\n']);
+            }
+            _ => self.header(b'$', len as i64),
         }
     }
     /// A number as a string of bytes.

@@ -345,14 +345,17 @@ pub static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
 /// The first 8 bytes in lower case, zeros behind.
 #[inline]
 fn fold(name: &[u8]) -> u64 {
-    let mut bytes = [0u8; 8];
-    if let Some(first) = name.first_chunk::<8>() {
-        bytes = *first;
+    let bytes = if let Some(first) = name.first_chunk::<8>() {
+        u64::from_le_bytes(*first)
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        // The middle stands in both.
+        let last = u64::from(u32::from_le_bytes(*last));
+        u64::from(u32::from_le_bytes(*first)) | last << (8 * (name.len() - 4))
     } else {
-        bytes[..name.len()].copy_from_slice(name);
-    }
+        name.iter().rev().fold(0, |bytes, &byte| bytes << 8 | u64::from(byte))
+    };
     // Letters become lower case; the few other bytes that change are caught by the comparison.
-    u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020
+    bytes | 0x2020_2020_2020_2020
 }
 
 impl Table {
@@ -412,6 +415,17 @@ pub fn subcommand(command: &Command, name: &[u8]) -> Option<&'static Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_every_length_are_folded_alike() {
+        for len in 0..12 {
+            let name = &b"BGREWRITEAOF"[..len];
+            let mut bytes = [0; 8];
+            let taken = len.min(8);
+            bytes[..taken].copy_from_slice(&name[..taken]);
+            assert_eq!(fold(name), u64::from_le_bytes(bytes) | 0x2020_2020_2020_2020, "{len}");
+        }
+    }
 
     #[test]
     fn steering_by_key_knows_the_commands_that_begin_with_a_key() {

@@ -222,20 +222,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             }
             return;
         }
-        let Some(slot) = self.accept_flow(app, flow, bound, &established) else { return };
-        if !header.flags.has(MessageFlags::FIRST_DATA) {
-            return self.without_first_data(slot);
-        }
-        let (env, connection) = (&mut self.env, self.connections.slot(slot));
-        let data = &packet[usize::from(established.data_at)..];
-        if established.data_at > 0 && input::expects_first(connection, data) {
-            return match input::take_first(env, connection, app, data) {
-                After::Output => env.mark(slot, connection),
-                after => self.follow(app, slot, after),
-            };
-        }
-        self.flow_packet(app, slot, header.flags, packet);
-        self.without_first_data(slot);
+        self.accept_flow(app, header, bound, &established, packet);
     }
 
     /// A connection has begun, and perhaps nothing arrived that the output phase would answer.
@@ -249,22 +236,23 @@ impl<F: Frame, A: App> Stack<F, A> {
         }
     }
 
-    /// Makes the connection of a flow. `old`: the one of an earlier use of its slot.
+    /// Makes the connection of a flow, and takes its first data, if that is there. `old`: the connection of
+    /// an earlier use of the flow's slot.
     #[inline]
     fn accept_flow(
         &mut self,
         app: &mut A,
-        flow: FlowId,
+        header: &Header,
         old: Option<u32>,
         established: &Established,
-    ) -> Option<u32> {
-        let env = &mut self.env;
+        packet: &[u8],
+    ) {
+        let (env, flow) = (&mut self.env, header.flow);
         let local = env.config.local(established.local_addr);
         let listens = self.listeners.listens(established.local_port);
         let Some(local) = local.filter(|_| listens) else {
             env.counters.channel_mismatch += 1;
-            abort(env, flow, established);
-            return None;
+            return abort(env, flow, established);
         };
         // The firmware uses a flow slot again: what we still hold of its old use is over.
         if let Some(old) = old {
@@ -287,14 +275,23 @@ impl<F: Frame, A: App> Stack<F, A> {
         let opened = if is_believed(flow) { self.connections.open(&opening, env) } else { None };
         let Some((slot, connection)) = opened else {
             env.counters.connections_full += 1;
-            abort(env, flow, established);
-            return None;
+            return abort(env, flow, established);
         };
         take_state(env, connection, established);
         env.channel.bind(flow, slot);
         env.counters.channel_established += 1;
         input::establish(env, slot, connection, app);
-        Some(slot)
+        if header.flags.has(MessageFlags::FIRST_DATA) {
+            let data = &packet[usize::from(established.data_at)..];
+            if established.data_at > 0 && input::expects_first(connection, data) {
+                return match input::take_first(env, connection, app, data) {
+                    After::Output => env.mark(slot, connection),
+                    after => self.follow(app, slot, after),
+                };
+            }
+            self.flow_packet(app, slot, header.flags, packet);
+        }
+        self.without_first_data(slot);
     }
 
     fn closed_arrived(&mut self, app: &mut A, body: &[u8]) {
