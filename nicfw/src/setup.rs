@@ -13,6 +13,7 @@ use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{Flow, FlowFlags, Listed, State};
 use crate::packet::{Outgoing, Segment, is_unusable_source};
+use crate::time_wait::{Entry, Kind};
 
 /// What an ACK without flow proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,19 +57,19 @@ impl<F: Frame> Firmware<F> {
             };
         }
         if segment.has(Flags::SYN) {
-            return self.syn(listener, segment, NO_CONNECTION_BEFORE, frame, pool);
+            return self.syn(listener, segment, None, frame, pool);
         }
         self.counters.add(Event::NoFlowDropped);
     }
 
     /// Answers a SYN with a cookie. Data in it is not acknowledged: the peer sends it again.
     ///
-    /// `before`: as for [`netcore::cookie::CookieJar::make`].
+    /// `ended`: the record of the last connection of the same four-tuple.
     pub(crate) fn syn<P: FramePool<Frame = F>>(
         &mut self,
         listener: u16,
         segment: &Segment,
-        before: SeqNumber,
+        ended: Option<u32>,
         frame: F,
         pool: &mut P,
     ) {
@@ -101,7 +102,7 @@ impl<F: Frame> Firmware<F> {
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,
-            seq: self.cookies.make(&segment.tuple, segment.tcp.seq, before, mss),
+            seq: self.initial_number(segment, mss, ended),
             ack: segment.tcp.seq + 1,
             flags: Flags::SYN | Flags::ACK,
             window: listen.window,
@@ -110,6 +111,39 @@ impl<F: Frame> Firmware<F> {
         };
         self.counters.add(Event::SynReceived);
         self.send(Some(frame), &answer, pool);
+    }
+
+    /// The cookie that answers a SYN.
+    fn initial_number(&mut self, segment: &Segment, mss: u16, ended: Option<u32>) -> SeqNumber {
+        let make = |before| self.cookies.make(&segment.tuple, segment.tcp.seq, before, mss);
+        let Some(ended) = ended else { return make(NO_CONNECTION_BEFORE) };
+        let entry = self.time_wait.get(ended);
+        let mut all = entry.names().map(make).zip(0..);
+        let first = all.next();
+        let above = match entry.kind() {
+            // RFC 9293 §3.6.1 MAY-2 (1): larger than the largest number of the connection before. (All
+            // eight are not, once in 256 connections: then it is as good as any random number.)
+            Kind::TimeWait => first.into_iter().chain(all).find(|(iss, _)| iss.after(entry.snd_nxt)),
+            Kind::Spent => None,
+        };
+        let (iss, name) = above.or(first).unwrap_or((make(entry.iss), 0));
+        if name > 0 {
+            self.time_wait.get_mut(ended).has_several_names();
+        }
+        iss
+    }
+
+    /// What the cookie in an ACK behind an ended connection is worth, as [`Self::first_ack`] says it.
+    pub(crate) fn first_ack_behind(&self, entry: &Entry, segment: &Segment) -> Cookie {
+        let mut worth = Cookie::Bad;
+        for name in entry.names_given() {
+            match self.first_ack(segment, name) {
+                Cookie::Bad => {}
+                Cookie::Later => worth = Cookie::Later,
+                good @ Cookie::Good(_) => return good,
+            }
+        }
+        worth
     }
 
     /// What the cookie in an ACK without flow is worth.

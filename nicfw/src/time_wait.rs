@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     prev: u32,
     next: u32,
     pub(crate) window: u16,
-    /// The kind, and whether timestamps were agreed on.
+    /// The kind, whether timestamps were agreed on, and whether it has several names.
     traits: u8,
     /// In which interval the last answer was sent, see [`Self::may_answer`].
     answered: u8,
@@ -51,6 +51,8 @@ pub(crate) struct Entry {
 const _: () = assert!(size_of::<Entry>() == 72);
 
 const TIMESTAMPS: u8 = 1 << 1;
+/// Other names than the first may be in cookies, see [`Entry::names`].
+const SEVERAL_NAMES: u8 = 1 << 2;
 
 impl Entry {
     #[inline]
@@ -61,6 +63,22 @@ impl Entry {
     #[inline]
     fn has_timestamps(&self) -> bool {
         self.traits & TIMESTAMPS != 0
+    }
+
+    /// Numbers that stand for this connection in a cookie: more than one, for a choice of cookies.
+    pub(crate) fn names(&self) -> impl Iterator<Item = SeqNumber> + use<> {
+        let iss = self.iss;
+        (0..8).map(move |step| iss + step)
+    }
+
+    /// Those that are in cookies.
+    pub(crate) fn names_given(&self) -> impl Iterator<Item = SeqNumber> + use<> {
+        self.names().take(if self.traits & SEVERAL_NAMES != 0 { usize::MAX } else { 1 })
+    }
+
+    /// A cookie has another name than the first.
+    pub(crate) fn has_several_names(&mut self) {
+        self.traits |= SEVERAL_NAMES;
     }
 
     /// RFC 5961 §7: one answer in each `interval`. The intervals' numbers come round after 256 of
@@ -309,7 +327,7 @@ impl<F: Frame> Firmware<F> {
                     // A SYN proves nothing: the entry stays until the new connection is there,
                     // and at least as long as the new cookie, which is good only beside it.
                     self.time_wait.restart(place, self.now);
-                    self.syn(listener, segment, entry.iss, frame, pool);
+                    self.syn(listener, segment, Some(place), frame, pool);
                 }
                 (_, Kind::TimeWait) => self.acknowledge_again(place, segment, frame, pool),
                 (_, Kind::Spent) => self.raw_to_host(self.steering.queue(&segment.tuple), frame),
@@ -319,7 +337,7 @@ impl<F: Frame> Firmware<F> {
         if let Some(listener) = listener
             && segment.has(Flags::ACK)
         {
-            match self.first_ack(segment, entry.iss) {
+            match self.first_ack_behind(&entry, segment) {
                 Cookie::Good(mss) => {
                     return self.open_by(listener, segment, mss, Some(place), frame, pool);
                 }

@@ -3,7 +3,7 @@
 use netcore::Duration;
 use nicfw::{Changeable, Config, Event, State};
 use protocol::channel::ClosedReason;
-use protocol::tcp::{Flags, Options, Timestamps};
+use protocol::tcp::{Flags, Options, SeqNumber, Timestamps};
 
 use crate::harness::*;
 
@@ -677,6 +677,31 @@ fn time_wait_is_left_early_for_a_newer_connection() {
             assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]));
             assert_eq!(world.nic.counters().held(), 1, "TIME_WAIT has given way");
         }
+    }
+}
+
+/// RFC 9293 §3.6.1 MAY-2 (1)
+#[test]
+fn who_follows_in_time_wait_gets_a_number_above_the_last_connections() {
+    for step in 0..40 {
+        let mut world = World::new();
+        let snd_nxt = SeqNumber(in_time_wait(&mut world, None));
+        let syn = Seg::new(SYN, 108 + (step << 20), 0).port(1);
+        world.client(&syn);
+        let answer = world.one();
+        assert!(SeqNumber(answer.seq).after(snd_nxt), "{step}: {} after {snd_nxt:?}", answer.seq);
+        // Asked again, it is the same, and it opens the connection.
+        world.client(&syn);
+        assert_eq!(world.one().seq, answer.seq);
+        world.client(&Seg::new(PSH_ACK, syn.seq + 1, answer.seq + 1).port(1).data(b"again"));
+        assert!(matches!(&world.host_messages()[..], [Msg::Established(..)]), "{step}");
+        // A number beside it opens nothing.
+        let mut world = World::new();
+        in_time_wait(&mut world, None);
+        world.client(&syn);
+        let wrong = world.one().seq + 1 + (1 << 4);
+        world.client(&Seg::new(PSH_ACK, syn.seq + 1, wrong + 1).port(1).data(b"again"));
+        assert_eq!(world.host_messages(), []);
     }
 }
 
