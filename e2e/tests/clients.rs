@@ -7,7 +7,7 @@ mod common;
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
-use common::{SETUPS, Setup, Site, USUAL};
+use common::{SETUPS, Setup, Site, USUAL, connect, exchange};
 use e2e::lab::{CLIENT_INTERFACE, Lab, SERVER_ADDRESS, SERVER_INTERFACE, Side};
 use e2e::{PacketSocket, Process, programs};
 
@@ -94,7 +94,9 @@ fn settings_of_the_network_change_while_the_server_runs() -> Result<()> {
         };
         let before = ttls()?;
         ensure!(before.len() >= 2 && before.iter().all(|&ttl| ttl == 64), "{before:?}");
-        ensure!(site.redis_cli(&["CONFIG", "SET", "ttl", "9", "nagle", "yes"])? == "OK");
+        ensure!(
+            site.redis_cli(&["CONFIG", "SET", "ttl", "9", "nagle", "yes", "tcp-keepalive", "1"])? == "OK"
+        );
         // The other cores and the firmware follow within milliseconds.
         loop {
             let after = ttls()?;
@@ -102,6 +104,10 @@ fn settings_of_the_network_change_while_the_server_runs() -> Result<()> {
                 break;
             }
         }
+        // Whoever comes now and falls silent is asked whether it lives.
+        let mut silent = site.lab.within(Side::Client, connect)?;
+        exchange(&mut silent, b"PING\r\n", b"+PONG\r\n")?;
+        site.wait_for_info("stack_keepalive_probes", |probes| probes > 0)?;
     }
     Ok(())
 }
