@@ -235,6 +235,9 @@ fn the_firmware_in_another_process_is_told_what_is_the_servers() -> Result<()> {
     }
     let error = nic(&["--address", &format!("{SERVER_ADDRESS},198.18.0.9")]).expect_err("not both");
     ensure!(format!("{error:#}").contains("198.18.0.9 is not"), "{error:#}");
+    let pair = Pair::in_lab(self::lab()?, setup, &[], &["--port", "6380"])?;
+    pair.nic.wait_for(&format!("listens on {SERVER_ADDRESS} port 6380, which stays with the kernel"))?;
+    drop(pair);
     // Its addresses are its own: so is the interface.
     let (nic, _socket) = nic(&["--address", "198.18.0.9/24"])?;
     ensure!(!nic.output().contains("stays with the kernel"), "{}", nic.output());

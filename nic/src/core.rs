@@ -1,6 +1,6 @@
 //! One core of the card: the firmware between the wire and the host's queues.
 
-use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool, OpenConfig};
+use dpdk::{Clock, DevicePort, Eal, Mbuf, Mempool, OpenConfig, Share};
 use netcore::ring::RingPort;
 use netcore::tap::TapPort;
 use netcore::vlan::VlanPort;
@@ -9,6 +9,7 @@ use nicfw::Firmware;
 use protocol::ethernet::Mac;
 
 use crate::capture::Capture;
+use crate::share::Watched;
 use crate::shown::{Counted, Shown};
 use crate::{Pace, SystemRng};
 
@@ -69,6 +70,8 @@ pub struct NicCore<'a, H> {
     hosts: Vec<TapPort<H, Capture>>,
     pool: Mempool,
     shown: &'a Shown,
+    /// What of the wire is taken, when the kernel has the rest.
+    share: Option<Watched>,
     /// Ticks of the processor's clock spent in rounds that did something.
     busy_cycles: u64,
     next_publish: Instant,
@@ -93,9 +96,16 @@ impl<'a, H: HostPort> NicCore<'a, H> {
             hosts: hosts.into_iter().map(TapPort::new).collect(),
             pool,
             shown,
+            share: None,
             busy_cycles: 0,
             next_publish: Instant::ZERO,
         }
+    }
+
+    /// With a wire that is shared so with the kernel: a host that listens on something else is warned of.
+    #[must_use]
+    pub fn with_share(self, share: Option<Share>) -> Self {
+        Self { share: share.map(Watched::new), ..self }
     }
 
     /// One round; true when it did anything. Its cycles are counted as the NIC's.
@@ -130,6 +140,9 @@ impl<'a, H: HostPort> NicCore<'a, H> {
     }
 
     fn publish(&mut self, now: Instant) {
+        if let Some(share) = &mut self.share {
+            share.look(self.firmware.listened_on());
+        }
         self.shown.update(&mut self.firmware, now, |counted: &mut Counted| {
             counted.busy_cycles = self.busy_cycles;
             counted.device.extend(self.wire.inner().inner().stats().iter());

@@ -74,7 +74,7 @@ fn run(arguments: &Arguments, control: Option<&Path>) -> Result<(), Box<dyn std:
     }
     let device = wire.capabilities().in_vlan(arguments.vlan);
     let config = arguments.firmware(nic::config(&device));
-    let core = NicCore::new(config, wire, arguments.vlan, hosts, &shown);
+    let core = NicCore::new(config, wire, arguments.vlan, hosts, &shown).with_share(share);
     let place = arguments.core.map_or_else(|| "a core".to_owned(), |core| format!("core {core}"));
     tracing::info!(
         "Emulated NIC on {place} of this machine: wire {}, address {}, host {} with {} queues, --offload {}",

@@ -73,6 +73,46 @@ fn of_interface(
     Ok(Some(own))
 }
 
+/// Warnings after which there are no more: whoever reads has understood.
+const SAID_MAX: usize = 64;
+
+/// What is taken of a shared interface, and where hosts have listened that is not.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    share: Share,
+    said: Vec<(Address, u16)>,
+}
+
+impl Watched {
+    pub(crate) fn new(share: Share) -> Self {
+        Self { share, said: Vec::new() }
+    }
+
+    /// Says once of each address and port that a host listens on what the kernel keeps.
+    pub(crate) fn look(&mut self, listened_on: impl Iterator<Item = (Address, u16)>) {
+        for (address, port) in listened_on {
+            // A host has the one of its link by itself.
+            let is_unasked = address.is_link_local_v6();
+            if self.said.len() == SAID_MAX
+                || is_unasked
+                || self.is_taken(address, port)
+                || self.said.contains(&(address, port))
+            {
+                continue;
+            }
+            self.said.push((address, port));
+            tracing::warn!(
+                "The server listens on {address} port {port}, which stays with the kernel: it hears nothing there. \
+                 Say with --address and --port what is the server's"
+            );
+        }
+    }
+
+    fn is_taken(&self, address: Address, port: u16) -> bool {
+        self.share.ports.contains(&port) && self.share.addresses.contains(&address.to_ip_addr())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +151,20 @@ mod tests {
         assert_eq!(shared("xdp:eth2", "", None), Ok(None));
         assert_eq!(shared("xdp:eth2", "", Some(5)), Ok(None));
         assert_eq!(shared("packet:eth1", "198.18.0.2", None), Ok(None));
+    }
+
+    #[test]
+    fn who_listens_on_the_kernels_is_named_once() {
+        let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+        let share = Share { addresses: vec![[198, 18, 0, 2].into()], ports: vec![6379], vlan: None };
+        let mut watched = Watched::new(share);
+        let listened_on = ["198.18.0.2", "198.18.0.3", "fe80::2"].map(address);
+        for _ in 0..2 {
+            watched.look(listened_on.iter().map(|&address| (address, 6379)));
+            watched.look(listened_on.iter().map(|&address| (address, 6380)));
+        }
+        let [shared, other, _] = listened_on;
+        assert_eq!(watched.said, [(other, 6379), (shared, 6380), (other, 6380)]);
     }
 
     #[test]

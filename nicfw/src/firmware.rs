@@ -13,6 +13,7 @@ use netcore::fragments::{Fragments, Taken};
 use netcore::{Frame, FramePool, FrameQueue, Instant, Port, TimerWheel};
 use netcore::{cookie::CookieJar, rng::Rng};
 use protocol::ethernet::{self, EtherType};
+use protocol::ip::Address;
 
 use crate::budget::Budgets;
 use crate::channel::Channel;
@@ -253,6 +254,11 @@ impl<F: Frame> Firmware<F> {
     /// Host queues that somebody serves now: who has said HELLO there and is not gone since.
     pub fn queues_served(&self) -> usize {
         self.channel.queues.iter().filter(|host| host.joined).count()
+    }
+
+    /// Addresses and ports that a host listens on now.
+    pub fn listened_on(&self) -> impl Iterator<Item = (Address, u16)> + '_ {
+        self.listeners.open()
     }
 
     /// Changes what can change while flows live.

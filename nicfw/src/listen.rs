@@ -183,7 +183,13 @@ impl Listeners {
         0..self.used as u16
     }
 
+    /// Addresses and ports that a host listens on.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (Address, u16)> + '_ {
+        let open = self.places[..self.used].iter().flatten().filter(|listener| listener.is_open());
+        open.map(|listener| (listener.listen.addr, listener.listen.port))
+    }
+
     pub(crate) fn open_count(&self) -> usize {
-        self.places[..self.used].iter().flatten().filter(|listener| listener.is_open()).count()
+        self.open().count()
     }
 }
