@@ -26,7 +26,7 @@ mod top;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use crate::capture::CaptureLimits;
-pub use crate::core::{HostPort, NicCore, RETAINED_MAX, config, open_config};
+pub use crate::core::{HostPort, NicCore, READ_AHEAD, RETAINED_MAX, config, open_config};
 pub use crate::request::{Answer, Request, Side, flow_id};
 pub use crate::share::shared_with_kernel;
 pub use crate::shown::Shown;

@@ -11,7 +11,7 @@ use dpdk::{Clock, DevicePort, Eal, EalConfig, OpenConfig};
 use netcore::Port;
 use nic::cli::{Arguments, CommandLine};
 use nic::control::{Control, DEFAULT_PATH};
-use nic::{NicCore, Shown};
+use nic::{NicCore, READ_AHEAD, Shown};
 use protocol::ethernet::Mac;
 
 #[global_allocator]
@@ -55,9 +55,9 @@ fn run(arguments: &Arguments, control: Option<&Path>) -> Result<(), Box<dyn std:
     let retained = arguments.retained;
     let mut environment = EalConfig::for_devices(&[&arguments.wire, &host.device]);
     // Frames that the firmware makes are from the wire's pool, the host's own from the other.
-    environment.memory_mb += 2 * dpdk::frames_mb(retained);
+    environment.memory_mb += 2 * dpdk::frames_mb(retained) + dpdk::frames_mb(READ_AHEAD);
     let eal = Eal::init(&environment)?;
-    let open = OpenConfig { share: share.clone(), ..nic::open_config(1, retained) };
+    let open = OpenConfig { share: share.clone(), ..nic::open_config(1, retained + READ_AHEAD) };
     let wire = arguments.wire.open(eal, &open)?;
     let hosts = host.device.open_queues(eal, &nic::open_config(host.queues, retained))?;
     for note in wire.notes().iter().chain(hosts.iter().take(1).flat_map(DevicePort::notes)) {

@@ -136,8 +136,12 @@ pub struct Config {
     /// lost, as on any wire (`wire_queue_full`); of a host queue the last eighth is for news
     /// (`host_queue_full`), and news waits in the firmware.
     pub queue_frames: usize,
-    /// Frames taken from a port per round.
+    /// Frames handled of a port per round.
     pub burst: usize,
+    /// Frames of the wire that are taken before their turn comes; 0: none. What comes faster than it is
+    /// handled, a flood of SYNs, is lost when the device's ring is full, and with it who comes in earnest,
+    /// and comes again a second later. Make the wire's pool larger by as many.
+    pub read_ahead: usize,
     /// How long a connection that we closed stays in TIME_WAIT: twice the maximum segment
     /// lifetime.
     pub time_wait: Duration,
@@ -228,6 +232,7 @@ impl Config {
             retained_max: 16_384,
             listeners_max: 64,
             queue_frames: 1024,
+            read_ahead: 0,
             burst: netcore::port::BURST,
             time_wait: Duration::from_secs(60),
             cookie_period: Duration::from_secs(32),

@@ -83,6 +83,8 @@ pub struct Firmware<F: Frame> {
     pub(crate) history: History,
     wire_out: FrameQueue<F>,
     received: FrameQueue<F>,
+    /// Frames of the wire whose turn has not come.
+    ahead: FrameQueue<F>,
 }
 
 /// Who a segment belongs to.
@@ -136,6 +138,7 @@ impl<F: Frame> Firmware<F> {
             history: History::new(config.history_max),
             wire_out: FrameQueue::with_capacity(config.queue_frames),
             received: FrameQueue::with_capacity(config.burst),
+            ahead: FrameQueue::with_capacity(config.read_ahead),
             cookies,
             config,
         }
@@ -155,6 +158,7 @@ impl<F: Frame> Firmware<F> {
             + Channel::<F>::memory(config.queues, config.queue_frames)
             + FrameQueue::<F>::memory(config.queue_frames)
             + FrameQueue::<F>::memory(config.burst)
+            + FrameQueue::<F>::memory(config.read_ahead)
     }
 
     /// One round: takes a burst from the wire and from each host queue, runs what is due, sends.
@@ -171,7 +175,7 @@ impl<F: Frame> Firmware<F> {
         debug_assert_eq!(hosts.len(), self.config.queues);
         let mut work = Work::default();
         self.time_is(now);
-        work.wire_received = wire.receive(&mut self.received, self.config.burst);
+        work.wire_received = self.receive(wire);
         if self.config.offload == Offload::Lifecycle {
             for hash in self.warm_up() {
                 let Some(frame) = self.received.pop() else { break };
@@ -202,6 +206,22 @@ impl<F: Frame> Firmware<F> {
             }
         }
         work
+    }
+
+    /// Takes a burst from the wire, and what has come behind it to its queue. Returns the burst's length.
+    #[inline]
+    fn receive(&mut self, wire: &mut impl Port<Frame = F>) -> usize {
+        let burst = self.config.burst;
+        if self.ahead.is_empty() && wire.receive(&mut self.received, burst) < burst {
+            return self.received.len();
+        }
+        while !self.received.is_full()
+            && let Some(frame) = self.ahead.pop()
+        {
+            let _ = self.received.push(frame);
+        }
+        while !self.ahead.is_full() && wire.receive(&mut self.ahead, burst) == burst {}
+        self.received.len()
     }
 
     /// Takes one frame from the wire. [`Self::poll`] without ports: follow it with
@@ -237,7 +257,7 @@ impl<F: Frame> Firmware<F> {
     /// When [`Self::poll`] has something to do even if no frame arrives; a time that has passed
     /// means: at once. `None`: nothing is pending.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.channel.has_work() || !self.wire_out.is_empty() {
+        if self.channel.has_work() || !self.wire_out.is_empty() || !self.ahead.is_empty() {
             return Some(self.now);
         }
         let timers = self.timers.next_deadline();

@@ -598,6 +598,7 @@ fn machine_config(scenario: &Scenario) -> MachineConfig {
     firmware.flows_max = 4096;
     firmware.time_wait_max = 8192;
     firmware.retained_max = scenario.retained_max;
+    firmware.read_ahead = [0, 0, 40, 1000][scenario.seed as usize % 4];
     firmware.time_wait = scenario.time_wait;
     stack.time_wait = scenario.time_wait;
     if let Some([host_silence, nic_silence]) = scenario.external {

@@ -40,7 +40,7 @@ pub struct OpenConfig {
 
 impl Default for OpenConfig {
     fn default() -> Self {
-        Self { rx_descriptors: 1024, tx_descriptors: 1024, frames: 8191, queues: 1, pools: None, share: None }
+        Self { rx_descriptors: 2048, tx_descriptors: 1024, frames: 8191, queues: 1, pools: None, share: None }
     }
 }
 
@@ -511,7 +511,7 @@ struct PacketRing {
 
 impl PacketRing {
     const FRAME_BYTES: u64 = 65_536 - 128;
-    const FRAMES: u64 = 512;
+    const FRAMES: u64 = 1024;
 
     fn smallest() -> Self {
         // SAFETY: asks for a constant of the system.

@@ -3,7 +3,7 @@
 use netcore::ring::{RingPort, pair};
 use netcore::rng::SeededRng;
 use netcore::{Capabilities, Frame, FrameQueue, HeapFrame, HeapPool, Instant, Port};
-use nicfw::{Firmware, Offload, Work};
+use nicfw::{Config, Firmware, Offload, Work};
 use protocol::ethernet::EtherType;
 
 use crate::harness::*;
@@ -61,6 +61,32 @@ fn a_round_moves_bursts_and_says_what_it_did() {
     }
     assert!(work.any());
     assert_eq!(nic.counters().count(nicfw::Event::WireQueueFull), 0);
+}
+
+#[test]
+fn a_flood_is_read_ahead_and_handled_in_its_order() {
+    let capabilities = Capabilities::new(NIC_MAC.0, 1500);
+    let (mut wire, mut peer) = pair::<HeapFrame>(128, capabilities);
+    let (host, mut stack) = pair::<HeapFrame>(512, capabilities);
+    let mut hosts = [host];
+    let config = Config { read_ahead: 100, offload: Offload::None, ..config() };
+    let mut nic = Firmware::new(config, &mut SeededRng::new(1));
+    let mut pool = HeapPool::new(2048, usize::MAX);
+    let now = Instant::from_micros(5);
+    let frames: Vec<_> = (0..250).map(|seq| Seg::new(SYN, seq, 0).frame()).collect();
+    let (first, rest) = frames.split_at(128);
+    give(&mut peer, first);
+    let mut poll = |wire: &mut _, hosts: &mut [_]| nic.poll(wire, hosts, &mut pool, now).wire_received;
+    assert_eq!(poll(&mut wire, &mut hosts), 32);
+    // The ring is empty: there is room for what comes now.
+    let (second, third) = rest.split_at(100);
+    give(&mut peer, second);
+    assert_eq!(poll(&mut wire, &mut hosts), 32);
+    give(&mut peer, third);
+    let handled: Vec<usize> = (0..7).map(|_| poll(&mut wire, &mut hosts)).collect();
+    assert_eq!(handled, [32, 32, 32, 32, 32, 26, 0]);
+    assert_eq!(take(&mut stack), frames);
+    assert_eq!(nic.next_deadline(), None);
 }
 
 #[test]

@@ -152,9 +152,9 @@ pub fn run(
     let core_count = network.cores.len().max(1);
     let external = network.nic == Nic::External;
     let queues = if external { core_count as u16 } else { 1 };
-    // The firmware that keeps last data is here, or elsewhere.
-    let retained = if external { 0 } else { nic::RETAINED_MAX };
-    let config = OpenConfig { share: share.clone(), ..nic::open_config(queues, retained) };
+    // The firmware that keeps last data and reads ahead is here, or elsewhere.
+    let kept = if external { 0 } else { nic::RETAINED_MAX + nic::READ_AHEAD };
+    let config = OpenConfig { share: share.clone(), ..nic::open_config(queues, kept) };
     let mut queues = network.device.open_queues(eal, &config)?;
     for note in queues.iter().take(1).flat_map(DevicePort::notes) {
         tracing::info!("{note}");
