@@ -230,7 +230,11 @@ impl<F: Frame> Firmware<F> {
             since_ms: self.now.millis() as u32,
             ..*flow
         };
-        if let Some(timestamps) = segment.options(bytes).timestamps {
+        // RFC 7323 §3.2: what the SYN did not offer is ignored; only a SYN-ACK with the option can be echoed.
+        let (clock, lifetime_ms) = (self.ts_now, self.cookies.lifetime().millis());
+        let echoes = |echo: u32| u64::from(clock.wrapping_sub(echo)) <= lifetime_ms;
+        let timestamps = segment.options(bytes).timestamps;
+        if let Some(timestamps) = timestamps.filter(|timestamps| echoes(timestamps.echo)) {
             let kept = SynOptions::from_timestamp(timestamps.echo);
             flow.ts_recent = timestamps.value;
             flow.flags.set(FlowFlags::TIMESTAMPS, true);

@@ -85,6 +85,23 @@ fn handshake(offer: Options) {
     assert_eq!(world.count(Event::CookieAccepted), 1);
 }
 
+/// RFC 7323 §3.2
+#[test]
+fn timestamps_that_the_syn_did_not_offer_are_ignored() {
+    for echo in [0, 1, u32::MAX] {
+        let mut world = World::new();
+        let answer = world.syn(&Seg::new(SYN, 100, 0));
+        assert_eq!(answer.options.timestamps, None);
+        world.client(&Seg::new(PSH_ACK, 101, answer.seq + 1).ts(7000, echo).data(b"GET"));
+        let messages = world.host_messages();
+        let [Msg::Established(_, body, Some(_))] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!(
+            (body.timestamps, body.sack, body.window_scaling, body.snd_wnd),
+            (false, false, false, 1000)
+        );
+    }
+}
+
 #[test]
 fn a_lost_ack_does_not_matter() {
     let mut world = World::new();

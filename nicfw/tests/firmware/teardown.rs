@@ -609,13 +609,14 @@ fn the_host_aborts() {
 
 /// A connection that the host closed first, in TIME_WAIT. Returns our SND.NXT.
 fn in_time_wait(world: &mut World, ts: Option<u32>) -> u32 {
-    let with = |segment: Seg| match ts {
-        Some(value) => segment.ts(value, 0),
-        None => segment,
-    };
     let timestamps = ts.map(|value| Timestamps { value, echo: 0 });
     let offer = Options { timestamps, ..Options::default() };
-    let iss = world.syn(&Seg::new(SYN, 100, 0).options(offer).port(1)).seq;
+    let answer = world.syn(&Seg::new(SYN, 100, 0).options(offer).port(1));
+    let (iss, echo) = (answer.seq, answer.options.timestamps.map_or(0, |ts| ts.value));
+    let with = |segment: Seg| match ts {
+        Some(value) => segment.ts(value, echo),
+        None => segment,
+    };
     world.client(&with(Seg::new(PSH_ACK, 101, iss + 1).port(1).data(b"hello")));
     let messages = world.host_messages();
     let [Msg::Established(header, ..)] = &messages[..] else { panic!("{messages:?}") };
