@@ -128,6 +128,7 @@ pub(crate) struct Flow {
     /// The listener that it came to.
     pub(crate) listener: u16,
 
+    /// While the host holds the flow: what the peer has acknowledged to it.
     pub(crate) snd_una: SeqNumber,
     /// The peer's window in bytes.
     pub(crate) snd_wnd: u32,

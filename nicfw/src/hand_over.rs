@@ -12,6 +12,7 @@ use protocol::tcp::Flags;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{FlowFlags, Listed, State};
+use crate::last_data::Acked;
 use crate::retain::NO_PLACE;
 use crate::teardown::LastSegment;
 
@@ -160,6 +161,8 @@ impl<F: Frame> Firmware<F> {
     fn take_over<P: FramePool<Frame = F>>(&mut self, slot: u32, last: &LastSegment, pool: &mut P) {
         self.note(slot, Event::HandOverTaken);
         self.note(slot, Event::ActiveClose);
+        let flow = &self.flows[slot];
+        let (heard, window) = (flow.snd_una, flow.snd_wnd);
         let peer_finished = self.take_state(slot, last);
         let mss = self.segment_max(slot);
         let flow = &mut self.flows[slot];
@@ -173,6 +176,13 @@ impl<F: Frame> Firmware<F> {
         self.report_hand_over(slot, ClosedReason::HandedOver);
         self.enter(slot, if peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
+        let began = last.close.snd_una;
+        if heard.after(began) && !heard.after(snd_nxt) {
+            // An acknowledgment that the host had not read when it said CLOSE. The peer does not repeat it.
+            (self.flows[slot].snd_una, self.flows[slot].snd_wnd) = (heard, window);
+            let acked = Acked { newly: heard.distance_from(began), duplicate: false, opened: false };
+            return self.chain_acknowledged(slot, acked, pool);
+        }
         self.send_more(slot, pool);
     }
 

@@ -183,6 +183,15 @@ impl<F: Frame> Firmware<F> {
         }
         flow.remote_mac = segment.src_mac;
         let data_end = segment.data_end();
+        let ack = segment.tcp.ack;
+        if ack.after(flow.snd_una)
+            && !ack.after(flow.snd_nxt)
+            && segment.tcp.seq.in_window(flow.rcv_nxt, flow.rcv_wnd.max(1))
+        {
+            // For a hand-over that is on its way already.
+            flow.snd_una = ack;
+            flow.snd_wnd = u32::from(segment.tcp.window) << flow.snd_scale;
+        }
         if segment.has(Flags::FIN) {
             // The firmware may finish alone only what it knows to be finished: everything that
             // the peer sent is acknowledged by the host, and the other way round.

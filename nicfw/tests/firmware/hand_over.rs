@@ -108,6 +108,30 @@ fn two_pieces_are_taken_over_sent_and_finished() {
 }
 
 #[test]
+fn what_the_peer_acknowledges_while_the_hand_over_is_on_its_way_counts() {
+    for acked in [0, MSS, 2 * MSS] {
+        let mut world = World::new();
+        let mut hand_over = HandOver::new(&mut world, 1, 2 * MSS);
+        let mut conn = hand_over.conn.clone();
+        for part in hand_over.bytes.chunks(MSS) {
+            world.host_segment(&mut conn, PSH_ACK, part, false);
+        }
+        world.wire_segments();
+        // The host has written its pieces before it reads this.
+        hand_over.ack(&mut world, acked);
+        assert_eq!(world.host_messages().len(), 1);
+        hand_over.close.cwnd = MSS as u32;
+        hand_over.all(&mut world);
+        told(&mut world, &hand_over, ClosedReason::HandedOver);
+        hand_over.sent(&mut world, &[(2 * MSS, 2 * MSS + 1)]);
+        // Who repeats repeats what is missing.
+        world.pass(Duration::from_millis(400));
+        let again = world.wire_segments();
+        assert_eq!(again[0].seq - hand_over.conn.seq, acked as u32, "{again:?}");
+    }
+}
+
+#[test]
 fn what_is_in_flight_is_not_sent_again_at_the_hand_over() {
     let mut world = World::new();
     let mut hand_over = HandOver::new(&mut world, 1, 200);
