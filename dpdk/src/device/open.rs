@@ -40,9 +40,13 @@ pub struct OpenConfig {
 
 impl Default for OpenConfig {
     fn default() -> Self {
-        Self { rx_descriptors: 2048, tx_descriptors: 1024, frames: 8191, queues: 1, pools: None, share: None }
+        Self { rx_descriptors: 1024, tx_descriptors: 1024, frames: 8191, queues: 1, pools: None, share: None }
     }
 }
+
+/// Frames that AF_XDP's driver lends to the kernel for each queue: a shorter ring for those that come back
+/// full would lose some.
+const XDP_FRAMES: u16 = 2048;
 
 /// Data bytes of an ordinary frame: an MTU of 1500 and much spare for the channel's headers.
 const DATA_BYTES: u16 = 2048;
@@ -440,6 +444,9 @@ impl Device {
             eth_conf.txmode.offloads = sys::RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
         }
         let (mut rx_descriptors, mut tx_descriptors) = (config.rx_descriptors, config.tx_descriptors);
+        if let Self::Xdp(_) = self {
+            rx_descriptors = rx_descriptors.max(XDP_FRAMES);
+        }
         // SAFETY: the port exists and is stopped; all pointers are valid for the calls, `rx_pool`
         // lives until the process ends.
         unsafe {
