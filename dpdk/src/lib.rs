@@ -36,7 +36,7 @@ pub use device::{Device, OpenConfig, Share, frames_mb};
 pub use eal::{Eal, EalConfig, Hugepages};
 pub use error::Error;
 pub use interface::{KernelAddress, kernel_addresses};
-pub use lcore::{Lcore, allowed_cpus, pin_to_cpu, register_thread, sleep_precisely};
+pub use lcore::{Lcore, allowed_cpus, come_first, pin_to_cpu, register_thread, sleep_precisely};
 pub use mbuf::Mbuf;
 pub use mempool::Mempool;
 pub use path_lock::PathLock;

@@ -159,6 +159,7 @@ impl<'a, H: HostPort> NicCore<'a, H> {
     /// Runs until `is_over` and a moment more.
     pub fn run(mut self, eal: &Eal, clock: Clock, is_over: impl Fn() -> bool) {
         let _lcore = dpdk::register_thread(eal);
+        dpdk::come_first();
         let mut pace = Pace::start(clock.now());
         let mut end = None;
         loop {

@@ -148,9 +148,13 @@ pub fn run(
         ports: vec![port],
         vlan: network.vlan,
     });
-    let eal = Eal::init(&EalConfig::for_device(&network.device))?;
-    let core_count = network.cores.len().max(1);
     let external = network.nic == Nic::External;
+    let mut environment = EalConfig::for_device(&network.device);
+    if !external {
+        environment.memory_mb += ::dpdk::frames_mb(nic::READ_AHEAD);
+    }
+    let eal = Eal::init(&environment)?;
+    let core_count = network.cores.len().max(1);
     let queues = if external { core_count as u16 } else { 1 };
     // The firmware that keeps last data and reads ahead is here, or elsewhere.
     let kept = if external { 0 } else { nic::RETAINED_MAX + nic::READ_AHEAD };
