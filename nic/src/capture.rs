@@ -114,7 +114,11 @@ impl Running {
         let kept = &bytes[..bytes.len().min(SNAP_LEN)];
         let len = kept.len() as u64 + FRAME_HEADER_LEN;
         if self.left.frames == 0 || self.left.bytes < len {
-            self.ended = Some("its limit is reached".into());
+            // Whoever hears of the end finds all of it in the file.
+            self.ended = Some(match self.out.flush() {
+                Ok(()) => "its limit is reached".into(),
+                Err(error) => error.to_string(),
+            });
             return;
         }
         let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -187,12 +191,14 @@ mod tests {
             for byte in 0..4 {
                 capture.frame(Direction::Received, &[byte; 10]);
             }
-            assert!(!capture.flush(), "it has ended");
+            assert!(capture.ended().is_some());
         }
+        // All of it is there when the end is known.
         let bytes = |file: &str| folder.frames(file).into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>();
         assert_eq!(bytes("count.pcap"), [[0; 10], [1; 10]]);
         assert_eq!(bytes("bytes.pcap"), [[0; 10]]);
         assert_eq!((by_count.frames(), by_bytes.frames()), (2, 1));
+        assert!(!by_count.flush() && !by_bytes.flush());
         assert_eq!(std::fs::metadata(folder.0.join("bytes.pcap")).unwrap().len(), 24 + 26);
         let at = folder.frames("count.pcap")[0].0;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
