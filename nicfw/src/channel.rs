@@ -384,6 +384,7 @@ impl<F: Frame> Firmware<F> {
             flow.rcv_seen = flow.rcv_seen.later(tcp.ack);
         }
         flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
+        last.note_timestamp(flow, frame.bytes());
         flow.flags.set(FlowFlags::IDLE, header.flags.has(MessageFlags::IDLE));
         frame.truncate(last.end);
         frame.advance(last.packet_at - ethernet::HEADER_LEN);

@@ -65,7 +65,7 @@ pub struct Firmware<F: Frame> {
     pub(crate) now: Instant,
     /// Our TSval now; counts milliseconds.
     pub(crate) ts_now: u32,
-    ts_offset: u32,
+    pub(crate) ts_offset: u32,
     pub(crate) cookies: CookieJar,
     pub(crate) hasher: TupleHasher,
     /// From four-tuple to flow, or to the record of an ended connection.

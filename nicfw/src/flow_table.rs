@@ -13,6 +13,9 @@ use crate::retain::NO_PLACE;
 /// Names no slot.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
+/// See [`Flow::ts_ahead`].
+const TS_AHEAD_MAX: u32 = 1 << 30;
+
 macro_rules! states {
     ($($variant:ident $name:literal $description:literal)*) => {
         /// Where a flow is in its life.
@@ -93,7 +96,7 @@ pub(crate) enum Listed {
 /// ```text
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-///  84 snd_una | snd_wnd | iss | rto_ms 2, unanswered | since_ms | prev | next | challenged_ms
+///  84 snd_una | snd_wnd | iss | rto_ms 2, unanswered | ts_sent | prev | next | challenged_ms
 /// 116 mss | retries, reason | kept | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -138,8 +141,8 @@ pub(crate) struct Flow {
     pub(crate) rto_ms: u16,
     /// Retransmissions since the peer last said anything.
     pub(crate) unanswered: u8,
-    /// When the flow was opened, or its end began, in milliseconds.
-    pub(crate) since_ms: u32,
+    /// Our TSval when the flow was opened; from ESTABLISHED on the last one that the host has sent.
+    pub(crate) ts_sent: u32,
     pub(crate) prev: u32,
     pub(crate) next: u32,
     /// Time of the last challenge ACK, in milliseconds; 0: none yet.
@@ -188,7 +191,7 @@ impl Flow {
         iss: SeqNumber(0),
         rto_ms: 0,
         unanswered: 0,
-        since_ms: 0,
+        ts_sent: 0,
         prev: NO_SLOT,
         next: NO_SLOT,
         challenged_ms: 0,
@@ -198,6 +201,29 @@ impl Flow {
         kept: NO_PLACE,
         progress_ms: 0,
     };
+
+    /// The TSval of a segment that the firmware sends for the flow; `now`: by its own clock.
+    ///
+    /// RFC 7323 §5.3: the peer drops what is older than what it has seen, so TSval never goes back on a
+    /// flow. The host's clock lags by what ESTABLISHED took on its way, or drifts: as long as the host
+    /// sends, the firmware's own segments are not newer than the host's last, and then not older.
+    #[inline]
+    pub(crate) fn ts_value(&self, now: u32) -> u32 {
+        match self.state {
+            State::Waiting | State::Announcing => now,
+            State::Established => self.ts_sent,
+            State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::Ended => {
+                now.wrapping_add(self.ts_ahead(now))
+            }
+        }
+    }
+
+    /// Milliseconds that the host's last TSval is ahead of our clock. What would be more than 12 days is
+    /// the past: the host was silent for long.
+    pub(crate) fn ts_ahead(&self, now: u32) -> u32 {
+        let ahead = self.ts_sent.wrapping_sub(now);
+        if ahead <= TS_AHEAD_MAX { ahead } else { 0 }
+    }
 
     /// The window to write into a header.
     #[inline]

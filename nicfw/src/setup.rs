@@ -227,7 +227,7 @@ impl<F: Frame> Firmware<F> {
             rcv_nxt: segment.tcp.seq,
             rcv_seen: segment.tcp.seq,
             rcv_wnd: u32::from(listen.window),
-            since_ms: self.now.millis() as u32,
+            ts_sent: self.ts_now,
             ..*flow
         };
         // RFC 7323 §3.2: what the SYN did not offer is ignored; only a SYN-ACK with the option can be echoed.
@@ -348,7 +348,7 @@ impl<F: Frame> Firmware<F> {
 
     /// How long the first data may still take, if that is limited.
     fn waiting_left(&self, slot: u32) -> Option<Duration> {
-        self.left_of(self.config.waiting_max, self.flows[slot].since_ms)
+        self.left_of(self.config.waiting_max, self.flows[slot].ts_sent.wrapping_sub(self.ts_offset))
     }
 
     /// The next look at a silent peer: after `span`, or sooner when its time is over then.

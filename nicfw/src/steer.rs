@@ -366,7 +366,8 @@ impl<F: Frame> Firmware<F> {
 
     fn established_body(&mut self, slot: u32, data_at: u16) -> Established {
         let ts_value = self.timestamp();
-        let flow = &self.flows[slot];
+        let flow = &mut self.flows[slot];
+        flow.ts_sent = ts_value;
         Established {
             local_addr: flow.tuple.local_addr,
             remote_addr: flow.tuple.remote_addr,

@@ -11,7 +11,7 @@ use protocol::tcp::{self, Flags, Options, SeqNumber, Timestamps};
 
 use crate::counters::Event;
 use crate::firmware::Firmware;
-use crate::flow_table::{FlowFlags, Listed, State};
+use crate::flow_table::{Flow, FlowFlags, Listed, State};
 use crate::hand_over::Asks;
 use crate::last_data::Acked;
 use crate::packet::{Outgoing, Segment};
@@ -28,6 +28,16 @@ pub(crate) struct LastSegment {
     pub(crate) packet_at: usize,
     pub(crate) data_at: usize,
     pub(crate) end: usize,
+}
+
+impl LastSegment {
+    /// Notes the TSval of a segment that goes to the wire as it is. `bytes`: the frame.
+    #[inline]
+    pub(crate) fn note_timestamp(&self, flow: &mut Flow, bytes: &[u8]) {
+        if let Some(timestamps) = self.tcp.options(&bytes[self.data_at - self.tcp.header_len..]).timestamps {
+            flow.ts_sent = timestamps.value;
+        }
+    }
 }
 
 impl<F: Frame> Firmware<F> {
@@ -81,6 +91,7 @@ impl<F: Frame> Firmware<F> {
             self.make_room(Asks::Only, pool);
         }
         if fits && (data_len == 0 || self.retain_copy(slot, &frame.bytes()[last.data_at..last.end], pool)) {
+            last.note_timestamp(&mut self.flows[slot], frame.bytes());
             frame.truncate(last.end);
             frame.advance(last.packet_at - ethernet::HEADER_LEN);
             let link =
@@ -128,8 +139,7 @@ impl<F: Frame> Firmware<F> {
         flow.rto_ms = whole_ms(rto);
         (flow.retries, flow.unanswered) = (0, 0);
         flow.challenged_ms = 0;
-        flow.since_ms = self.now.millis() as u32;
-        flow.progress_ms = flow.since_ms;
+        flow.progress_ms = self.now.millis() as u32;
         if crossed {
             self.counters.add(Event::FinCrossed);
         }
@@ -564,15 +574,15 @@ fn whole_ms(timeout: Duration) -> u16 {
 
 pub(crate) fn outgoing(
     config: &crate::config::Config,
-    flow: &crate::flow_table::Flow,
+    flow: &Flow,
     flags: Flags,
     seq: SeqNumber,
-    timestamp: u32,
+    ts_now: u32,
 ) -> Outgoing<'static> {
     let timestamps = flow
         .flags
         .has(FlowFlags::TIMESTAMPS)
-        .then_some(Timestamps { value: timestamp, echo: flow.ts_recent });
+        .then(|| Timestamps { value: flow.ts_value(ts_now), echo: flow.ts_recent });
     Outgoing {
         ttl: config.ttl,
         from: config.mac,

@@ -42,7 +42,8 @@ pub(crate) struct Entry {
     prev: u32,
     next: u32,
     pub(crate) window: u16,
-    /// The kind, whether timestamps were agreed on, and whether it has several names.
+    /// The kind, whether timestamps were agreed on, whether it has several names, and how far the last
+    /// TSval was ahead of our clock.
     traits: u8,
     /// In which interval the last answer was sent, see [`Self::may_answer`].
     answered: u8,
@@ -53,6 +54,8 @@ const _: () = assert!(size_of::<Entry>() == 72);
 const TIMESTAMPS: u8 = 1 << 1;
 /// Other names than the first may be in cookies, see [`Entry::names`].
 const SEVERAL_NAMES: u8 = 1 << 2;
+/// From this bit on: see [`Entry::ts_ahead_ms`].
+const TS_AHEAD: u32 = 3;
 
 impl Entry {
     #[inline]
@@ -81,6 +84,12 @@ impl Entry {
         self.traits |= SEVERAL_NAMES;
     }
 
+    /// What our clock lacks to the TSval that was sent last, where the host's was ahead of it: the power of
+    /// two that is not less. RFC 7323 §5.3: an answer with an older one would be dropped.
+    fn ts_ahead_ms(&self) -> u32 {
+        (1 << (self.traits >> TS_AHEAD)) >> 1
+    }
+
     /// RFC 5961 §7: one answer in each `interval`. The intervals' numbers come round after 256 of
     /// them; one answer may be missing then, and the peer asks again.
     fn may_answer(&mut self, now: Instant, interval: Duration) -> bool {
@@ -88,7 +97,10 @@ impl Entry {
         core::mem::replace(&mut self.answered, number) != number
     }
 
-    pub(crate) fn of(flow: &Flow, kind: Kind) -> Self {
+    pub(crate) fn of(flow: &Flow, kind: Kind, ts_now: u32) -> Self {
+        let ahead = flow.ts_ahead(ts_now);
+        let ts_ahead = if ahead == 0 { 0 } else { ahead.next_power_of_two().ilog2() + 1 };
+        let timestamps = if flow.flags.has(FlowFlags::TIMESTAMPS) { TIMESTAMPS } else { 0 };
         Self {
             tuple: flow.tuple,
             hash: flow.hash,
@@ -100,7 +112,7 @@ impl Entry {
             prev: NONE,
             next: NONE,
             window: flow.window_field(),
-            traits: kind as u8 | if flow.flags.has(FlowFlags::TIMESTAMPS) { TIMESTAMPS } else { 0 },
+            traits: kind as u8 | timestamps | (ts_ahead << TS_AHEAD) as u8,
             answered: 0,
         }
     }
@@ -126,7 +138,7 @@ pub(crate) struct TimeWait {
 impl TimeWait {
     /// `time_wait`, `spent`: how long each kind is kept; below 24 days.
     pub(crate) fn new(entries: usize, time_wait: Duration, spent: Duration) -> Self {
-        let unused = Entry::of(&Flow::EMPTY, Kind::Spent);
+        let unused = Entry::of(&Flow::EMPTY, Kind::Spent, 0);
         let ms = |span: Duration| span.millis().clamp(1, 1 << 31) as u32;
         Self {
             entries: vec![unused; entries].into_boxed_slice(),
@@ -265,7 +277,7 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn remember(&mut self, slot: u32, kind: Kind) {
         let flow = &self.flows[slot];
         let hash = flow.hash;
-        let mut entry = Entry::of(flow, kind);
+        let mut entry = Entry::of(flow, kind, self.ts_now);
         // The first question is answered whenever it comes.
         entry.answered = interval_number(self.now, self.config.challenge_interval).wrapping_sub(1);
         let place = self.time_wait.insert(entry, self.now).or_else(|| {
@@ -378,8 +390,8 @@ impl<F: Frame> Firmware<F> {
         }
         let entry = *entry;
         self.counters.add(Event::TimeWaitAnswered);
-        let timestamps =
-            entry.has_timestamps().then_some(Timestamps { value: self.ts_now, echo: entry.ts_recent });
+        let value = self.ts_now.wrapping_add(entry.ts_ahead_ms());
+        let timestamps = entry.has_timestamps().then_some(Timestamps { value, echo: entry.ts_recent });
         let ack = Outgoing {
             ttl: self.config.ttl,
             from: self.config.mac,
@@ -455,7 +467,7 @@ mod tests {
                 match rng.below(6) {
                     0..3 => {
                         let kind = if rng.chance(500_000) { Kind::TimeWait } else { Kind::Spent };
-                        let place = table.insert(Entry::of(&Flow::EMPTY, kind), now);
+                        let place = table.insert(Entry::of(&Flow::EMPTY, kind, 0), now);
                         assert_eq!(place.is_none(), model.len() == 8);
                         model.extend(place.map(|place| (place, kind, now_ms + SPANS[kind as usize])));
                     }

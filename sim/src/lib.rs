@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod belief;
+mod clock;
 pub mod counting;
 pub mod fault;
 pub mod frame;

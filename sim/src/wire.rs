@@ -18,6 +18,7 @@ use protocol::ip::Version;
 use protocol::tcp::{self, Flags};
 use protocol::{ip, ipv4};
 
+use crate::clock::Clocks;
 use crate::fault::{Direction, Faults};
 use crate::frame::{Pool, SimFrame};
 use crate::packet::{self, Route};
@@ -37,6 +38,7 @@ struct State {
     serial: u64,
     ends: Vec<End>,
     trace: Trace,
+    clocks: Clocks,
     /// Frames that were sent and did not arrive as they were.
     harmed: u64,
     /// The last frames that were sent to `recorded_mac`, for those who listen.
@@ -93,6 +95,7 @@ impl Wire {
             serial: 0,
             ends: Vec::new(),
             trace,
+            clocks: Clocks::default(),
             harmed: 0,
             recorded: VecDeque::new(),
             recorded_mac: None,
@@ -150,6 +153,11 @@ impl Wire {
     pub fn harmed(&self) -> u64 {
         self.0.borrow().harmed
     }
+
+    /// Why the server's timestamps cannot be right, if they are not.
+    pub fn clock_failure(&self) -> Option<String> {
+        self.0.borrow().clocks.failure().map(str::to_owned)
+    }
 }
 
 impl State {
@@ -160,6 +168,9 @@ impl State {
                 self.recorded.pop_front();
             }
             self.recorded.push_back(bytes.to_vec());
+        }
+        if from == SERVER_END {
+            self.clocks.sent(bytes);
         }
         let fate = self.fate(from, header.ether_type, bytes.len() - ethernet::HEADER_LEN);
         self.harmed += u64::from(fate != Fate::default());

@@ -311,6 +311,9 @@ impl World {
         if let Some(failure) = self.odd.as_ref().and_then(OddClients::failure) {
             return Err(failure.to_owned());
         }
+        if let Some(failure) = self.wire.clock_failure() {
+            return Err(failure);
+        }
         self.steps += 1;
         if self.steps.is_multiple_of(LOOK_EVERY) { self.check_beliefs() } else { Ok(()) }
     }

@@ -470,13 +470,24 @@ impl World {
         self.tell(queue, conn.header(Kind::Segment, self.nic_epoch), &[&segment.packet(false)]);
     }
 
+    /// The host sends its last segment for now, and waits for the peer.
+    pub fn host_segment_idle(&mut self, conn: &Conn, segment: &Seg) {
+        let header = Header { flags: MessageFlags::IDLE, ..conn.header(Kind::Segment, self.nic_epoch) };
+        self.tell(0, header, &[&segment.packet(false)]);
+    }
+
     /// The host hands over its last data and FIN.
     pub fn host_close(&mut self, conn: &Conn, data: &[u8], snd_wnd: u32, peer_finished: bool) {
         let segment = Seg::new(FIN_ACK, conn.seq, conn.ack).port(conn.port).window(500).data(data);
+        self.host_close_segment(conn, &segment, snd_wnd, peer_finished);
+    }
+
+    /// [`Self::host_close`] with any segment.
+    pub fn host_close_segment(&mut self, conn: &Conn, segment: &Seg, snd_wnd: u32, peer_finished: bool) {
         let mut body = [0; Close::LEN];
         close_body(conn, snd_wnd).emit(&mut body);
         let flags = if peer_finished { MessageFlags::PEER_FINISHED } else { MessageFlags::default() };
-        let (flags, packet) = self.checksummed(flags, self.of_this_world(&segment).packet(false));
+        let (flags, packet) = self.checksummed(flags, self.of_this_world(segment).packet(false));
         let header = Header { flags, ..conn.header(Kind::Close, self.nic_epoch) };
         self.tell(0, header, &[&body, &packet]);
     }

@@ -16,3 +16,4 @@ mod presence;
 mod setup;
 mod steer;
 mod teardown;
+mod timestamps;
