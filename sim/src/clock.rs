@@ -42,3 +42,45 @@ impl Clocks {
         self.failure.as_deref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Route, tcp_frame};
+    use protocol::ethernet::Mac;
+    use protocol::tcp::{Options, Timestamps};
+
+    /// The port that it goes to, its flags, and its TSval.
+    fn frame(port: u16, flags: Flags, value: u32) -> Vec<u8> {
+        let addr = |n| Address::v4(std::net::Ipv4Addr::new(198, 18, 0, n));
+        let route = Route { src_mac: Mac([0; 6]), dst_mac: Mac([0; 6]), src: addr(2), dst: addr(1) };
+        let header = tcp::Header {
+            src_port: 6379,
+            dst_port: port,
+            seq: SeqNumber(0),
+            ack: SeqNumber(0),
+            flags,
+            window: 0,
+            urgent: 0,
+            header_len: 0,
+        };
+        let timestamps = Some(Timestamps { value, echo: 0 });
+        tcp_frame(&route, &header, &Options { timestamps, ..Options::default() }, &[])
+    }
+
+    #[test]
+    fn only_a_new_connection_turns_the_clock_back() {
+        let mut clocks = Clocks::default();
+        for (port, flags, value, right) in [
+            (1, Flags::SYN, u32::MAX - 1, true),
+            (1, Flags::ACK, u32::MAX - 1, true),
+            (1, Flags::ACK, 3, true),
+            (2, Flags::SYN, 1, true),
+            (1, Flags::SYN, 2, true),
+            (1, Flags::ACK, 1, false),
+        ] {
+            clocks.sent(&frame(port, flags, value));
+            assert_eq!(clocks.failure().is_none(), right, "{value}");
+        }
+    }
+}

@@ -12,7 +12,8 @@ const PEER: u32 = 7000;
 /// A connection with timestamps, announced with "hello" to the host, and the TSval that the host was told.
 fn announced(world: &mut World) -> (Conn, u32) {
     let timestamps = Some(Timestamps { value: PEER, echo: 0 });
-    let answer = world.syn(&Seg::new(SYN, 100, 0).options(Options { timestamps, ..Options::default() }).port(1));
+    let answer =
+        world.syn(&Seg::new(SYN, 100, 0).options(Options { timestamps, ..Options::default() }).port(1));
     let echo = value(&answer);
     let hello = Seg::new(PSH_ACK, 101, answer.seq + 1).port(1).data(b"hello").ts(PEER, echo);
     world.client(&hello);
