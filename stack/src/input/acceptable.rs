@@ -74,9 +74,15 @@ pub(super) fn check<'a, F: Frame, S>(
         }
     }
     let wnd = tcb.rcv_wnd();
-    let seg_len = payload.len() as u32
-        + u32::from(header.flags.has(Flags::SYN))
-        + u32::from(header.flags.has(Flags::FIN));
+    // RFC 5961 §3.2: of a RST only its first number counts. By the data behind it, one would stand at
+    // RCV.NXT for everybody who guesses no nearer than its length.
+    let seg_len = if is_reset {
+        0
+    } else {
+        payload.len() as u32
+            + u32::from(header.flags.has(Flags::SYN))
+            + u32::from(header.flags.has(Flags::FIN))
+    };
     let starts_inside = header.seq.in_window(tcb.rcv_nxt, wnd);
     // RFC 9293 §3.10.7.4, the table of four cases.
     let acceptable = match (seg_len, wnd) {
