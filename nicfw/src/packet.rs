@@ -42,6 +42,12 @@ impl Segment {
         self.tcp.options(&bytes[self.tcp_at..self.end])
     }
 
+    /// False for a source that nothing may be sent to (RFC 1122 §3.2.1.3), or that claims to be us.
+    pub(crate) fn may_be_answered(&self) -> bool {
+        let FourTuple { remote_addr: addr, local_addr, .. } = self.tuple;
+        addr != local_addr && !addr.is_never_a_host() && !self.src_mac.is_multicast()
+    }
+
     pub(crate) fn checksum_is_good(&self, bytes: &[u8], allow_partial: bool) -> bool {
         let FourTuple { local_addr, remote_addr, .. } = self.tuple;
         tcp::verify_checksum(remote_addr, local_addr, &bytes[self.tcp_at..self.end], allow_partial)
@@ -203,10 +209,4 @@ impl Outgoing<'_> {
         complete_segment(frame, tx_checksum, (src, dst), tcp_at..tcp_at + tcp_len);
         true
     }
-}
-
-/// True for a source that nothing may be sent to (RFC 1122 §3.2.1.3), or that claims to be us.
-pub(crate) fn is_unusable_source(tuple: &FourTuple) -> bool {
-    let FourTuple { remote_addr: addr, local_addr, .. } = *tuple;
-    addr == local_addr || addr.is_never_a_host()
 }

@@ -10,7 +10,7 @@ use protocol::tcp::Flags;
 
 use crate::counters::Event;
 use crate::firmware::Firmware;
-use crate::packet::{Segment, is_unusable_source};
+use crate::packet::Segment;
 
 /// Looks for silent hosts in a time of silence: how late it may be noticed, as its share.
 const LOOKS: u64 = 4;
@@ -101,7 +101,7 @@ impl<F: Frame> Firmware<F> {
         if !good {
             return self.counters.add(Event::BadChecksum);
         }
-        if segment.has(Flags::RST) || is_unusable_source(&segment.tuple) || segment.src_mac.is_multicast() {
+        if segment.has(Flags::RST) || !segment.may_be_answered() {
             return self.counters.add(Event::NoFlowDropped);
         }
         self.counters.add(Event::HostAbsentRefused);

@@ -12,7 +12,7 @@ use crate::budget::Verdict;
 use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::flow_table::{Flow, FlowFlags, Listed, State};
-use crate::packet::{Outgoing, Segment, is_unusable_source};
+use crate::packet::{Outgoing, Segment};
 use crate::time_wait::{Entry, Kind};
 
 /// What an ACK without flow proves.
@@ -50,7 +50,7 @@ impl<F: Frame> Firmware<F> {
                         return self.open_by(listener, &ack, mss, None, frame, pool);
                     }
                     self.counters.add(Event::CookieRefused);
-                    if self.wire_has_room_for_newcomers() {
+                    if self.wire_has_room_for_newcomers() && segment.may_be_answered() {
                         self.reset_unknown(segment, Some(frame), pool);
                     }
                 }
@@ -73,7 +73,7 @@ impl<F: Frame> Firmware<F> {
         frame: F,
         pool: &mut P,
     ) {
-        if segment.has(Flags::FIN) || is_unusable_source(&segment.tuple) || segment.src_mac.is_multicast() {
+        if segment.has(Flags::FIN) || !segment.may_be_answered() {
             return self.counters.add(Event::SynUnusable);
         }
         let Some(listener) = self.listeners.get(listener) else { return };

@@ -61,12 +61,14 @@ fn versions_are_two_worlds() {
 }
 
 #[test]
-fn impossible_sources_get_no_cookie() {
+fn impossible_sources_get_neither_cookie_nor_reset() {
     let mut world = World::new_v6();
     for source in ["ff02::1", "::", "::1", "2001:2::2"] {
         let source: Address = source.parse::<std::net::Ipv6Addr>().unwrap().into();
         world.client(&Seg::new(SYN, 100, 0).from(source));
         assert_eq!(world.wire_segments(), [], "{source}");
+        world.client(&Seg::new(ACK, 101, 77).from(source));
+        assert_eq!(world.wire_segments(), [], "{source}");
     }
-    assert_eq!(world.count(Event::SynUnusable), 4);
+    assert_eq!((world.count(Event::SynUnusable), world.count(Event::CookieRefused)), (4, 4));
 }
