@@ -9,6 +9,7 @@ use protocol::ethernet;
 use protocol::ip::{self, Address, Version};
 use protocol::ipv4;
 use protocol::ipv6::{self, FragmentHeader};
+use protocol::tcp;
 
 use crate::frame::{Frame, RxChecksum};
 use crate::time::{Duration, Instant};
@@ -182,6 +183,13 @@ fn read<F: Frame>(frame: F) -> Option<(Name, Piece<F>)> {
         Version::V6 => {
             let fragment = FragmentHeader::parse(&packet[header.header_len..header.total_len]).ok()?;
             let payload_at = header.header_len + ipv6::FRAGMENT_HEADER_LEN;
+            // RFC 8200 §4.5: the first piece holds all headers, TCP's too; filters read it there.
+            let cuts_header = fragment.offset == 0
+                && fragment.next == ipv4::PROTOCOL_TCP
+                && header.total_len < payload_at + tcp::HEADER_LEN;
+            if cuts_header {
+                return None;
+            }
             (payload_at, fragment.offset, fragment.more, fragment.ident, 0)
         }
     };
@@ -285,7 +293,7 @@ mod tests {
             let v6 = round % 2 == 0;
             let mut cuts = vec![0, PAYLOAD];
             for _ in 0..rng.below(7) {
-                cuts.push(rng.below(PAYLOAD as u64 / 8) as usize * 8);
+                cuts.push(24 + rng.below(PAYLOAD as u64 / 8 - 3) as usize * 8);
             }
             cuts.sort_unstable();
             cuts.dedup();
@@ -329,6 +337,15 @@ mod tests {
                 },
                 "packets are told apart",
             );
+        }
+    }
+
+    #[test]
+    fn a_first_piece_holds_the_header_of_tcp() {
+        for (v6, cut, is_taken) in [(true, 16, false), (true, 24, true), (false, 16, true)] {
+            let mut fragments = Fragments::default();
+            let taken = fragments.take(piece(v6, 1, 0, cut), Instant::ZERO);
+            assert_eq!(matches!(taken, Taken::Kept), is_taken, "v6: {v6}, {cut} bytes");
         }
     }
 
