@@ -225,6 +225,17 @@ impl Flow {
         if ahead <= TS_AHEAD_MAX { ahead } else { 0 }
     }
 
+    /// How long ago a closing flow's segment was sent whose TSval a peer echoes, in milliseconds. `None`
+    /// where that is not known: it is no TSval by our clock, but one of the host's, or none of ours.
+    pub(crate) fn since_echoed(&self, echo: u32, now: u32) -> Option<u32> {
+        let echo = SeqNumber(echo);
+        let is_ours = self.flags.has(FlowFlags::TIMESTAMPS)
+            && self.ts_ahead(now) == 0
+            && !echo.before(SeqNumber(self.ts_sent))
+            && !echo.after(SeqNumber(now));
+        is_ours.then(|| SeqNumber(now).distance_from(echo))
+    }
+
     /// The window to write into a header.
     #[inline]
     pub(crate) fn window_field(&self) -> u16 {

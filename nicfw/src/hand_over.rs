@@ -75,10 +75,7 @@ impl<F: Frame> Firmware<F> {
         let head = self.flows[slot].kept;
         let continues = match head {
             NO_PLACE => piece.tcp.seq == began,
-            head => {
-                let sender = self.retained.sender(head);
-                sender.began == began && sender.end == piece.tcp.seq
-            }
+            head => self.retained.start(head) == began && self.retained.end(head) == piece.tcp.seq,
         };
         if !continues || !self.make_room(Asks::ToTakeOver, pool) {
             return false;
@@ -169,10 +166,8 @@ impl<F: Frame> Firmware<F> {
         flow.flags.set(FlowFlags::PIECES, false);
         flow.snd_una = last.close.snd_una;
         // What the host has sent of it is in flight.
-        let (head, snd_nxt) = (flow.kept, flow.snd_nxt);
-        let sender = self.retained.sender(head);
-        sender.next = snd_nxt;
-        sender.cwnd = last.close.cwnd.max(mss);
+        let snd_nxt = flow.snd_nxt;
+        self.retained.begin_sending(flow.kept, snd_nxt, last.close.cwnd.max(mss));
         self.report_hand_over(slot, ClosedReason::HandedOver);
         self.enter(slot, if peer_finished { State::LastAck } else { State::FinWait1 });
         self.start_timer(slot);
@@ -180,7 +175,8 @@ impl<F: Frame> Firmware<F> {
         if heard.after(began) && !heard.after(snd_nxt) {
             // An acknowledgment that the host had not read when it said CLOSE. The peer does not repeat it.
             (self.flows[slot].snd_una, self.flows[slot].snd_wnd) = (heard, window);
-            let acked = Acked { newly: heard.distance_from(began), duplicate: false, opened: false };
+            let newly = heard.distance_from(began);
+            let acked = Acked { newly, duplicate: false, opened: false, echoed_ms: None };
             return self.chain_acknowledged(slot, acked, pool);
         }
         self.send_more(slot, pool);

@@ -12,7 +12,7 @@ use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::packet::{Outgoing, Segment};
 use crate::retain::NO_PLACE;
-use crate::teardown::outgoing;
+use crate::teardown::{outgoing, whole_ms};
 
 /// What an acknowledgment says.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Acked {
     pub(crate) duplicate: bool,
     /// It opens a window that was closed.
     pub(crate) opened: bool,
+    /// How long ago the segment was sent whose timestamp it echoes, in milliseconds, if that is known.
+    pub(crate) echoed_ms: Option<u32>,
 }
 
 impl Acked {
@@ -32,7 +34,7 @@ impl Acked {
         let empty = segment.data_len() == 0 && !segment.has(Flags::FIN | Flags::SYN);
         // The answers to probes of a closed window are no signs of loss.
         let duplicate = newly == 0 && empty && before == after && after > 0;
-        Self { newly, duplicate, opened: before == 0 && after > 0 }
+        Self { newly, duplicate, opened: before == 0 && after > 0, echoed_ms: None }
     }
 }
 
@@ -48,8 +50,14 @@ impl<F: Frame> Firmware<F> {
         let mss = self.segment_max(slot);
         let flow = &self.flows[slot];
         let (head, snd_una, snd_nxt) = (flow.kept, flow.snd_una, flow.snd_nxt);
-        let sender = self.retained.sender(head);
-        if !snd_una.before(sender.end) {
+        let end = self.retained.end(head);
+        let now_ms = self.now.millis() as u32;
+        let Some(sender) = self.retained.sender(head) else { return };
+        if acked.newly > 0 && sender.measure((snd_una - acked.newly, snd_una), acked.echoed_ms, now_ms) {
+            let rto = sender.rtt.rto().clamp(self.config.rto_min, self.config.rto_max);
+            self.flows[slot].rto_ms = whole_ms(rto);
+        }
+        if !snd_una.before(end) {
             return self.only_fin_left(slot, pool);
         }
         if acked.newly > 0 {
@@ -77,11 +85,11 @@ impl<F: Frame> Firmware<F> {
     fn only_fin_left<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
         let flow = &mut self.flows[slot];
         let head = core::mem::replace(&mut flow.kept, NO_PLACE);
-        let sender = *self.retained.sender(head);
+        let end = self.retained.end(head);
         self.retained.drop(head);
         let flow = &mut self.flows[slot];
-        let fin_sent = flow.snd_nxt.after(sender.end);
-        flow.snd_nxt = sender.end + 1;
+        let fin_sent = flow.snd_nxt.after(end);
+        flow.snd_nxt = end + 1;
         if flow.snd_una != flow.snd_nxt {
             self.start_timer(slot);
             if !fin_sent {
@@ -99,7 +107,7 @@ impl<F: Frame> Firmware<F> {
         let flight = flow.snd_nxt.distance_from(flow.snd_una);
         if flow.snd_wnd > 0 && flight > 0 {
             let (snd_una, snd_nxt) = (flow.snd_una, flow.snd_nxt);
-            let sender = self.retained.sender(head);
+            let Some(sender) = self.retained.sender(head) else { return };
             if first_time {
                 sender.ssthresh = (flight / 2).max(2 * mss);
             }
@@ -116,7 +124,8 @@ impl<F: Frame> Firmware<F> {
     pub(crate) fn chain_path_narrowed<P: FramePool<Frame = F>>(&mut self, slot: u32, pool: &mut P) {
         let flow = &self.flows[slot];
         let (head, snd_una) = (flow.kept, flow.snd_una);
-        self.retained.sender(head).next = snd_una;
+        let Some(sender) = self.retained.sender(head) else { return };
+        sender.next = snd_una;
         self.send_more(slot, pool);
     }
 
@@ -142,15 +151,16 @@ impl<F: Frame> Firmware<F> {
         let mss = self.segment_max(slot);
         let flow = &self.flows[slot];
         let (head, snd_una, snd_wnd) = (flow.kept, flow.snd_una, flow.snd_wnd);
-        let sender = self.retained.sender(head);
-        if sender.next.after(sender.end) {
+        let end = self.retained.end(head);
+        let sender = self.retained.sender(head)?;
+        if sender.next.after(end) {
             return None;
         }
         let flight = sender.next.distance_from(snd_una);
         // RFC 3042: the first two duplicates let new segments out.
         let limited = if sender.recovering { 0 } else { u32::from(sender.dup_acks.min(2)) * mss };
         let room = snd_wnd.min(sender.cwnd.saturating_add(limited)).saturating_sub(flight);
-        let left = sender.end.distance_from(sender.next);
+        let left = end.distance_from(sender.next);
         if left == 0 {
             return (flight < snd_wnd).then_some((sender.next, 0));
         }
@@ -189,11 +199,14 @@ impl<F: Frame> Firmware<F> {
         }
         let end = data_end + u32::from(fin);
         self.put_on_wire(frame);
-        if seq.before(flow.snd_nxt) {
+        let again = seq.before(flow.snd_nxt);
+        if again {
             self.note(slot, Event::Retransmitted);
         }
-        let sender = self.retained.sender(flow.kept);
+        let now_ms = self.now.millis() as u32;
+        let Some(sender) = self.retained.sender(flow.kept) else { return false };
         sender.next = sender.next.later(end);
+        sender.sent(end, again, flow.snd_una, now_ms);
         let flow = &mut self.flows[slot];
         flow.snd_nxt = flow.snd_nxt.later(end);
         true

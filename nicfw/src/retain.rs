@@ -8,7 +8,8 @@
 
 use alloc::boxed::Box;
 
-use netcore::Frame;
+use netcore::rto::RttEstimator;
+use netcore::{Duration, Frame};
 use protocol::tcp::SeqNumber;
 
 use crate::flow_table::NO_SLOT;
@@ -19,34 +20,64 @@ pub(crate) const NO_PLACE: u32 = u32::MAX;
 /// RFC 5681 §3.2: this many acknowledgments of the same mean that the next segment is lost.
 const DUP_ACKS: u8 = 3;
 
-/// How far the sending of a chain has come (RFC 9293 §3.3.1, RFC 5681, RFC 6582).
+/// How far the sending of a chain has come (RFC 9293 §3.3.1, RFC 5681, RFC 6582, RFC 6298).
 ///
 /// ```text
-///   start ... next ... end          SND.UNA is `start`; SND.NXT is the flow's
+///   start ... next ... end          SND.UNA is the chain's start; SND.NXT is the flow's
 ///   in flight | to be sent
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sender {
-    /// The first byte that is kept.
-    pub(crate) start: SeqNumber,
-    /// Behind the last one: where the FIN stands.
-    pub(crate) end: SeqNumber,
-    /// What is to be sent next; behind SND.NXT after a timeout. One beyond `end`: the FIN is out.
+    /// What is to be sent next; behind SND.NXT after a timeout. One beyond the end: the FIN is out.
     pub(crate) next: SeqNumber,
     /// SND.NXT when the last loss was noticed.
     pub(crate) recover: SeqNumber,
     /// Bytes.
     pub(crate) cwnd: u32,
     pub(crate) ssthresh: u32,
-    /// Where the hand-over began: what all its messages say.
-    pub(crate) began: SeqNumber,
-    last: u32,
+    /// What the round trips so far say; the host's estimates are not known here.
+    pub(crate) rtt: RttEstimator,
+    /// The end of the segment whose round trip is being measured. Not beyond SND.UNA: of none.
+    timed: SeqNumber,
+    /// When that was sent, in milliseconds; a round trip takes no minute.
+    timed_at_ms: u16,
     pub(crate) dup_acks: u8,
     /// In fast recovery.
     pub(crate) recovering: bool,
 }
 
 impl Sender {
+    /// A segment was sent, up to `end`; `again`: not for the first time.
+    ///
+    /// RFC 6298 §3: of what was sent twice nothing is measured, nor of what is in flight beside it.
+    pub(crate) fn sent(&mut self, end: SeqNumber, again: bool, snd_una: SeqNumber, now_ms: u32) {
+        if again {
+            self.timed = snd_una;
+        } else if !self.timed.after(snd_una) {
+            (self.timed, self.timed_at_ms) = (end, now_ms as u16);
+        }
+    }
+
+    /// New data is acknowledged, from `before` up to `ack`. True when that was a measurement: one for
+    /// each segment that is timed, or by the timestamp that was echoed, after which time it was sent.
+    ///
+    /// Source: RFC 6298 §3, §4; RFC 7323 §4.1.
+    pub(crate) fn measure(
+        &mut self,
+        (before, ack): (SeqNumber, SeqNumber),
+        echoed_ms: Option<u32>,
+        now_ms: u32,
+    ) -> bool {
+        let is_timed = self.timed.after(before);
+        if is_timed && ack.before(self.timed) {
+            return false;
+        }
+        let passed_ms = u32::from((now_ms as u16).wrapping_sub(self.timed_at_ms));
+        let Some(rtt_ms) = echoed_ms.or(is_timed.then_some(passed_ms)) else { return false };
+        self.rtt.sample(Duration::from_millis(u64::from(rtt_ms)));
+        true
+    }
+
     /// New data is acknowledged, up to `snd_una`: the congestion window opens. True when that was
     /// only a part of what was in flight when a loss was noticed, so that more is lost.
     pub(crate) fn grow(&mut self, newly: u32, snd_una: SeqNumber, snd_nxt: SeqNumber, mss: u32) -> bool {
@@ -91,21 +122,31 @@ impl Sender {
         true
     }
 
-    /// Of pieces that begin at `start`.
-    pub(crate) fn new(start: SeqNumber) -> Self {
+    /// Of data from `start` on that was sent up to `next`.
+    fn new(start: SeqNumber, next: SeqNumber, cwnd: u32) -> Self {
         Self {
-            start,
-            end: start,
-            next: start,
+            next,
             recover: start - 1,
-            cwnd: 0,
+            cwnd,
             ssthresh: u32::MAX,
-            began: start,
-            last: NO_PLACE,
+            rtt: RttEstimator::new(),
+            timed: start,
+            timed_at_ms: 0,
             dup_acks: 0,
             recovering: false,
         }
     }
+}
+
+/// What a flow keeps.
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    /// One frame that holds nothing but data; whose it is sends all of it as one segment.
+    Single,
+    /// Pieces, more of which may come; the last place so far.
+    Pieces { last: u32 },
+    /// Pieces that are being sent.
+    Sending(Sender),
 }
 
 #[derive(Debug)]
@@ -118,10 +159,10 @@ struct Place<F> {
     /// Who has taken nothing for longer, and for less long.
     staler: u32,
     fresher: u32,
-    /// Of pieces.
-    sender: Sender,
-    /// The frame is no piece: whose it is sends all of it as one segment.
-    single: bool,
+    /// Of pieces: the first byte that is kept, and behind the last one: where the FIN stands.
+    start: SeqNumber,
+    end: SeqNumber,
+    kept: Kept,
 }
 
 // `Config::retained_max` says what a place costs.
@@ -146,8 +187,9 @@ impl<F: Frame> Retained<F> {
             slot: NO_SLOT,
             staler: NO_PLACE,
             fresher: NO_PLACE,
-            sender: Sender::new(SeqNumber(0)),
-            single: false,
+            start: SeqNumber(0),
+            end: SeqNumber(0),
+            kept: Kept::Single,
         };
         Self {
             places: (0..places).map(place).collect(),
@@ -180,19 +222,19 @@ impl<F: Frame> Retained<F> {
     /// Keeps a flow's only frame, which holds nothing but data; `None` when all places are taken.
     pub(crate) fn put(&mut self, slot: u32, frame: F) -> Option<u32> {
         let place = self.take(frame)?;
-        self.places[place as usize].single = true;
         self.append(place, slot);
         Some(place)
     }
 
     /// What is kept in one place, which the flow's peer has not all of; `None` when there is nothing.
     pub(crate) fn single(&self, place: u32) -> Option<&F> {
-        self.places.get(place as usize).filter(|place| place.single)?.frame.as_ref()
+        let place = self.places.get(place as usize)?;
+        matches!(place.kept, Kept::Single).then_some(place.frame.as_ref()?)
     }
 
     /// True when pieces begin at `head`.
     pub(crate) fn is_chain(&self, head: u32) -> bool {
-        self.places.get(head as usize).is_some_and(|place| !place.single)
+        self.places.get(head as usize).is_some_and(|place| !matches!(place.kept, Kept::Single))
     }
 
     /// The peer has `newly` bytes more of a single frame, which is let go when that is all. Returns
@@ -211,48 +253,63 @@ impl<F: Frame> Retained<F> {
 
     /// Begins a chain with a frame that holds nothing but data; `None` when all places are taken.
     pub(crate) fn begin(&mut self, slot: u32, start: SeqNumber, frame: F) -> Option<u32> {
-        let mut sender = Sender::new(start);
-        sender.end += frame.bytes().len() as u32;
-        let place = self.take(frame)?;
-        sender.last = place;
-        self.places[place as usize].sender = sender;
-        self.append(place, slot);
-        Some(place)
+        let end = start + frame.bytes().len() as u32;
+        let head = self.take(frame)?;
+        let place = &mut self.places[head as usize];
+        (place.start, place.end, place.kept) = (start, end, Kept::Pieces { last: head });
+        self.append(head, slot);
+        Some(head)
     }
 
-    /// Adds the next piece to the chain that begins at `head`; false when all places are taken.
+    /// Adds the next piece to the chain that begins at `head`; false when all places are taken, or it
+    /// is being sent.
     pub(crate) fn extend(&mut self, head: u32, frame: F) -> bool {
+        let Kept::Pieces { last } = self.places[head as usize].kept else { return false };
         let len = frame.bytes().len() as u32;
         let Some(place) = self.take(frame) else { return false };
-        let sender = &mut self.places[head as usize].sender;
-        sender.end += len;
-        let last = core::mem::replace(&mut sender.last, place);
         self.places[last as usize].next = place;
+        let head = &mut self.places[head as usize];
+        head.end += len;
+        head.kept = Kept::Pieces { last: place };
         true
     }
 
-    /// What the sender of a chain knows.
-    pub(crate) fn sender(&mut self, head: u32) -> &mut Sender {
-        &mut self.places[head as usize].sender
+    /// All pieces are here, and were sent up to `next`: the sending begins.
+    pub(crate) fn begin_sending(&mut self, head: u32, next: SeqNumber, cwnd: u32) {
+        let place = &mut self.places[head as usize];
+        place.kept = Kept::Sending(Sender::new(place.start, next, cwnd));
+    }
+
+    /// What the sender of a chain knows; `None` before [`Self::begin_sending`].
+    pub(crate) fn sender(&mut self, head: u32) -> Option<&mut Sender> {
+        match &mut self.places[head as usize].kept {
+            Kept::Sending(sender) => Some(sender),
+            Kept::Single | Kept::Pieces { .. } => None,
+        }
+    }
+
+    /// The first byte of a chain.
+    pub(crate) fn start(&self, head: u32) -> SeqNumber {
+        self.places[head as usize].start
     }
 
     /// Behind the last byte of a chain.
     pub(crate) fn end(&self, head: u32) -> SeqNumber {
-        self.places[head as usize].sender.end
+        self.places[head as usize].end
     }
 
     /// The peer has the data before `ack`, which lies in the chain or at its end. Returns the new
     /// first place, or [`NO_PLACE`] when nothing is left.
     pub(crate) fn acknowledge(&mut self, mut head: u32, ack: SeqNumber) -> u32 {
-        let mut sender = self.places[head as usize].sender;
-        let mut newly = ack.distance_from(sender.start) as usize;
-        sender.start = ack;
+        let Place { start, end, kept, .. } = self.places[head as usize];
+        let mut newly = ack.distance_from(start) as usize;
         let slot = self.remove(head);
         while let Some(frame) = &mut self.places[head as usize].frame {
             let len = frame.bytes().len();
             if newly < len {
                 frame.advance(newly);
-                self.places[head as usize].sender = sender;
+                let place = &mut self.places[head as usize];
+                (place.start, place.end, place.kept) = (ack, end, kept);
                 self.append(head, slot);
                 return head;
             }
@@ -270,7 +327,7 @@ impl<F: Frame> Retained<F> {
     /// The data of the piece that holds `seq`, from there to the piece's end. Empty at the end of
     /// the chain.
     pub(crate) fn data_from(&self, head: u32, seq: SeqNumber) -> &[u8] {
-        let mut offset = seq.distance_from(self.places[head as usize].sender.start) as usize;
+        let mut offset = seq.distance_from(self.places[head as usize].start) as usize;
         let mut place = head;
         while place != NO_PLACE {
             let data = self.places[place as usize].frame.as_ref().map_or(&[][..], Frame::bytes);
@@ -299,7 +356,7 @@ impl<F: Frame> Retained<F> {
         let place = self.places.get_mut(at as usize)?;
         self.free = core::mem::replace(&mut place.next, NO_PLACE);
         place.frame = Some(frame);
-        place.single = false;
+        place.kept = Kept::Single;
         self.kept += 1;
         Some(at)
     }
@@ -412,7 +469,8 @@ mod tests {
                     if *head == NO_PLACE {
                         continue;
                     }
-                    assert_eq!(retained.sender(*head).end, *start + bytes.len() as u32);
+                    assert_eq!(retained.start(*head), *start);
+                    assert_eq!(retained.end(*head), *start + bytes.len() as u32);
                     let mut read = Vec::<u8>::new();
                     while read.len() < bytes.len() {
                         read.extend(retained.data_from(*head, *start + read.len() as u32));

@@ -210,7 +210,8 @@ impl<F: Frame> Firmware<F> {
         {
             flow.ts_recent = timestamps.value;
         }
-        if !self.acknowledged(slot, segment, pool) {
+        let echo = timestamps.map(|timestamps| timestamps.echo);
+        if !self.acknowledged(slot, segment, echo, pool) {
             return;
         }
         self.text_and_fin(slot, segment, frame, pool);
@@ -240,9 +241,16 @@ impl<F: Frame> Firmware<F> {
         seq.in_window(flow.rcv_nxt, flow.rcv_wnd) || (seq + (len - 1)).in_window(flow.rcv_nxt, flow.rcv_wnd)
     }
 
-    /// Fifth step, ACK. Returns false when the flow is gone.
-    fn acknowledged<P: FramePool<Frame = F>>(&mut self, slot: u32, segment: &Segment, pool: &mut P) -> bool {
+    /// Fifth step, ACK; `echo`: its TSecr. Returns false when the flow is gone.
+    fn acknowledged<P: FramePool<Frame = F>>(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        echo: Option<u32>,
+        pool: &mut P,
+    ) -> bool {
         let ack = segment.tcp.ack;
+        let echoed_ms = echo.and_then(|echo| self.flows[slot].since_echoed(echo, self.ts_now));
         let flow = &mut self.flows[slot];
         if ack.before(flow.snd_una) {
             return true;
@@ -251,7 +259,7 @@ impl<F: Frame> Firmware<F> {
         let old_window =
             core::mem::replace(&mut flow.snd_wnd, u32::from(segment.tcp.window) << flow.snd_scale);
         let opened = flow.snd_wnd > old_window;
-        let acked = Acked::of(segment, flow.snd_una, old_window, flow.snd_wnd);
+        let acked = Acked { echoed_ms, ..Acked::of(segment, flow.snd_una, old_window, flow.snd_wnd) };
         flow.unanswered = 0;
         if newly > 0 || acked.opened {
             // RFC 6298 §5, RFC 9293 §3.8.6.1 SHLD-30: otherwise the timeout goes on doubling, answers or not.
@@ -568,7 +576,7 @@ impl<F: Frame> Firmware<F> {
 }
 
 /// A timeout as a flow keeps it.
-fn whole_ms(timeout: Duration) -> u16 {
+pub(crate) fn whole_ms(timeout: Duration) -> u16 {
     u16::try_from(timeout.millis()).unwrap_or(u16::MAX)
 }
 

@@ -378,6 +378,63 @@ fn a_timeout_goes_back_and_starts_slowly_anew() {
     world.all_gone();
 }
 
+/// Nothing is sent for so long, and the segment from `from` to `to` is repeated a millisecond later.
+fn repeated_after(world: &mut World, hand_over: &HandOver, ms: u64, (from, to): (usize, usize)) {
+    world.pass(Duration::from_millis(ms - 1));
+    assert_eq!(world.wire_segments(), []);
+    world.pass(Duration::from_millis(1));
+    hand_over.sent(world, &[(from, to)]);
+}
+
+/// RFC 6298 §2, §3
+#[test]
+fn the_timeout_follows_what_was_measured() {
+    let mut world = World::new();
+    let mut hand_over = HandOver::new(&mut world, 1, 8 * MSS);
+    // The host had measured nothing.
+    (hand_over.close.rto_us, hand_over.close.cwnd) = (1_000_000, 2 * MSS as u32);
+    hand_over.all(&mut world);
+    hand_over.sent(&mut world, &[(0, MSS), (MSS, 2 * MSS)]);
+    world.pass(Duration::from_millis(100));
+    hand_over.ack(&mut world, MSS);
+    hand_over.sent(&mut world, &[(2 * MSS, 3 * MSS), (3 * MSS, 4 * MSS)]);
+    // 100 ms + 4 * 50 ms. What is in flight beside a repeated segment measures nothing.
+    repeated_after(&mut world, &hand_over, 300, (MSS, 2 * MSS));
+    repeated_after(&mut world, &hand_over, 600, (MSS, 2 * MSS));
+    world.pass(Duration::from_millis(10));
+    hand_over.ack(&mut world, 4 * MSS);
+    hand_over.sent(&mut world, &[(4 * MSS, 5 * MSS), (5 * MSS, 6 * MSS)]);
+    repeated_after(&mut world, &hand_over, 300, (4 * MSS, 5 * MSS));
+    // The next one again: RTTVAR is 3/4 * 50 + 1/4 * 0 ms.
+    hand_over.ack(&mut world, 6 * MSS);
+    hand_over.sent(&mut world, &[(6 * MSS, 7 * MSS), (7 * MSS, 8 * MSS + 1)]);
+    world.pass(Duration::from_millis(100));
+    hand_over.ack(&mut world, 7 * MSS);
+    repeated_after(&mut world, &hand_over, 250, (7 * MSS, 8 * MSS + 1));
+    hand_over.ack(&mut world, 8 * MSS + 1);
+    hand_over.finish(&mut world);
+    world.all_gone();
+}
+
+/// RFC 6298 §2.4: not below what the host takes too.
+#[test]
+fn the_timeout_has_a_least_value() {
+    let mut world = World::new();
+    let mut hand_over = HandOver::new(&mut world, 1, 2 * MSS);
+    hand_over.close.rto_us = 1_000_000;
+    hand_over.all(&mut world);
+    hand_over.sent(&mut world, &[(0, MSS), (MSS, 2 * MSS + 1)]);
+    hand_over.ack(&mut world, MSS);
+    repeated_after(&mut world, &hand_over, 200, (MSS, 2 * MSS + 1));
+    // The FIN alone keeps to what was measured.
+    hand_over.ack(&mut world, 2 * MSS);
+    world.pass(Duration::from_millis(200));
+    assert_eq!(world.one().flags, FIN_ACK);
+    hand_over.ack(&mut world, 2 * MSS + 1);
+    hand_over.finish(&mut world);
+    world.all_gone();
+}
+
 #[test]
 fn each_packet_of_the_close_lost_once() {
     // Frames to the client are numbered; each is lost once, and the client gets all its bytes.

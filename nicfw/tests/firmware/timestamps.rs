@@ -2,6 +2,7 @@
 
 use netcore::Duration;
 use nicfw::{Event, State};
+use protocol::channel::Close;
 use protocol::tcp::{Options, SeqNumber, Timestamps};
 
 use crate::harness::*;
@@ -118,4 +119,33 @@ fn the_clock_of_a_host_that_was_silent_for_a_month_is_past() {
     world.pass(month);
     world.client(&Seg::new(FIN_ACK, 106, conn.seq).port(1).ts(PEER, told));
     assert_eq!(value(&world.one()), told.wrapping_add(month.millis() as u32));
+}
+
+/// RFC 6298 §3, RFC 7323 §4.1: the echo says which of two transmissions is acknowledged.
+#[test]
+fn a_repeated_segment_measures_by_the_timestamp_that_is_echoed() {
+    // How far the host's clock is ahead; of one that is, an echo says nothing.
+    for (ahead, rto_ms) in [(0, 240), (5000, 1000)] {
+        let mut world = World::new();
+        let (mut conn, told) = announced(&mut world);
+        replied(&mut world, &mut conn, told + ahead);
+        world.client(&Seg::new(ACK, 106, conn.seq).port(1).ts(PEER, told + ahead).window(60_000));
+        let close = Close { rto_us: 1_000_000, cwnd: 536, ..close_body(&conn, 60_000) };
+        let close = Close { ts_recent: PEER, ..close };
+        world.host_piece(&conn, &close, conn.seq, &[1; 524], true);
+        world.host_piece(&conn, &close, conn.seq + 524, &[2; 524], false);
+        world.pass(Duration::from_millis(999));
+        world.wire_segments();
+        world.pass(Duration::from_millis(1));
+        let again = world.one();
+        assert_eq!((again.seq, &again.data[..]), (conn.seq, &[1; 524][..]));
+        world.pass(Duration::from_millis(80));
+        let ack = Seg::new(ACK, 106, conn.seq + 524).port(1).window(60_000);
+        world.client(&ack.ts(PEER, value(&again)));
+        assert_eq!(world.one().data, [2; 524]);
+        world.pass(Duration::from_millis(rto_ms - 1));
+        assert_eq!(world.wire_segments(), [], "{ahead}");
+        world.pass(Duration::from_millis(1));
+        assert_eq!(world.one().data, [2; 524], "{ahead}");
+    }
 }
