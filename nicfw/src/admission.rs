@@ -233,6 +233,7 @@ impl<F: Frame> Firmware<F> {
             has_timestamps.then_some(Timestamps { value: self.timestamp(), echo: flow.ts_recent });
         let answer = Outgoing {
             ttl: self.config.ttl,
+            ident: None,
             from: self.config.mac,
             to: flow.remote_mac,
             tuple: flow.tuple,
@@ -271,6 +272,7 @@ impl<F: Frame> Firmware<F> {
                 urgent: 0,
                 header_len: tcp::HEADER_LEN + answer.options.emitted_len(),
             },
+            may_be_fragmented: false,
             packet_at: ethernet::HEADER_LEN,
             data_at: tcp_at + tcp::HEADER_LEN + answer.options.emitted_len(),
             end: frame.bytes().len(),

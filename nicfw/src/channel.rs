@@ -482,6 +482,7 @@ impl<F: Frame> Firmware<F> {
             close: no_close,
             peer_finished: false,
             tcp,
+            may_be_fragmented: !ip.dont_fragment,
             packet_at,
             data_at: packet_at + ip.header_len + tcp.header_len,
             end: packet_at + ip.total_len,

@@ -66,6 +66,8 @@ pub struct Firmware<F: Frame> {
     /// Our TSval now; counts milliseconds.
     pub(crate) ts_now: u32,
     pub(crate) ts_offset: u32,
+    /// The identification of the last packet that routers may fragment.
+    pub(crate) ident: u16,
     pub(crate) cookies: CookieJar,
     pub(crate) hasher: TupleHasher,
     /// From four-tuple to flow, or to the record of an ended connection.
@@ -113,6 +115,7 @@ impl<F: Frame> Firmware<F> {
             now: Instant::ZERO,
             ts_now: ts_offset,
             ts_offset,
+            ident: ts_offset as u16,
             hasher: TupleHasher::new(rng.secret()),
             index: Index::new(config.flows_max + config.time_wait_max),
             flows: FlowTable::new(config.flows_max),

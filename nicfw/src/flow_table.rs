@@ -96,7 +96,7 @@ pub(crate) enum Listed {
 /// ```text
 ///   0 tuple 36 | generation | handle | snd_nxt | rcv_nxt | rcv_seen | rcv_wnd | ts_recent
 ///  64 hash | remote_mac 6 | queue 2 | state, flags, snd_scale, rcv_scale | list, host_life, listener
-///  84 snd_una | snd_wnd | iss | rto_ms 2, unanswered | ts_sent | prev | next | challenged_ms
+///  84 snd_una | snd_wnd | iss | rto_ms 2, unanswered, may_be_fragmented | ts_sent | prev | next | challenged_ms
 /// 116 mss | retries, reason | kept | progress_ms
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +141,8 @@ pub(crate) struct Flow {
     pub(crate) rto_ms: u16,
     /// Retransmissions since the peer last said anything.
     pub(crate) unanswered: u8,
+    /// The path takes less than our least packets: routers may fragment them.
+    pub(crate) may_be_fragmented: bool,
     /// Our TSval when the flow was opened; from ESTABLISHED on the last one that the host has sent.
     pub(crate) ts_sent: u32,
     pub(crate) prev: u32,
@@ -191,6 +193,7 @@ impl Flow {
         iss: SeqNumber(0),
         rto_ms: 0,
         unanswered: 0,
+        may_be_fragmented: false,
         ts_sent: 0,
         prev: NO_SLOT,
         next: NO_SLOT,

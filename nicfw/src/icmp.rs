@@ -4,7 +4,7 @@
 use netcore::{FourTuple, Frame, FramePool};
 use protocol::channel::{Header, Kind};
 use protocol::ethernet;
-use protocol::icmp_error::{self, IcmpError, Meaning};
+use protocol::icmp_error::{self, IcmpError, Meaning, PathMtu};
 use protocol::{ip, tcp};
 
 use crate::counters::Event;
@@ -59,15 +59,21 @@ impl<F: Frame> Firmware<F> {
         let flow = &mut self.flows[slot];
         let in_flight = error.seq.in_window(flow.snd_una, flow.snd_nxt.distance_from(flow.snd_una));
         let version = flow.tuple.local_addr.version();
-        let mtu = match error.meaning {
-            Meaning::TooBig { mtu } => mtu.unwrap_or_else(|| icmp_error::plateau_below(error.packet_len)),
-            Meaning::Hard | Meaning::Soft => 0,
+        let path = match error.meaning {
+            Meaning::TooBig { mtu } => {
+                PathMtu::of(mtu.unwrap_or_else(|| icmp_error::plateau_below(error.packet_len)), version)
+            }
+            Meaning::Hard | Meaning::Soft => None,
         };
-        let mss = mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN);
-        if !in_flight || mtu < icmp_error::mtu_min(version) || mss >= usize::from(flow.mss) {
+        let mss = |path: PathMtu| path.mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN);
+        let is_news = |path: &PathMtu| {
+            mss(*path) < usize::from(flow.mss) || (path.fragmented && !flow.may_be_fragmented)
+        };
+        let Some(path) = path.filter(|path| in_flight && is_news(path)) else {
             return self.counters.add(Event::IcmpIgnored);
-        }
-        flow.mss = mss as u16;
+        };
+        flow.mss = flow.mss.min(mss(path) as u16);
+        flow.may_be_fragmented |= path.fragmented;
         self.counters.add(Event::IcmpMtuLowered);
         if self.has_chain(slot) {
             return self.chain_path_narrowed(slot, pool);

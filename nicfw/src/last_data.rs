@@ -12,7 +12,7 @@ use crate::counters::Event;
 use crate::firmware::Firmware;
 use crate::packet::{Outgoing, Segment};
 use crate::retain::NO_PLACE;
-use crate::teardown::{outgoing, whole_ms};
+use crate::teardown::whole_ms;
 
 /// What an acknowledgment says.
 #[derive(Clone, Copy, Debug)]
@@ -182,18 +182,20 @@ impl<F: Frame> Firmware<F> {
         let Some(mut frame) = self.allocate(pool) else { return false };
         let flow = self.flows[slot];
         let data = self.retained.data_from(flow.kept, seq);
-        let data = &data[..data.len().min(most as usize)];
-        let data_end = seq + data.len() as u32;
+        let data_len = data.len().min(most as usize);
+        let data_end = seq + data_len as u32;
         let is_last = data_end == self.retained.end(flow.kept);
         let fin = is_last && data_end.distance_from(flow.snd_una) < flow.snd_wnd;
         let mut flags = Flags::ACK;
-        if is_last && !data.is_empty() {
+        if is_last && data_len > 0 {
             flags = flags | Flags::PSH;
         }
         if fin {
             flags = flags | Flags::FIN;
         }
-        let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, seq, self.ts_now) };
+        let segment = self.outgoing(slot, flags, seq);
+        let data = &self.retained.data_from(flow.kept, seq)[..data_len];
+        let segment = Outgoing { data, ..segment };
         if !segment.write(&mut frame, self.config.tx_checksum) {
             return false;
         }

@@ -169,6 +169,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) window: u16,
     /// Time to live.
     pub(crate) ttl: u8,
+    /// The identification, where routers may fragment it (IPv4).
+    pub(crate) ident: Option<u16>,
     pub(crate) options: Options,
     pub(crate) data: &'a [u8],
 }
@@ -193,6 +195,9 @@ impl Outgoing<'_> {
             tcp_len,
             &mut out[ethernet::HEADER_LEN..],
         );
+        if let Some(ident) = self.ident {
+            ipv4::allow_fragments(&mut out[ethernet::HEADER_LEN..], ident);
+        }
         let header = tcp::Header {
             src_port: local_port,
             dst_port: remote_port,

@@ -99,6 +99,7 @@ impl<F: Frame> Firmware<F> {
         }
         let answer = Outgoing {
             ttl: self.config.ttl,
+            ident: None,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,

@@ -24,6 +24,8 @@ pub(crate) struct LastSegment {
     pub(crate) close: Close,
     pub(crate) peer_finished: bool,
     pub(crate) tcp: tcp::Header,
+    /// Routers may fragment it.
+    pub(crate) may_be_fragmented: bool,
     /// Where the IP packet begins and where its data begins and ends, in the frame.
     pub(crate) packet_at: usize,
     pub(crate) data_at: usize,
@@ -136,6 +138,8 @@ impl<F: Frame> Firmware<F> {
         flow.rcv_seen = flow.rcv_nxt;
         flow.rcv_wnd = u32::from(tcp.window) << flow.rcv_scale;
         flow.ts_recent = close.ts_recent;
+        // The host knows the path.
+        flow.may_be_fragmented = last.may_be_fragmented;
         flow.rto_ms = whole_ms(rto);
         (flow.retries, flow.unanswered) = (0, 0);
         flow.challenged_ms = 0;
@@ -427,8 +431,6 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         let Some(mut frame) = self.allocate(pool) else { return };
-        let data =
-            self.retained.single(flow.kept).map_or(&[][..], |frame| &frame.bytes()[..data_len as usize]);
         let mut flags = Flags::ACK;
         if data_len > 0 {
             flags = flags | Flags::PSH;
@@ -436,7 +438,10 @@ impl<F: Frame> Firmware<F> {
         if fin {
             flags = flags | Flags::FIN;
         }
-        let segment = Outgoing { data, ..outgoing(&self.config, &flow, flags, flow.snd_una, self.ts_now) };
+        let segment = self.outgoing(slot, flags, flow.snd_una);
+        let data =
+            self.retained.single(flow.kept).map_or(&[][..], |frame| &frame.bytes()[..data_len as usize]);
+        let segment = Outgoing { data, ..segment };
         if segment.write(&mut frame, self.config.tx_checksum) {
             self.put_on_wire(frame);
         }
@@ -512,6 +517,7 @@ impl<F: Frame> Firmware<F> {
         };
         let reset = Outgoing {
             ttl: self.config.ttl,
+            ident: None,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: segment.tuple,
@@ -533,8 +539,35 @@ impl<F: Frame> Firmware<F> {
         frame: Option<F>,
         pool: &mut P,
     ) {
-        let segment = outgoing(&self.config, &self.flows[slot], flags, seq, self.ts_now);
+        let segment = self.outgoing(slot, flags, seq);
         self.send(frame, &segment, pool);
+    }
+
+    /// A segment for a flow, without data.
+    pub(crate) fn outgoing(&mut self, slot: u32, flags: Flags, seq: SeqNumber) -> Outgoing<'static> {
+        let flow = &self.flows[slot];
+        let timestamps = flow
+            .flags
+            .has(FlowFlags::TIMESTAMPS)
+            .then(|| Timestamps { value: flow.ts_value(self.ts_now), echo: flow.ts_recent });
+        let ident = flow.may_be_fragmented.then(|| {
+            // RFC 6864 §4.3: not the same again soon.
+            self.ident = self.ident.wrapping_add(1);
+            self.ident
+        });
+        Outgoing {
+            ttl: self.config.ttl,
+            ident,
+            from: self.config.mac,
+            to: flow.remote_mac,
+            tuple: flow.tuple,
+            seq,
+            ack: flow.rcv_nxt,
+            flags,
+            window: flow.window_field(),
+            options: Options { timestamps, ..Options::default() },
+            data: &[],
+        }
     }
 
     /// Has the host told that a flow has ended, if it knows the flow.
@@ -578,29 +611,4 @@ impl<F: Frame> Firmware<F> {
 /// A timeout as a flow keeps it.
 pub(crate) fn whole_ms(timeout: Duration) -> u16 {
     u16::try_from(timeout.millis()).unwrap_or(u16::MAX)
-}
-
-pub(crate) fn outgoing(
-    config: &crate::config::Config,
-    flow: &Flow,
-    flags: Flags,
-    seq: SeqNumber,
-    ts_now: u32,
-) -> Outgoing<'static> {
-    let timestamps = flow
-        .flags
-        .has(FlowFlags::TIMESTAMPS)
-        .then(|| Timestamps { value: flow.ts_value(ts_now), echo: flow.ts_recent });
-    Outgoing {
-        ttl: config.ttl,
-        from: config.mac,
-        to: flow.remote_mac,
-        tuple: flow.tuple,
-        seq,
-        ack: flow.rcv_nxt,
-        flags,
-        window: flow.window_field(),
-        options: Options { timestamps, ..Options::default() },
-        data: &[],
-    }
 }

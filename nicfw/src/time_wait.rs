@@ -394,6 +394,7 @@ impl<F: Frame> Firmware<F> {
         let timestamps = entry.has_timestamps().then_some(Timestamps { value, echo: entry.ts_recent });
         let ack = Outgoing {
             ttl: self.config.ttl,
+            ident: None,
             from: self.config.mac,
             to: segment.src_mac,
             tuple: entry.tuple,

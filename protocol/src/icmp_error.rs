@@ -179,13 +179,39 @@ pub fn emit(complaint: Complaint, src: Address, dst: Address, packet: &[u8], out
     len
 }
 
-/// Least MTU in bytes that an ICMP message can bring us to. IPv6 has no links below 1280 (RFC 8201
-/// §4: such a message is to be thrown away); in IPv4 few are below 576, and none honest below
-/// this (RFC 1191 §7).
-pub fn mtu_min(version: Version) -> usize {
+/// Least MTU in bytes that an ICMP message can bring us to. IPv6 has no links below 1280; in IPv4 few are
+/// below 576, and the least usual one is this (RFC 1191 §7). Smaller segments would cost us more
+/// than they are worth, and an attacker may ask for them (RFC 5927 §7.2).
+pub const fn mtu_min(version: Version) -> usize {
     match version {
         Version::V4 => 296,
         Version::V6 => 1280,
+    }
+}
+
+/// RFC 791 §3.2: what every link of IPv4 takes.
+const MTU_LEAST_V4: usize = 68;
+
+/// What follows from the MTU of a path that a router has named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathMtu {
+    /// Bytes that our packets may have.
+    pub mtu: usize,
+    /// Some are larger than the path takes all the same, so that routers have to fragment them.
+    pub fragmented: bool,
+}
+
+impl PathMtu {
+    /// Of `said` bytes; `None`: there is no such link.
+    ///
+    /// RFC 1191 §3 lets a host send fragments where the path takes less than it likes; RFC 8201 §4 has
+    /// less than 1280 bytes thrown away in IPv6.
+    pub fn of(said: usize, version: Version) -> Option<Self> {
+        let (least, mtu) = match version {
+            Version::V4 => (MTU_LEAST_V4, said.max(mtu_min(version))),
+            Version::V6 => (mtu_min(version), said),
+        };
+        (said >= least).then_some(Self { mtu, fragmented: mtu > said })
     }
 }
 

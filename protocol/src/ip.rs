@@ -195,6 +195,8 @@ pub struct Header {
     pub protocol: u8,
     /// True for every piece of a fragmented packet.
     pub fragment: bool,
+    /// No router may fragment it: "don't fragment", and always so in IPv6.
+    pub dont_fragment: bool,
     /// TTL or hop limit.
     pub hop_limit: u8,
     /// Differentiated services and ECN bits.
@@ -227,6 +229,7 @@ impl From<ipv4::Header> for Header {
             total_len: header.total_len,
             protocol: header.protocol,
             fragment: header.fragment,
+            dont_fragment: header.dont_fragment,
             hop_limit: header.ttl,
             tos: header.tos,
         }

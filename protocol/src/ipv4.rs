@@ -122,6 +122,18 @@ impl Header {
     }
 }
 
+/// Lets routers fragment a packet with a header that [`Header::emit`] wrote, the front of `packet`.
+///
+/// RFC 6864 §4.3: unlike one that may not be fragmented, it needs an identification of its own.
+pub fn allow_fragments(packet: &mut [u8], ident: u16) {
+    let header = &mut packet[..HEADER_LEN];
+    header[4..6].copy_from_slice(&ident.to_be_bytes());
+    header[6..8].fill(0);
+    header[10..12].fill(0);
+    let checksum = Sum::new().add(header).finish();
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
 /// Apart, so that the usual header's sum needs no loop.
 #[cold]
 fn with_options(sum: Sum, options: &[u8]) -> Sum {

@@ -76,6 +76,7 @@ pub fn parse(bytes: &[u8]) -> Result<ip::Header, Malformed> {
         header_len: HEADER_LEN,
         total_len,
         protocol: b[6],
+        dont_fragment: true,
         fragment: b[6] == NEXT_FRAGMENT,
         hop_limit: b[7],
         tos: b[0] << 4 | b[1] >> 4,

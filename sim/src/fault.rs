@@ -91,7 +91,9 @@ impl Faults {
             faults.corrupt_link = 1 + rng.below(5_000) as u32;
         }
         if rng.chance(150_000) {
-            faults.path_mtu = Some(600 + rng.below(800) as usize);
+            // Some are so narrow that routers have to fragment what comes.
+            let drawn = rng.below(800) as usize;
+            faults.path_mtu = Some(if drawn.is_multiple_of(8) { 68 + drawn / 4 } else { 600 + drawn });
         }
         if rng.chance(200_000) {
             faults.bytes_per_second = Some([125_000, 1_250_000, 12_500_000][rng.below(3) as usize]);

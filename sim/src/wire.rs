@@ -172,7 +172,7 @@ impl State {
         if from == SERVER_END {
             self.clocks.sent(bytes);
         }
-        let fate = self.fate(from, header.ether_type, bytes.len() - ethernet::HEADER_LEN);
+        let fate = self.fate(from, header.ether_type, &bytes[ethernet::HEADER_LEN..]);
         self.harmed += u64::from(fate != Fate::default());
         self.trace.wire_frame(self.now, self.ends[from].name, bytes, fate);
         let Some(left_at) = self.leave(from, bytes.len()) else { return };
@@ -222,7 +222,10 @@ impl State {
         self.deliver(from, left_at, &message, Fate::default());
     }
 
-    fn fate(&mut self, from: usize, ether_type: EtherType, len: usize) -> Fate {
+    fn fate(&mut self, from: usize, ether_type: EtherType, packet: &[u8]) -> Fate {
+        // What may be fragmented arrives as a whole: its receiver puts it together.
+        let whole =
+            ether_type == EtherType::Ipv4 && ipv4::Header::parse(packet).is_ok_and(|ip| ip.dont_fragment);
         let faults = &self.faults;
         let end = &mut self.ends[from];
         let turn = if end.in_burst { faults.burst_end } else { faults.burst };
@@ -234,9 +237,7 @@ impl State {
             corrupted: self.rng.chance(faults.corrupt),
             misdirected: self.rng.chance(faults.corrupt_link),
             reordered: self.rng.chance(faults.reorder),
-            too_long: from == SERVER_END
-                && ether_type == EtherType::Ipv4
-                && faults.path_mtu.is_some_and(|mtu| len > mtu),
+            too_long: from == SERVER_END && whole && faults.path_mtu.is_some_and(|mtu| packet.len() > mtu),
             held_up: held_up.map(Duration::from_micros),
             again_after: None,
         };

@@ -23,6 +23,7 @@ use netcore::rto::RttEstimator;
 use netcore::{Duration, FourTuple, Instant};
 use protocol::channel::FlowId;
 use protocol::ethernet::Mac;
+use protocol::icmp_error::PathMtu;
 use protocol::ip::{Address, Version};
 use protocol::tcp::{SeqNumber, TIMESTAMPS_LEN};
 
@@ -249,6 +250,8 @@ pub(crate) struct Tcb {
 
     pub(crate) key: Key,
     pub(crate) ecn: Ecn,
+    /// The path takes less than our least packets: routers may fragment them.
+    pub(crate) may_be_fragmented: bool,
 }
 
 /// What a connection needs only when something arrives out of order or is held back.
@@ -351,7 +354,7 @@ pub(crate) struct Opening {
 }
 
 /// Payload bytes of a full segment to a peer that gave this MSS in its option; `path_mtu`: what is
-/// known of the way there, in bytes.
+/// known of the way there.
 ///
 /// RFC 9293 §3.7.1 MUST-16: no more than the peer takes and than our packets and the path hold;
 /// options come out of the segment (RFC 6691 §2). Less than 64 bytes counts as 64: it is an attack.
@@ -361,9 +364,9 @@ pub(crate) fn segment_max(
     timestamps: bool,
     version: Version,
     config: &Config,
-    path_mtu: Option<usize>,
+    path_mtu: Option<PathMtu>,
 ) -> u16 {
-    let path_mss = path_mtu.map_or(u16::MAX, |mtu| Config::mss_of(mtu, version));
+    let path_mss = path_mtu.map_or(u16::MAX, |path| Config::mss_of(path.mtu, version));
     let options = if timestamps { TIMESTAMPS_LEN as u16 } else { 0 };
     peer_mss.max(64).min(config.mss(version)).min(path_mss) - options
 }
@@ -402,12 +405,14 @@ impl Tcb {
             hand_over: HandOver::Possible,
             key: opening.key,
             ecn: Ecn::default(),
+            may_be_fragmented: false,
         }
     }
 
     /// Takes the peer's MSS, as for [`segment_max`], and starts the congestion window from it.
-    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<usize>) {
+    pub(crate) fn set_mss(&mut self, peer_mss: u16, config: &Config, path_mtu: Option<PathMtu>) {
         let timestamps = self.flags.has(Flags::TIMESTAMPS);
+        self.may_be_fragmented = path_mtu.is_some_and(|path| path.fragmented);
         self.mss = segment_max(peer_mss, timestamps, self.key.version(), config, path_mtu);
         self.window = Window::new(self.mss);
     }

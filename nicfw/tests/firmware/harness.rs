@@ -492,6 +492,16 @@ impl World {
         self.tell(0, header, &[&body, &packet]);
     }
 
+    /// [`Self::host_close`] in a packet that routers may fragment, with this identification.
+    pub fn host_close_fragmentable(&mut self, conn: &Conn, data: &[u8], ident: u16) {
+        let mut packet =
+            Seg::new(FIN_ACK, conn.seq, conn.ack).port(conn.port).window(500).data(data).packet(false);
+        ipv4::allow_fragments(&mut packet, ident);
+        let mut body = [0; Close::LEN];
+        close_body(conn, 5000).emit(&mut body);
+        self.tell(0, conn.header(Kind::Close, self.nic_epoch), &[&body, &packet]);
+    }
+
     /// The host hands over a piece of what begins at `close.snd_una`, and keeps the flow.
     pub fn host_piece(&mut self, conn: &Conn, close: &Close, seq: u32, data: &[u8], more: bool) {
         self.host_piece_with(conn, close, seq, data, more, MessageFlags::default());

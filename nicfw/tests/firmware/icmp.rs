@@ -1,11 +1,13 @@
 //! ICMP errors: about flows of the host, about what is being closed, and about others.
 
+use netcore::Duration;
 use nicfw::Event;
 use protocol::channel::Kind;
 use protocol::checksum::{Sum, pseudo_header};
 use protocol::ethernet;
 use protocol::icmp_error::{self, Meaning};
 use protocol::ip::{self, Address, Version};
+use protocol::ipv4;
 
 use crate::harness::*;
 
@@ -71,7 +73,7 @@ fn last_data_is_cut_to_what_the_path_takes() {
         };
         // Not in flight; too small to be true; then the real one.
         world.wire(&too_big(client, 1, conn.seq + 600, mtu));
-        world.wire(&too_big(client, 1, conn.seq, 100));
+        world.wire(&too_big(client, 1, conn.seq, 67));
         assert_eq!((world.count(Event::IcmpIgnored), world.wire_segments().len()), (2, 0));
         world.wire(&too_big(client, 1, conn.seq, mtu));
         if client == CLIENT_V6 {
@@ -89,4 +91,44 @@ fn last_data_is_cut_to_what_the_path_takes() {
         assert_eq!(world.one().ack, 107);
         world.all_gone();
     }
+}
+
+/// RFC 1191 §3, RFC 6864 §4.3
+#[test]
+fn where_routers_have_to_fragment_each_packet_has_a_number_of_its_own() {
+    let atomic = |bytes: &[u8]| ipv4::Header::parse(&bytes[14..]).unwrap().dont_fragment;
+    let ident = |bytes: &[u8]| ipv4::Header::parse(&bytes[14..]).unwrap().ident;
+    let mut world = World::new();
+    let (first, second) = (world.connect(1), world.connect_quietly(2));
+    let mut idents = Vec::new();
+    for conn in [&first, &second] {
+        world.host_close(conn, &[b'x'; 200], 5000, false);
+        assert!(world.wire_frames().iter().all(|bytes| atomic(bytes)));
+        // The segments are no smaller than the path's other packets: only routers can make them so.
+        world.wire(&too_big(CLIENT, conn.port, conn.seq, 68));
+        assert_eq!(world.count(Event::IcmpMtuLowered), u64::from(conn.port));
+        for _ in 0..3 {
+            for bytes in world.wire_frames() {
+                assert!(!atomic(&bytes));
+                assert_eq!(sent(&bytes).data.len(), 200);
+                idents.push(ident(&bytes));
+            }
+            world.pass(Duration::from_secs(1));
+        }
+        // The same again says nothing new.
+        world.wire(&too_big(CLIENT, conn.port, conn.seq, 68));
+        world.wire_frames();
+    }
+    assert_eq!(world.count(Event::IcmpIgnored), 2);
+    let count = idents.len();
+    idents.sort_unstable();
+    idents.dedup();
+    assert!(count > 6 && idents.len() == count, "{idents:?}");
+    // What the host knows of the path, its last segment says.
+    let conn = world.connect_quietly(3);
+    world.host_close_fragmentable(&conn, b"bye", 77);
+    let frames = world.wire_frames();
+    assert_eq!((frames.len(), atomic(&frames[0]), ident(&frames[0])), (1, false, 77));
+    world.pass(Duration::from_millis(250));
+    assert!(!atomic(&world.wire_frames()[0]));
 }

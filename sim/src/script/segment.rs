@@ -70,6 +70,8 @@ pub struct Segment {
     pub data_offset: Option<u8>,
     /// `badsum`: with a wrong checksum.
     pub bad_checksum: bool,
+    /// `may-fragment`: expected without "don't fragment".
+    pub may_fragment: bool,
 }
 
 /// Byte `at` of the stream that scripts send and expect where they spell nothing out; `at`
@@ -202,6 +204,8 @@ pub struct Sent {
     pub options: Options,
     /// The payload.
     pub payload: Vec<u8>,
+    /// Routers may fragment it.
+    pub may_fragment: bool,
 }
 
 /// Reads a frame of the subject; `None` when it is no TCP segment (ARP and the like).
@@ -233,7 +237,8 @@ pub fn read(frame: &[u8], addresses: &Addresses) -> Result<Option<Sent>, String>
         return Err("its TCP checksum is wrong".to_owned());
     }
     let options = header.options(segment);
-    Ok(Some(Sent { payload: segment[header.header_len..].to_vec(), header, options }))
+    let payload = segment[header.header_len..].to_vec();
+    Ok(Some(Sent { payload, header, options, may_fragment: !ip.dont_fragment }))
 }
 
 /// Whether `sent` is the first part of what was expected, where a host may send two segments
@@ -260,7 +265,7 @@ pub fn takes_apart(expected: &mut Segment, sent: &Sent, origin: &Origin) -> bool
 }
 
 /// How `sent` differs from what was expected; `None` when it does not. `windows`: compare them
-/// exactly, not only whether they are closed.
+/// exactly, not only whether they are closed, and whether routers may fragment it.
 pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin, windows: bool) -> Option<String> {
     let differs = |what: &str, wanted: &dyn std::fmt::Display, got: &dyn std::fmt::Display| {
         Some(format!("{what} {got} instead of {wanted}"))
@@ -295,6 +300,9 @@ pub fn difference(expected: &Segment, sent: &Sent, origin: &Origin, windows: boo
         && if windows { wanted != header.window } else { (wanted == 0) != (header.window == 0) }
     {
         return differs("win", &wanted, &header.window);
+    }
+    if windows && expected.may_fragment != sent.may_fragment {
+        return differs("may be fragmented:", &expected.may_fragment, &sent.may_fragment);
     }
     let payload = expected.payload();
     if payload != sent.payload {

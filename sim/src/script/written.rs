@@ -6,7 +6,7 @@ use super::icmp::{IcmpError, IcmpKind};
 use super::segment::{Number, OptionList, Segment, TcpOption};
 use super::words::{Words, parse_number, ports};
 
-/// `[@PORT[:PORT]] FLAGS SEQ:END(LEN) [ack N] [win N] [urg N] [offset N] [<OPTIONS>] ["TEXT"] [badsum]`
+/// `[@PORT[:PORT]] FLAGS SEQ:END(LEN) [ack N] [win N] [urg N] [offset N] [<OPTIONS>] ["TEXT"] [badsum] [may-fragment]`
 pub(super) fn parse_segment(words: &mut Words<'_>) -> Result<Segment, String> {
     let (peer_port, port) = ports(words)?;
     let flags = parse_flags(words.next())?;
@@ -24,6 +24,7 @@ pub(super) fn parse_segment(words: &mut Words<'_>) -> Result<Segment, String> {
         literal: None,
         data_offset: None,
         bad_checksum: false,
+        may_fragment: false,
     };
     loop {
         let word = words.peek();
@@ -50,6 +51,7 @@ pub(super) fn parse_segment(words: &mut Words<'_>) -> Result<Segment, String> {
                 "urg" => segment.urgent = parse_number(words.next())? as u16,
                 "offset" => segment.data_offset = Some(parse_number(words.next())? as u8),
                 "badsum" => segment.bad_checksum = true,
+                "may-fragment" => segment.may_fragment = true,
                 other => return Err(format!("\"{other}\" is nothing that a segment has")),
             }
         }

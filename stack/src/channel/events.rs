@@ -278,6 +278,7 @@ impl<F: Frame, A: App> Stack<F, A> {
             return abort(env, flow, established);
         };
         take_state(env, connection, established);
+        connection.tcb.may_be_fragmented = path_mtu.is_some_and(|path| path.fragmented);
         env.channel.bind(flow, slot);
         env.counters.channel_established += 1;
         input::establish(env, slot, connection, app);

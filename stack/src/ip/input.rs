@@ -4,7 +4,7 @@ use netcore::fragments::Taken;
 use netcore::{Frame, Instant};
 use protocol::Malformed;
 use protocol::ethernet::{self, EtherType};
-use protocol::icmp_error::{self, Complaint, IcmpError, Meaning};
+use protocol::icmp_error::{self, Complaint, IcmpError, Meaning, PathMtu};
 use protocol::ip::{self, Version};
 use protocol::ipv4::{PROTOCOL_ICMP, PROTOCOL_TCP};
 use protocol::ipv6::{self, NEXT_ICMP};
@@ -202,14 +202,20 @@ impl<F: Frame, A: App> Stack<F, A> {
         let tcb = &mut connection.tcb;
         let version = tcb.key.version();
         let options = if tcb.flags.has(Flags::TIMESTAMPS) { tcp::TIMESTAMPS_LEN } else { 0 };
-        let mss = mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN + options);
-        if mtu < icmp_error::mtu_min(version) || mss >= usize::from(tcb.mss) {
+        let path = PathMtu::of(mtu, version);
+        let mss =
+            |path: PathMtu| path.mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN + options);
+        let is_news =
+            |path: &PathMtu| mss(*path) < usize::from(tcb.mss) || (path.fragmented && !tcb.may_be_fragmented);
+        let Some(path) = path.filter(is_news) else {
             env.counters.icmp_ignored += 1;
             return;
-        }
+        };
         env.counters.icmp_mtu_lowered += 1;
-        env.path_mtus.lower(tcb.key.remote_addr(), mtu, env.now);
-        tcb.mss = mss as u16;
+        // The TSval's origin is as good as a random number.
+        env.path_mtus.lower(tcb.key.remote_addr(), path, tcb.ts_offset as u16, env.now);
+        tcb.mss = tcb.mss.min(mss(path) as u16);
+        tcb.may_be_fragmented |= path.fragmented;
         recovery::path_narrowed(connection, &env.config);
         env.mark(slot, connection);
     }

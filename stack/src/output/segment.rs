@@ -6,7 +6,7 @@ use netcore::{Frame, FramePool, Instant};
 use protocol::channel::{self, Close, FlowId, Kind, MessageFlags};
 use protocol::ethernet::{self, Mac};
 use protocol::ip::{self, Version};
-use protocol::ipv4::PROTOCOL_TCP;
+use protocol::ipv4::{self, PROTOCOL_TCP};
 use protocol::tcp::{self, Header, Options, SeqNumber, Timestamps};
 
 use super::{Blocked, window};
@@ -320,6 +320,13 @@ fn packet<F: Frame, S>(
     // RFC 9293 §3.9.2 MUST-49, §3.9.1.9 SHLD-22: as the configuration and the application say.
     let service = (connection.settings.diffserv | ecn_field(&connection.tcb, seq, len), env.config.ttl);
     let ip_len = ip::emit_with_ttl(&local, &remote, PROTOCOL_TCP, service, tcp_len + len, out);
+    if connection.tcb.may_be_fragmented {
+        match env.path_mtus.next_ident(remote, env.now) {
+            Some(ident) => ipv4::allow_fragments(out, ident),
+            // RFC 1191 §6.3: it is tried whether the path has become wider.
+            None => connection.tcb.may_be_fragmented = false,
+        }
+    }
     let out = &mut out[ip_len..];
     let tcb = &connection.tcb;
     let has_ack = flags.has(tcp::Flags::ACK);

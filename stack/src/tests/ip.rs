@@ -86,13 +86,35 @@ fn a_router_can_make_segments_smaller_but_a_stranger_cannot() {
     let mut forged = sent[0].clone();
     forged[38] ^= 0x40;
     h.put_frame(&icmp(&quote(&forged, 1000), PEER));
-    h.put_frame(&icmp(&quote(&sent[0], 68), PEER));
+    h.put_frame(&icmp(&quote(&sent[0], 67), PEER));
     h.poll();
     h.expect(&[]);
     assert_eq!(h.stack.counters().icmp_ignored, 2);
     h.put_frame(&icmp(&quote(&sent[0], 1000), PEER));
     h.poll();
     h.expect(&["A 1+960 1", "A 961+960 1", "A 1921+960 1", "PA 2881+40 1"]);
+    assert_eq!(h.stack.counters().icmp_mtu_lowered, 1);
+}
+
+/// RFC 1191 §3, RFC 6864 §4.3
+#[test]
+fn where_routers_have_to_fragment_each_packet_has_a_number_of_its_own() {
+    let mut h = Harness::open_with(config(), Options { mss: Some(1460), ..Options::default() });
+    h.write(&[b'z'; 2920], Next::Continue);
+    let sent = h.take_frames();
+    let header = |frame: &[u8]| ipv4::Header::parse(&frame[14..]).unwrap();
+    assert!(sent.iter().all(|frame| header(frame).dont_fragment));
+    let mut message = vec![3, 4, 0, 0, 0, 0, 0, 68];
+    message.extend_from_slice(&sent[0][14..42]);
+    h.put_frame(&icmp(&message, PEER));
+    h.poll();
+    let again = h.take_frames();
+    assert_eq!(again.len(), 12);
+    let first = header(&again[0]).ident;
+    for (frame, ident) in again.iter().zip(0..) {
+        assert_eq!((header(frame).dont_fragment, header(frame).total_len <= 296), (false, true));
+        assert_eq!(header(frame).ident, first.wrapping_add(ident));
+    }
     assert_eq!(h.stack.counters().icmp_mtu_lowered, 1);
 }
 
