@@ -134,13 +134,14 @@ fn say<F, S>(
     recovery::arm(connection, env.now, acked > 0);
 }
 
-/// SND.WND follows the newest segment (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2).
+/// SND.WND follows the newest segment (RFC 9293 §3.10.7.4: SND.WL1, SND.WL2). A peer that acknowledges more
+/// has sent that later, also where it sends old data again: with the window from before, the right edge
+/// would move on with SND.UNA, beyond what the peer has ever announced.
 #[inline]
 pub(super) fn update_window<S>(connection: &mut Connection<S>, segment: &Segment) {
     let header = &segment.header;
     let tcb = &mut connection.tcb;
-    let newer =
-        tcb.snd_wl1.before(header.seq) || (tcb.snd_wl1 == header.seq && tcb.snd_wl2.before_eq(header.ack));
+    let newer = header.ack.after(tcb.snd_wl2) || tcb.snd_wl1.before_eq(header.seq);
     if !newer {
         return;
     }
