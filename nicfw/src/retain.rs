@@ -39,7 +39,8 @@ pub(crate) struct Sender {
     pub(crate) rtt: RttEstimator,
     /// The end of the segment whose round trip is being measured. Not beyond SND.UNA: of none.
     timed: SeqNumber,
-    /// When that was sent, in milliseconds; a round trip takes no minute.
+    /// When that was sent, or when something was last sent again, in milliseconds; a round trip takes no
+    /// minute.
     timed_at_ms: u16,
     pub(crate) dup_acks: u8,
     /// In fast recovery.
@@ -52,7 +53,7 @@ impl Sender {
     /// RFC 6298 §3: of what was sent twice nothing is measured, nor of what is in flight beside it.
     pub(crate) fn sent(&mut self, end: SeqNumber, again: bool, snd_una: SeqNumber, now_ms: u32) {
         if again {
-            self.timed = snd_una;
+            (self.timed, self.timed_at_ms) = (snd_una, now_ms as u16);
         } else if !self.timed.after(snd_una) {
             (self.timed, self.timed_at_ms) = (end, now_ms as u16);
         }
@@ -73,6 +74,8 @@ impl Sender {
             return false;
         }
         let passed_ms = u32::from((now_ms as u16).wrapping_sub(self.timed_at_ms));
+        // Whose acknowledgments were lost may have had the data for long, and echoes what it came with.
+        let echoed_ms = echoed_ms.filter(|&ms| is_timed || ms <= passed_ms);
         let Some(rtt_ms) = echoed_ms.or(is_timed.then_some(passed_ms)) else { return false };
         self.rtt.sample(Duration::from_millis(u64::from(rtt_ms)));
         true

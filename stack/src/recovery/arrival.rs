@@ -30,8 +30,10 @@ struct News {
     delivered: u32,
     /// Those of them that SACK blocks told of.
     sacked: u32,
-    /// Of what was sent last and only once.
+    /// Of what was sent last, if all of it was sent once.
     rtt: Option<Duration>,
+    /// Some of it was sent again, the last of that at this time.
+    resent_at: Option<Instant>,
     /// Something was reported that had arrived before (RFC 2883).
     duplicate: bool,
 }
@@ -107,16 +109,14 @@ pub(super) fn shrink<S>(connection: &mut Connection<S>, delivered: u32, safe: bo
 fn deliver(recovery: &mut Recovery, tcb: &Tcb, ack: &Ack, now: Instant) -> News {
     let mut news = News { duplicate: is_duplicate_report(tcb, ack.blocks), ..News::default() };
     let Recovery { log, rack, .. } = recovery;
-    let mut newest: Option<Instant> = None;
+    let (mut newest, mut resent_at): (Option<Instant>, Option<Instant>) = (None, None);
     let mut delivered = |run: &super::log::Run| {
         // RFC 3522 §3.2: an echo older than the retransmission is of the original.
         let by_original =
             ack.echo.is_some_and(|echo| SeqNumber(echo).before(SeqNumber(tcb.ts_value(run.sent_at))));
         rack.delivered(run, now, by_original);
-        // RFC 6298 §3 (Karn): what was sent twice is not timed.
-        if !run.retransmitted {
-            newest = newest.max(Some(run.sent_at));
-        }
+        let times = if run.retransmitted { &mut resent_at } else { &mut newest };
+        *times = (*times).max(Some(run.sent_at));
     };
     news.delivered = log.acknowledged(tcb.snd_una, &mut delivered);
     if tcb.flags.has(Flags::SACK) {
@@ -127,7 +127,10 @@ fn deliver(recovery: &mut Recovery, tcb: &Tcb, ack: &Ack, now: Instant) -> News 
     } else {
         news.delivered = without_sack(recovery, tcb, ack);
     }
-    news.rtt = newest.map(|sent_at| now.since(sent_at));
+    // RFC 6298 §3 (Karn): what was sent twice is not timed, nor what is told of beside it: the peer may have
+    // had that for long, and its acknowledgments were lost.
+    news.rtt = newest.filter(|_| resent_at.is_none()).map(|sent_at| now.since(sent_at));
+    news.resent_at = resent_at;
     if news.duplicate {
         // RFC 8985 §6.2 step 4: not when it was our probe that arrived twice.
         let by_probe = recovery.probe.is_some_and(|probe| probe.is_retrans);
@@ -169,13 +172,21 @@ fn without_sack(recovery: &mut Recovery, tcb: &Tcb, ack: &Ack) -> u32 {
 }
 
 /// Feeds the estimator (RFC 6298 §2), at most once a round trip; by the echoed timestamp where
-/// only retransmissions were acknowledged (RFC 7323 §4).
+/// retransmissions were acknowledged (RFC 7323 §4).
 fn measure(recovery: &mut Recovery, tcb: &mut Tcb, ack: &Ack, news: &News, now: Instant) {
     let echoed = || {
         let age_ms = tcb.ts_value(now).wrapping_sub(ack.echo.filter(|&echo| echo != 0)?);
         (ack.acked > 0 && age_ms < 60_000).then(|| Duration::from_millis(u64::from(age_ms)))
     };
-    let Some(rtt) = news.rtt.or_else(echoed) else { return };
+    // RFC 2883 §4: the peer has twice what it acknowledges for the first time. So it is our repetition that it
+    // answers, its answers to the original were lost, and what it echoes is as old as that.
+    let has_twice = ack.blocks.first().filter(|_| news.duplicate);
+    let answers_again = has_twice.is_some_and(|block| block.0.after_eq(tcb.snd_una - ack.acked));
+    let measured = match news.resent_at.filter(|_| answers_again && ack.acked > 0) {
+        Some(resent_at) => Some(now.since(resent_at)),
+        None => news.rtt.or_else(echoed),
+    };
+    let Some(rtt) = measured else { return };
     if tcb.retries > 0 || tcb.snd_una.after_eq(recovery.timed_seq) {
         tcb.rtt.sample(rtt);
         recovery.timed_seq = tcb.snd_nxt;

@@ -27,6 +27,8 @@ struct Link {
     /// Frames of full size that may wait.
     queue_frames: u64,
     drop: u32,
+    /// As many acknowledgments are lost, once data has arrived.
+    drop_acks: u32,
     reorder: u32,
     duplicate: u32,
     /// TCP options that do not get through.
@@ -38,6 +40,7 @@ const LINK: Link = Link {
     delay_us: 5000,
     queue_frames: 150,
     drop: 0,
+    drop_acks: 0,
     reorder: 0,
     duplicate: 0,
     stripped: &[],
@@ -63,7 +66,9 @@ impl World {
             return;
         }
         strip_options(&mut bytes, self.link.stripped);
-        if self.rng.chance(self.link.drop) {
+        let acks_are_lost = to == 0 && self.link.drop_acks > 0 && self.hosts[1].app.got > 0;
+        let drop = if acks_are_lost { self.link.drop_acks } else { self.link.drop };
+        if self.rng.chance(drop) {
             return;
         }
         let micros = |len: u64| (len + 24) * 8 / self.link.rate_mbit;
@@ -199,4 +204,17 @@ fn delayed_acknowledgments_do_not_slow_a_transfer_down() {
         let prompt = mean("the same, acknowledged at once", link, 8 << 20, at_once);
         assert!(delayed * 10 > prompt * 8, "{name}: {delayed} against {prompt} kbit/s");
     }
+}
+
+#[test]
+fn lost_acknowledgments_do_not_pass_for_a_slow_path() {
+    // Half of them, and 5 % of the data: now and then a whole window's are lost, and its last resort are
+    // timeouts that double until an answer gets through. No longer than that may it take: what was
+    // told late is no round trip.
+    let link = Link { drop: 50_000, drop_acks: 500_000, delay_us: 500, ..LINK };
+    let mut seconds: Vec<u64> =
+        (1..13).map(|seed| (1 << 23) / 1000 / goodput(link, 1 << 20, seed, |_| ())).collect();
+    seconds.sort_unstable();
+    println!("half of the acknowledgments lost: {seconds:?} s");
+    assert!(seconds[6] < 30, "{seconds:?} s");
 }
