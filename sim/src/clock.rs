@@ -28,9 +28,10 @@ impl Clocks {
         let Some(timestamps) = header.options(segment).timestamps else { return };
         let ends = (ip.src, header.src_port, ip.dst, header.dst_port);
         let now = SeqNumber(timestamps.value);
-        if header.flags.has(Flags::SYN) {
+        if header.flags.any(Flags::SYN | Flags::RST) {
             // The clock begins anew, and not with this one: at level `none`, when the table from hash to core
-            // changes during a handshake, two cores answer it, and the peer takes one of them.
+            // changes during a handshake, two cores answer it, the peer takes one of them, and the other gives
+            // up by RST, whose timestamp nobody looks at (RFC 7323 §5.3).
             self.last.remove(&ends);
             return;
         }
@@ -82,6 +83,7 @@ mod tests {
             (2, Flags::SYN, 1, true),
             (1, Flags::SYN, 2, true),
             (1, Flags::SYN, 9, true),
+            (1, Flags::RST, 9, true),
             (1, Flags::ACK, 3, true),
             (1, Flags::ACK, 2, false),
         ] {
