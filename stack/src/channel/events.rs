@@ -1,7 +1,7 @@
 //! Messages from the firmware. Each field is checked; what is malformed, stale or meant for an
 //! earlier life is counted and dropped.
 
-use netcore::{Frame, Instant, RxChecksum};
+use netcore::{FourTuple, Frame, Instant, RxChecksum};
 use protocol::channel::{
     ChannelError, Closed, ClosedEntry, ClosedReason, Established, FlowId, Header, Hello, Kind, Listen,
     ListenStatus, MessageFlags, NO_HANDLE, VERSION,
@@ -281,7 +281,13 @@ impl<F: Frame, A: App> Stack<F, A> {
         connection.tcb.may_be_fragmented = path_mtu.is_some_and(|path| path.fragmented);
         env.channel.bind(flow, slot);
         env.counters.channel_established += 1;
-        input::establish(env, slot, connection, app);
+        let ends = FourTuple {
+            local_addr: established.local_addr,
+            remote_addr,
+            local_port: established.local_port,
+            remote_port: established.remote_port,
+        };
+        input::establish(env, slot, connection, app, &ends);
         if header.flags.has(MessageFlags::FIRST_DATA) {
             let data = &packet[usize::from(established.data_at)..];
             if established.data_at > 0 && input::expects_first(connection, data) {
@@ -359,14 +365,19 @@ fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &
     tcb.snd_wl2 = established.snd_nxt;
     tcb.snd_scale = established.snd_scale;
     tcb.rcv_scale = established.rcv_scale;
+    // Written once: read again soon, halves that were written apart would have to meet in memory first.
+    let mut flags = Flags::default();
     if established.window_scaling {
-        tcb.flags.set(Flags::SCALE);
+        flags.set(Flags::SCALE);
     }
     if established.sack {
-        tcb.flags.set(Flags::SACK);
+        flags.set(Flags::SACK);
     }
     if established.timestamps {
-        tcb.flags.set(Flags::TIMESTAMPS);
+        flags.set(Flags::TIMESTAMPS);
+    }
+    tcb.flags = flags;
+    if established.timestamps {
         tcb.ts_recent = established.ts_recent;
         connection.ts_recent_s = (env.now.millis() / 1000) as u32;
     }

@@ -85,7 +85,8 @@ fn ends_handshake<F: Frame, A: App>(
     tcb.snd_wl2 = header.ack;
     established::handshake_acked(env, connection, segment);
     connection.set_snd_wnd(window);
-    established::establish(env, slot, connection, app);
+    let ends = connection.tcb.key.tuple(&env.config);
+    established::establish(env, slot, connection, app, &ends);
     Ok(())
 }
 

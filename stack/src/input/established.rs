@@ -1,6 +1,6 @@
 //! The end of the handshake, whichever way it went.
 
-use netcore::{Duration, Frame, Instant};
+use netcore::{Duration, FourTuple, Frame, Instant};
 use protocol::tcp::default_mss;
 
 use super::{Segment, application};
@@ -57,13 +57,15 @@ pub(crate) fn handshake_acked<F, S>(env: &Env<F>, connection: &mut Connection<S>
     tcb.rtx_deadline = Instant::FAR_FUTURE;
 }
 
-/// The connection stands: the application hears of it.
+/// The connection stands: the application hears of it. `ends`: its name, as the caller has it at hand.
+// Read back from a TCB that has just been made, the name would wait for its pieces to get to memory.
 #[inline]
 pub(crate) fn establish<F: Frame, A: App>(
     env: &mut Env<F>,
     slot: u32,
     connection: &mut Connection<A::Session>,
     app: &mut A,
+    ends: &FourTuple,
 ) {
     if connection.tcb.state != State::Established {
         connection.set_state(&mut env.gauges, State::Established);
@@ -74,10 +76,10 @@ pub(crate) fn establish<F: Frame, A: App>(
     let active = connection.tcb.flags.has(Flags::ACTIVE);
     *(if active { &mut env.counters.connections_opened } else { &mut env.counters.connections_accepted }) +=
         1;
-    let (id, ends) = (connection.id(slot), connection.tcb.key.tuple(&env.config));
+    let id = connection.id(slot);
     debug_assert!(env.output.is_empty());
     env.output.set_queued(0);
-    let accepted = connection.seat.take(|session| app.connected(id, &ends, session, &mut env.output));
+    let accepted = connection.seat.take(|session| app.connected(id, ends, session, &mut env.output));
     connection.queue.append(&mut env.output, &mut env.runs);
     if !accepted {
         application::close(connection);

@@ -61,7 +61,8 @@ pub(super) fn arrives<F: Frame, A: App>(
         connection.tcb.flags.set(tcb::Flags::ACK_NOW);
         // Data with a SYN-ACK is not taken; the peer sends it again (RFC 9293 §3.10.7.3 allows
         // to queue it, few ever send it).
-        established::establish(env, slot, connection, app);
+        let ends = connection.tcb.key.tuple(&env.config);
+        established::establish(env, slot, connection, app, &ends);
         return Ok(After::Output);
     }
     // RFC 9293 §3.5 MUST-10: simultaneous open.
