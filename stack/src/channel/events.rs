@@ -363,6 +363,8 @@ fn take_state<F, S>(env: &Env<F>, connection: &mut Connection<S>, established: &
     tcb.rcv_right = established.rcv_nxt + env.config.receive_window.min(0xffff);
     tcb.snd_wl1 = established.rcv_nxt;
     tcb.snd_wl2 = established.snd_nxt;
+    // The firmware's SYN-ACK: no time without output has passed that would shrink the window.
+    tcb.sent_at = env.now;
     tcb.snd_scale = established.snd_scale;
     tcb.rcv_scale = established.rcv_scale;
     // Written once: read again soon, halves that were written apart would have to meet in memory first.

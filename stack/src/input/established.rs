@@ -80,7 +80,9 @@ pub(crate) fn establish<F: Frame, A: App>(
     debug_assert!(env.output.is_empty());
     env.output.set_queued(0);
     let accepted = connection.seat.take(|session| app.connected(id, ends, session, &mut env.output));
-    connection.queue.append(&mut env.output, &mut env.runs);
+    if !env.output.is_empty() {
+        connection.queue.append(&mut env.output, &mut env.runs);
+    }
     if !accepted {
         application::close(connection);
     }
