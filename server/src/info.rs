@@ -199,7 +199,7 @@ fn keyspace(cx: &mut Context<'_>, out: &mut String) {
     out.push_str("# Keyspace\r\n");
     let mut counts = vec![(0usize, 0usize); cx.engine.databases()];
     cx.each_shard(|_, shard| {
-        for (count, db) in counts.iter_mut().zip(&shard.dbs) {
+        for (count, db) in counts.iter_mut().zip(shard.dbs.iter()) {
             count.0 += db.len();
             count.1 += db.expires();
         }

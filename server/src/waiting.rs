@@ -198,8 +198,7 @@ pub(crate) fn serve(engine: &Engine, core: &mut CoreState, ready: Vec<(u32, Box<
         loop {
             let waiter = {
                 let shard = engine.lock(engine.shard_of(hash));
-                let filled =
-                    shard.dbs[db as usize].find(hash.table, &key).and_then(|entry| group(&entry.value));
+                let filled = shard.dbs[db].find(hash.table, &key).and_then(|entry| group(&entry.value));
                 match filled.and_then(|group| shard.waiter_after(db, &key, after, group)) {
                     Some(waiter) => waiter,
                     None => break,

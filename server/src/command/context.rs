@@ -328,11 +328,11 @@ impl<'a> Context<'a> {
     }
     #[inline]
     fn db(&self, db: u32, hash: KeyHash) -> &Db {
-        &self.shard(hash).dbs[db as usize]
+        &self.shard(hash).dbs[db]
     }
     #[inline]
     fn db_mut(&mut self, db: u32, hash: KeyHash) -> &mut Db {
-        &mut self.shard_mut(hash).dbs[db as usize]
+        &mut self.shard_mut(hash).dbs[db]
     }
 
     // ---- locking -----------------------------------------------------------------------

@@ -132,7 +132,7 @@ const DEBUG_KEYS: Keys = Keys::Find(|args, show| {
 
 /// `DBSIZE`, O(1). Integer: number of keys.
 fn dbsize(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let db = cx.session.db as usize;
+    let db = cx.session.db;
     let mut count = 0;
     cx.each_shard(|_, shard| {
         count += shard.dbs[db].len();

@@ -18,8 +18,9 @@ use crate::waiting::Queue;
 /// The deadline of a key without one.
 pub const NEVER: i64 = i64::MAX;
 
-/// A key with its value: 64 bytes.
+/// A key with its value: 64 bytes, in one cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Entry {
     /// The key.
     pub key: Key,
@@ -41,7 +42,9 @@ fn spread(hash: u32) -> u64 {
 
 /// A shard's part of one database.
 #[derive(Default)]
+#[repr(C)]
 pub struct Db {
+    /// In front: it is what a look-up reads.
     table: HashTable<Entry>,
     /// Keys with a deadline.
     expires: usize,
@@ -214,10 +217,63 @@ impl Watch {
 /// A key with the number of its database.
 type DbKey = (u32, Box<[u8]>);
 
+/// A shard's part of every database, by the database's number. Database 0 lies in the shard itself: nearly every key is
+/// there, and a look-up finds its table beside the lock that it has just taken.
+#[repr(C)]
+pub struct Dbs {
+    first: Db,
+    others: Box<[Db]>,
+}
+
+impl Dbs {
+    /// `count` empty ones, at least one.
+    fn new(count: usize) -> Self {
+        Self { first: Db::default(), others: (1..count).map(|_| Db::default()).collect() }
+    }
+    /// How many.
+    fn count(&self) -> usize {
+        1 + self.others.len()
+    }
+    fn swap(&mut self, a: u32, b: u32) {
+        let of_a = core::mem::take(&mut self[a]);
+        let of_b = core::mem::take(&mut self[b]);
+        // Where both are one it was taken first, and comes back last.
+        self[a] = of_b;
+        self[b] = of_a;
+    }
+    /// All of them, from number 0.
+    pub fn iter(&self) -> impl Iterator<Item = &Db> {
+        core::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+impl core::ops::Index<u32> for Dbs {
+    type Output = Db;
+
+    #[inline]
+    fn index(&self, number: u32) -> &Db {
+        match number {
+            0 => &self.first,
+            other => &self.others[other as usize - 1],
+        }
+    }
+}
+
+impl core::ops::IndexMut<u32> for Dbs {
+    #[inline]
+    fn index_mut(&mut self, number: u32) -> &mut Db {
+        match number {
+            0 => &mut self.first,
+            other => &mut self.others[other as usize - 1],
+        }
+    }
+}
+
 /// A part of the keyspace behind one lock.
+#[repr(C)]
 pub struct Shard {
     /// One per database.
-    pub dbs: Vec<Db>,
+    pub dbs: Dbs,
     /// Watched keys (by database and key) and who watches them.
     watchers: HashMap<DbKey, Vec<Arc<Watch>>>,
     /// Keys that clients wait for, and those clients: see [`crate::waiting`].
@@ -227,23 +283,19 @@ pub struct Shard {
 impl Shard {
     /// Empty, with `databases` databases.
     pub fn new(databases: usize) -> Self {
-        Self {
-            dbs: (0..databases).map(|_| Db::default()).collect(),
-            watchers: HashMap::new(),
-            waiting: HashMap::new(),
-        }
+        Self { dbs: Dbs::new(databases), watchers: HashMap::new(), waiting: HashMap::new() }
     }
     /// Removes up to `most` keys whose deadline is not after `now_ms`; how many.
     pub fn expire(&mut self, now_ms: i64, most: usize) -> usize {
         let mut removed = 0;
-        for db in 0..self.dbs.len() {
+        for db in 0..self.dbs.count() as u32 {
             // The order that a SCAN left behind when it stopped halfway is given back.
             if !core::mem::take(&mut self.dbs[db].scanned) {
                 self.dbs[db].scan_order = None;
             }
             while removed < most {
                 let Some(entry) = self.dbs[db].take_expired(now_ms) else { break };
-                self.touch(db as u32, entry.key.as_bytes());
+                self.touch(db, entry.key.as_bytes());
                 removed += 1;
             }
         }
@@ -252,23 +304,23 @@ impl Shard {
     /// Forgets all keys of database `db`; those that were there and are watched count as changed.
     pub fn flush(&mut self, db: u32, hash: impl Fn(&[u8]) -> u32) {
         for key in self.watched_keys(db) {
-            if self.dbs[db as usize].find(hash(&key), &key).is_some() {
+            if self.dbs[db].find(hash(&key), &key).is_some() {
                 self.touch(db, &key);
             }
         }
-        self.dbs[db as usize].clear();
+        self.dbs[db].clear();
     }
     /// Exchanges databases `a` and `b`; watched keys that exist in either count as changed.
     pub fn swap(&mut self, a: u32, b: u32, hash: impl Fn(&[u8]) -> u32) {
         for db in [a, b] {
             for key in self.watched_keys(db) {
-                let there = |db: u32| self.dbs[db as usize].find(hash(&key), &key).is_some();
+                let there = |db: u32| self.dbs[db].find(hash(&key), &key).is_some();
                 if a != b && (there(a) || there(b)) {
                     self.touch(db, &key);
                 }
             }
         }
-        self.dbs.swap(a as usize, b as usize);
+        self.dbs.swap(a, b);
     }
     /// Somebody has changed `key`. True: somebody else waits for it to be filled.
     #[inline]

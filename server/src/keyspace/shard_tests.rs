@@ -75,3 +75,18 @@ fn stale_deadlines_do_not_pile_up() {
     }
     assert!(db.deadlines.len() <= 66);
 }
+
+#[test]
+fn databases_change_places_and_with_itself_one_stays() {
+    let mut shard = Shard::new(3);
+    for number in 0..3u32 {
+        for key in 0..=number {
+            shard.dbs[number].insert_new(hash(key), &key.to_le_bytes(), value(), 0);
+        }
+    }
+    let lens = |shard: &Shard| shard.dbs.iter().map(Db::len).collect::<Vec<_>>();
+    for (a, b, expected) in [(0, 2, [3, 2, 1]), (1, 2, [3, 1, 2]), (0, 0, [3, 1, 2]), (2, 2, [3, 1, 2])] {
+        shard.swap(a, b, |_| 0);
+        assert_eq!(lens(&shard), expected, "SWAPDB {a} {b}");
+    }
+}

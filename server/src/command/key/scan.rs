@@ -41,7 +41,7 @@ pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
         }
         at += 2;
     }
-    let (db, now_ms) = (cx.session.db as usize, cx.now_ms());
+    let (db, now_ms) = (cx.session.db, cx.now_ms());
     let mut found: Vec<Box<[u8]>> = Vec::new();
     let (mut shard, mut from) = ((cursor >> 32) as usize, cursor as u32);
     let mut left = count;
@@ -76,7 +76,7 @@ pub(super) fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
 
 /// `KEYS pattern`, O(N). Array: the keys that match.
 pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let (db, now_ms, pattern) = (cx.session.db as usize, cx.now_ms(), args.at(1));
+    let (db, now_ms, pattern) = (cx.session.db, cx.now_ms(), args.at(1));
     let all = pattern == b"*";
     let mut found: Vec<Box<[u8]>> = Vec::new();
     cx.each_shard(|_, shard| {
@@ -95,7 +95,7 @@ pub(super) fn keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
 
 /// `RANDOMKEY`, O(1). Bulk: a key, or null when there is none.
 pub(super) fn randomkey(cx: &mut Context<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let (db, now_ms) = (cx.session.db as usize, cx.now_ms());
+    let (db, now_ms) = (cx.session.db, cx.now_ms());
     let mut lens = Vec::with_capacity(cx.engine.shard_count());
     cx.each_shard(|_, shard| {
         lens.push(shard.dbs[db].len());
