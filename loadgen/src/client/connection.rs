@@ -298,6 +298,7 @@ impl Connection {
     ) -> Option<After> {
         let (seq, flags) = (seg.header.seq, seg.header.flags);
         let rst = flags.has(Flags::RST);
+        let mut ts_recent = self.ts_recent;
         if self.timestamps
             && !rst
             && let Some(timestamps) = seg.options.timestamps
@@ -307,7 +308,7 @@ impl Connection {
                 return Some(self.answer(seg, cx.now));
             }
             if seq.before_eq(self.last_ack_sent) {
-                self.ts_recent = timestamps.value;
+                ts_recent = timestamps.value;
             }
         }
         let seg_len = seg.payload.len() as u32 + u32::from(flags.any(Flags::SYN | Flags::FIN));
@@ -320,6 +321,8 @@ impl Connection {
             }
             return Some(self.answer(seg, cx.now));
         }
+        // RFC 7323 §5.3 (R2, R3): of an acceptable segment only, or an old one could shut out what is new.
+        self.ts_recent = ts_recent;
         if rst {
             // RFC 5961 §3.2: only the exact number counts, others are asked for again.
             if seq == self.rcv_nxt && matches!(self.state, State::Closing | State::LastAck) {

@@ -541,11 +541,11 @@ fn a_stray_segment_for_a_port_never_used_is_reset_and_a_late_fin_is_acknowledged
     assert_eq!(answer.bytes()[47], Flags::RST.0);
 }
 
-/// A client that waits for the reply to the request in this frame; no timestamps are used.
-fn unanswered() -> (World, Vec<u8>) {
+/// A client that waits for the reply to the request in this frame. `timestamps`: whether they are used.
+fn unanswered(timestamps: bool) -> (World, Vec<u8>) {
     let mut world = World::new(ClientConfig { connections: 1, ..config() }, short());
     world.load();
-    world.server.options = false;
+    world.server.options = timestamps;
     world.server.fault = Fault::NoReply;
     world.clients.allow(1);
     world.record = true;
@@ -562,24 +562,65 @@ fn word(frame: &[u8], at: usize) -> u32 {
 
 /// A segment from the server to the client that sent `request`.
 fn from_server(request: &[u8], seq: u32, ack: u32, payload: &[u8]) -> HeapFrame {
+    segment_from_server(request, (seq, ack, Flags::ACK), &[], payload)
+}
+
+/// The same with other flags and with options, whole words.
+fn segment_from_server(
+    request: &[u8],
+    (seq, ack, flags): (u32, u32, Flags),
+    options: &[u8],
+    payload: &[u8],
+) -> HeapFrame {
     let mut frame = request[..54].to_vec();
+    frame.extend_from_slice(options);
     frame.extend_from_slice(payload);
     protocol::ethernet::Header { dst: Mac(MAC), src: server::MAC, ether_type: EtherType::Ipv4 }
         .emit(&mut frame);
     let client = "198.18.0.1".parse().expect("an address");
-    protocol::ipv4::Header::outgoing(server::ADDR, client, 6, 20 + payload.len()).emit(&mut frame[14..]);
+    let len = frame.len() - 34;
+    protocol::ipv4::Header::outgoing(server::ADDR, client, 6, len).emit(&mut frame[14..]);
     frame[34..36].copy_from_slice(&request[36..38]);
     frame[36..38].copy_from_slice(&request[34..36]);
     frame[38..42].copy_from_slice(&seq.to_be_bytes());
     frame[42..46].copy_from_slice(&ack.to_be_bytes());
-    frame[46..48].copy_from_slice(&[5 << 4, Flags::ACK.0]);
+    frame[46..48].copy_from_slice(&[(5 + options.len() as u8 / 4) << 4, flags.0]);
     protocol::tcp::fill_checksum(server::ADDR.into(), client.into(), &mut frame[34..]);
     HeapFrame::from_bytes(&frame)
 }
 
 #[test]
+fn the_timestamp_of_a_segment_outside_of_the_window_counts_for_nothing() {
+    let (mut world, request) = unanswered(true);
+    let (seq, ack) = (word(&request, 38), word(&request, 42));
+    assert_eq!(request[54..58], [1, 1, 8, 10], "the request has timestamps");
+    let (value, echo) = (word(&request, 58), word(&request, 62));
+    let options = |ahead: u32| {
+        let mut options = vec![1, 1, 8, 10];
+        options.extend_from_slice(&echo.wrapping_add(ahead).to_be_bytes());
+        options.extend_from_slice(&value.to_be_bytes());
+        options
+    };
+    // The SYN-ACK of another clock, which comes late; then the reply.
+    let late = segment_from_server(
+        &request,
+        (ack.wrapping_sub(1), seq, Flags::SYN | Flags::ACK),
+        &options(1000),
+        b"",
+    );
+    let end = seq.wrapping_add(request.len() as u32 - 66);
+    let reply = segment_from_server(&request, (ack, end, Flags::ACK), &options(0), b"$");
+    for frame in [late, reply] {
+        world.port.to_client.push_back(frame);
+        let _ = world.clients.poll(&mut world.port, &mut world.pool, world.now);
+    }
+    let answer = world.port.from_client.pop_back().expect("an answer");
+    assert_eq!(word(answer.bytes(), 42), ack.wrapping_add(1), "the reply was taken");
+}
+
+#[test]
 fn data_for_the_ports_connection_before_is_not_taken() {
-    let (mut world, request) = unanswered();
+    let (mut world, request) = unanswered(false);
     let (seq, ack) = (word(&request, 38), word(&request, 42));
     // In the window, and it acknowledges what was sent before this connection's first number.
     let old = from_server(&request, ack, seq.wrapping_sub(2), b"+WRONG\r\n");
@@ -593,7 +634,7 @@ fn data_for_the_ports_connection_before_is_not_taken() {
 
 #[test]
 fn two_that_disagree_do_not_answer_each_other_for_ever() {
-    let (mut world, request) = unanswered();
+    let (mut world, request) = unanswered(false);
     let (seq, ack) = (word(&request, 38), word(&request, 42));
     // Outside of the window, and acknowledging what was never sent.
     let segment = |seq, ack| from_server(&request, seq, ack, b"");

@@ -26,7 +26,7 @@ pub(super) fn arrived_v4<F: Frame>(env: &mut Env<F>, frame: F, ip: &ip::Header, 
     let message = &frame.bytes()[ethernet::HEADER_LEN + ip.header_len..ethernet::HEADER_LEN + ip.total_len];
     match icmp::parse(message) {
         Err(_) => env.counters.icmp_malformed += 1,
-        Ok(icmp::Message::EchoRequest) => echo(env, frame, ip, src_mac),
+        Ok(icmp::Message::EchoRequest) => echo(env, frame, ip, ip.dst, src_mac),
         Ok(icmp::Message::Error) => {
             if let Some(error) = icmp_error::read_v4(message) {
                 return Verdict::Error(error);
@@ -53,7 +53,18 @@ pub(super) fn arrived_v6<F: Frame>(
     let from_link = ip.hop_limit == icmpv6::NEIGHBOUR_HOP_LIMIT && !fragmented;
     match icmpv6::parse(ip.src, ip.dst, message) {
         Err(_) => env.counters.icmp_malformed += 1,
-        Ok(icmpv6::Message::EchoRequest) if to_us && from_one => echo(env, frame, ip, src_mac),
+        Ok(icmpv6::Message::EchoRequest) if from_one => {
+            // RFC 4443 §4.2: who asks a group is answered from an address of one host.
+            let ours = if to_us {
+                Some(ip.dst)
+            } else {
+                env.config.source_for(ip.src).map(|at| env.config.address(at))
+            };
+            match ours {
+                Some(us) => echo(env, frame, ip, us, src_mac),
+                None => env.counters.icmp_ignored += 1,
+            }
+        }
         Ok(icmpv6::Message::Error) if to_us && from_one => {
             if let Some(error) = icmp_error::read_v6(message) {
                 return Verdict::Error(error);
@@ -79,14 +90,14 @@ pub(super) fn arrived_v6<F: Frame>(
     Verdict::Nothing
 }
 
-/// Turns an echo request into its reply, in its own frame.
-fn echo<F: Frame>(env: &mut Env<F>, mut frame: F, ip: &ip::Header, src_mac: Mac) {
+/// Turns an echo request into its reply from `us`, in its own frame.
+fn echo<F: Frame>(env: &mut Env<F>, mut frame: F, ip: &ip::Header, us: ip::Address, src_mac: Mac) {
     let version = ip.src.version();
     let len = ip.total_len - ip.header_len;
     frame.truncate(ethernet::HEADER_LEN + ip.total_len);
     // The reply has a header without options.
     frame.advance(ip.header_len - ip::header_len(version));
-    let (us, them) = (ip.dst, ip.src);
+    let them = ip.src;
     let out = frame.bytes_mut();
     ethernet::Header { dst: src_mac, src: env.config.mac, ether_type: ip::ether_type(version) }.emit(out);
     let protocol = match version {

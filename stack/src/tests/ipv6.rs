@@ -225,6 +225,21 @@ fn echo_is_answered() {
     assert_eq!(frames[0][58..], *b"\x12\x34\0\x01ping");
 }
 
+#[test]
+fn echo_to_all_nodes_is_answered_from_our_address() {
+    let mut h = Harness::new(config_v6());
+    let all_nodes = Address::from(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+    h.put_frame(&icmp(peer(), all_nodes, 64, b"\x80\0\0\0\x12\x34\0\x01ping"));
+    h.put_frame(&icmp(all_nodes, all_nodes, 64, b"\x80\0\0\0\x12\x34\0\x01ping"));
+    h.poll();
+    let frames = h.take_frames();
+    assert_eq!(frames.len(), 1, "not to a group");
+    // Its checksum covers our address.
+    assert_eq!(read(&frames[0]), (PEER_MAC, peer(), Message::Other(129)));
+    assert_eq!(ip::Header::parse(&frames[0][14..]).unwrap().src, us());
+    assert_eq!(frames[0][58..], *b"\x12\x34\0\x01ping");
+}
+
 /// A frame for us with room for an answer.
 fn put_with_room(h: &mut Harness, next: u8, payload: &[u8]) {
     let bytes = h.packet(next, payload);
