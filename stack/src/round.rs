@@ -189,8 +189,9 @@ impl<F: Frame, A: App> Stack<F, A> {
 
     /// Where memory is. Takes a time that grows with the number of connections.
     pub fn memory(&self) -> Memory {
-        let [slots, table, waiting] = self.connections.memory();
-        Memory { slots, table, timers: self.env.wheel.memory(), waiting, spare: self.env.runs.memory() }
+        let [slots, table, waiting, kept] = self.connections.memory();
+        let spare = self.env.runs.memory() + kept;
+        Memory { slots, table, timers: self.env.wheel.memory(), waiting, spare }
     }
 
     /// Bytes of memory of received data that waits, of all connections (see

@@ -24,7 +24,7 @@ const TAIL_MAX: usize = 64 * 1024;
 /// Memory of a run that is kept for the next reply.
 const SHORT_KEEP: usize = 4 * 1024;
 /// Unused runs that are kept: as many as may be in flight without allocating, 16 MiB at most.
-const RUNS_KEEP: usize = 4096;
+pub(crate) const RUNS_KEEP: usize = 4096;
 
 /// Memory for short replies. The run that was given back last is warm, and lent first.
 #[derive(Debug, Default)]
@@ -166,10 +166,14 @@ impl SendQueue {
         }
     }
 
-    /// Empties the queue for the slot's next connection.
+    /// Empties the queue for the slot's next connection. `keep`: memory for a short reply may stay here for it.
     #[inline]
-    pub(crate) fn clear(&mut self, runs: &mut Runs) {
-        runs.give_back(core::mem::take(&mut self.short));
+    pub(crate) fn clear(&mut self, keep: bool, runs: &mut Runs) {
+        if keep && self.short.capacity() <= SHORT_KEEP {
+            self.short.clear();
+        } else {
+            runs.give_back(core::mem::take(&mut self.short));
+        }
         self.short_start = 0;
         if self.long.is_some() {
             self.long = None;
@@ -315,7 +319,15 @@ mod tests {
         assert!(runs.0.is_empty() && other.memory() >= 300, "the run of 300");
         output.put(&[4; 9000]);
         other.append(&mut output, &mut runs);
-        other.clear(&mut runs);
-        assert!(runs.0.is_empty(), "a large one is not kept");
+        other.clear(true, &mut runs);
+        assert_eq!((other.memory(), runs.0.len()), (0, 0), "a large one is not kept");
+        let mut output = Output::new();
+        for (keep, kept) in [(true, (true, 0)), (false, (false, 1))] {
+            output.put(&[5; 100]);
+            one.append(&mut output, &mut runs);
+            one.clear(keep, &mut runs);
+            assert!(one.is_empty());
+            assert_eq!((one.memory() > 0, runs.0.len()), kept, "keep: {keep}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use netcore::rng::Rng;
 
 use crate::app::ConnectionId;
 use crate::env::Env;
+use crate::send_queue::RUNS_KEEP;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::tcb::{Connection, Key, Opening, Path, Tcb};
@@ -164,7 +165,8 @@ impl<S> Connections<S> {
         }
         connection.set_state(&mut env.gauges, State::Closed);
         connection.tcb.generation = connection.tcb.generation.wrapping_add(1);
-        connection.queue.clear(&mut env.runs);
+        // The slots that were given up last are used next, and so is what they keep.
+        connection.queue.clear(self.free.len() < RUNS_KEEP, &mut env.runs);
         if let Some(full) = connection.full.take() {
             env.held.changed(full.charged, 0);
         }
@@ -220,18 +222,21 @@ impl<S> Connections<S> {
         self.fresh
     }
 
-    /// Bytes of the slots with their sessions, of finding them, and of what waits in them.
-    pub(crate) fn memory(&self) -> [usize; 3] {
+    /// Bytes of the slots with their sessions, of finding them, of what waits in them, and of what free ones
+    /// keep for their next connections.
+    pub(crate) fn memory(&self) -> [usize; 4] {
         let free = self.free.capacity() * size_of::<u32>();
         let chunks = self.slots.0.capacity() * size_of::<Box<[Connection<S>]>>();
-        let slots = self.slots.0.iter().flatten();
-        let waiting = slots.map(|connection| {
-            connection.queue.memory() + connection.full.as_ref().map_or(0, |full| full.memory())
-        });
+        let (mut waiting, mut kept) = (0, 0);
+        for connection in self.slots.0.iter().flatten() {
+            let bytes = connection.queue.memory() + connection.full.as_ref().map_or(0, |full| full.memory());
+            *(if connection.tcb.state == State::Closed { &mut kept } else { &mut waiting }) += bytes;
+        }
         [
             self.slots.0.len() * CHUNK_SLOTS * size_of::<Connection<S>>() + chunks + free,
             self.by_key.allocation_size(),
-            waiting.sum(),
+            waiting,
+            kept,
         ]
     }
 }

@@ -142,3 +142,24 @@ fn idle_connections_have_no_memory_beside_their_slots() {
     assert!((slots..slots + 16_384).contains(&memory.slots), "{memory:?}");
     assert!(memory.table <= 1100 * 24 && memory.timers <= 16 * 2048, "{memory:?}");
 }
+
+#[test]
+fn free_slots_keep_little_of_what_they_had() {
+    const COUNT: u16 = 10_000;
+    const REPLY: usize = 3000;
+    let (mut h, numbers) = opened(config(), COUNT);
+    for n in 0..COUNT {
+        turn_to(&mut h, &numbers, n);
+        h.app.reply = alloc::vec![b'r'; REPLY];
+        h.inject(&seg(A | P, 1, 1, b"GET"));
+    }
+    assert!(h.stack.memory().waiting >= REPLY * usize::from(COUNT), "{:?}", h.stack.memory());
+    for n in 0..COUNT {
+        turn_to(&mut h, &numbers, n);
+        h.inject(&seg(R, 4, 0, b""));
+    }
+    let memory = h.stack.memory();
+    assert_eq!((h.stack.gauges().connections(), memory.waiting), (0, 0));
+    // 4096 slots keep theirs, and as many are kept to be lent.
+    assert!(memory.spare < 8600 * REPLY, "{memory:?}");
+}
