@@ -301,8 +301,8 @@ impl<F: Frame> Firmware<F> {
             self.counters.add(Event::Unacceptable);
             return self.acknowledge_unacceptable(slot, segment, frame, pool);
         }
+        self.note_move(slot, segment);
         let flow = &mut self.flows[slot];
-        flow.remote_mac = segment.src_mac;
         if segment.tcp.ack == flow.snd_nxt {
             flow.snd_wnd = u32::from(segment.tcp.window) << flow.snd_scale;
         }
@@ -370,6 +370,25 @@ impl<F: Frame> Firmware<F> {
         let flow = &self.flows[slot];
         !ack.after(flow.snd_nxt)
             && (!ack.before(flow.snd_una) || flow.snd_una.distance_from(ack) <= 0xffff << flow.snd_scale)
+    }
+
+    /// Answers go where the peer's segments come from, also where it repeats what we have: its network may
+    /// have moved, and our acknowledgments with it.
+    ///
+    /// RFC 5961 §5: its numbers have to be such as this peer could send, so that nobody who does not see the
+    /// connection can turn it away.
+    #[inline]
+    pub(crate) fn note_move(&mut self, slot: u32, segment: &Segment) {
+        let flow = &mut self.flows[slot];
+        let (sent, got) = (flow.snd_wnd.max(0xffff), flow.rcv_wnd.max(0xffff));
+        let (seq, ack) = (segment.tcp.seq, segment.tcp.ack);
+        if segment.has(Flags::ACK)
+            && seq.distance_from(flow.rcv_nxt - got) <= 2 * got
+            && !ack.after(flow.snd_nxt)
+            && !ack.before(flow.snd_una - sent)
+        {
+            flow.remote_mac = segment.src_mac;
+        }
     }
 
     /// RFC 9293 §3.10.7.4 (first): what is unacceptable is answered with an ACK. Empty segments

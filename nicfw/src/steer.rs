@@ -181,7 +181,10 @@ impl<F: Frame> Firmware<F> {
         if segment.tcp.seq.distance_from(flow.rcv_nxt - FAR) >= FAR + flow.rcv_wnd.max(FAR) {
             return self.far_off(slot, frame, pool);
         }
-        flow.remote_mac = segment.src_mac;
+        if flow.remote_mac != segment.src_mac {
+            self.established_elsewhere(slot, segment, &frame);
+        }
+        let flow = &mut self.flows[slot];
         let data_end = segment.data_end();
         let ack = segment.tcp.ack;
         if ack.after(flow.snd_una)
@@ -211,6 +214,14 @@ impl<F: Frame> Firmware<F> {
             flow.rcv_seen = end;
         }
         self.segment_to_host(slot, segment, frame);
+    }
+
+    /// The host's peer seems to have moved.
+    #[cold]
+    fn established_elsewhere(&mut self, slot: u32, segment: &Segment, frame: &F) {
+        if !self.lacks_timestamps(slot, segment.options(frame.bytes()).timestamps) {
+            self.note_move(slot, segment);
+        }
     }
 
     /// A number that no segment of this peer can have: somebody guesses. What answers an honest peer

@@ -207,8 +207,8 @@ impl<F: Frame> Firmware<F> {
             self.counters.add(Event::Unacceptable);
             return self.challenge(slot, Some(frame), pool);
         }
+        self.note_move(slot, segment);
         let flow = &mut self.flows[slot];
-        flow.remote_mac = segment.src_mac;
         if let Some(timestamps) = timestamps
             && segment.tcp.seq.before_eq(flow.rcv_nxt)
         {
@@ -219,19 +219,6 @@ impl<F: Frame> Firmware<F> {
             return;
         }
         self.text_and_fin(slot, segment, frame, pool);
-    }
-
-    /// A peer that repeats what we have may do so because our answers go astray: its network has
-    /// moved, and the answer must go where the segment came from.
-    ///
-    /// RFC 5961 §5: its acknowledgment has to be one that this peer could send.
-    fn note_move(&mut self, slot: u32, segment: &Segment) {
-        let flow = &mut self.flows[slot];
-        let oldest = flow.snd_una - flow.snd_wnd.max(0xffff);
-        let ack = segment.tcp.ack;
-        if segment.has(Flags::ACK) && !ack.after(flow.snd_nxt) && !ack.before(oldest) {
-            flow.remote_mac = segment.src_mac;
-        }
     }
 
     /// RFC 9293 §3.10.7.4, first step.

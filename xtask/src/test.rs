@@ -1,7 +1,9 @@
 //! Every check there is, in one command; what CI runs.
 
-use std::io::{BufRead, BufReader};
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -10,6 +12,8 @@ use crate::{build, check, setup, step};
 
 /// Seeds of the simulator in every test run.
 const SEEDS: &str = "2000";
+/// No test says nothing for so long, however slow the machine: who does waits for something that will not come.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -121,18 +125,57 @@ fn no_std() -> Result<()> {
 }
 
 impl Counts {
-    /// Runs `cargo test …`, showing its output and adding up what it says.
+    /// Runs `cargo test …`, showing its output as it comes and adding up what it says. A test that waits for ever
+    /// is shown and ended.
     fn cargo_test(&mut self, args: &[&str]) -> Result<()> {
         let mut command = build::cargo(args);
         command.env("PATH", path_with_tools()?).stdout(Stdio::piped());
         let mut child = command.spawn()?;
-        let output = child.stdout.take().context("no output")?;
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            println!("{line}");
-            self.add(&line);
+        let mut output = child.stdout.take().context("no output")?;
+        let (sender, chunks) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = output.read(&mut chunk) {
+                if sender.send(chunk[..len].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut line = Vec::new();
+        let mut waits = None;
+        loop {
+            match chunks.recv_timeout(PATIENCE) {
+                Ok(chunk) => {
+                    std::io::stdout().write_all(&chunk)?;
+                    std::io::stdout().flush()?;
+                    for byte in chunk {
+                        if byte == b'\n' {
+                            self.add(&String::from_utf8_lossy(&line));
+                            line.clear();
+                        } else {
+                            line.push(byte);
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if waits.is_some() => {
+                    child.kill()?;
+                    bail!("the tests cannot be ended: `ps` shows what of them is left");
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let minutes = PATIENCE.as_secs() / 60;
+                    let test = String::from_utf8_lossy(&line).into_owned();
+                    eprintln!("\nfor {minutes} minutes there is nothing new of `{test}`; what goes on:");
+                    e2e::watch::show_and_end(child.id())?;
+                    waits = Some(test);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         let status = child.wait()?;
+        if let Some(test) = waits {
+            self.report()?;
+            bail!("`{test}` waited for something that did not come; what went on stands above");
+        }
         if !status.success() {
             self.report()?;
             bail!("`cargo {}` failed ({status})", args.join(" "));

@@ -11,6 +11,7 @@ mod harness;
 mod history;
 mod icmp;
 mod ipv6;
+mod moves;
 mod poll;
 mod presence;
 mod setup;

@@ -137,13 +137,15 @@ pub(super) fn check<'a, F: Frame, S>(
 /// A peer that repeats what we have may do so because our acknowledgments go astray: its network
 /// has moved, and the answer must go where the segment came from.
 ///
-/// RFC 5961 §5: its acknowledgment has to be one that this peer could send, so that nobody who
-/// does not see the connection can turn it away.
+/// RFC 5961 §5: its numbers have to be such as this peer could send, so that nobody who does not
+/// see the connection can turn it away.
 fn note_move<S>(connection: &mut Connection<S>, segment: &Segment) {
     let ack_max = connection.snd_wnd_max.max(0xffff);
     let (tcb, header) = (&mut connection.tcb, &segment.header);
+    let got = tcb.rcv_wnd().max(0xffff);
     let known = header.flags.has(Flags::ACK)
         && !header.flags.has(Flags::RST)
+        && header.seq.distance_from(tcb.rcv_nxt - got) <= 2 * got
         && !header.ack.after(tcb.snd_nxt)
         && !header.ack.before(tcb.snd_una - ack_max);
     if let (true, Path::Wire(mac), Some(src_mac)) = (known, &mut tcb.path, segment.src_mac) {

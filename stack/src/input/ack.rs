@@ -3,7 +3,7 @@
 use netcore::{Frame, Instant};
 use protocol::tcp::{Flags, Options};
 
-use super::{After, Segment, Step, established, reset};
+use super::{After, Segment, Step, established, note_peer, reset};
 use crate::app::{App, EndReason};
 use crate::ecn;
 use crate::env::{Bare, Env};
@@ -33,10 +33,12 @@ pub(super) fn check<F: Frame, A: App>(
         env.counters.ack_of_unsent += 1;
         return Err(reset::challenge(env, connection));
     }
-    if header.ack.before(tcb.snd_una) {
-        if tcb.snd_una.distance_from(header.ack) > connection.snd_wnd_max {
-            return Err(reset::challenge(env, connection));
-        }
+    let is_old = header.ack.before(tcb.snd_una);
+    if is_old && tcb.snd_una.distance_from(header.ack) > connection.snd_wnd_max {
+        return Err(reset::challenge(env, connection));
+    }
+    note_peer(env, connection, segment);
+    if is_old {
         // An old acknowledgment says nothing, but its data may be new.
         return Ok(());
     }

@@ -106,7 +106,6 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     reset::check(env, connection, &segment)?;
     // Third, security: none here. Fourth, SYN.
     reset::check_syn(env, connection, &segment)?;
-    note_peer(env, connection, &segment);
     if connection.tcb.ecn.is_agreed() {
         ecn::arrived(env, connection, &segment, carries_data);
     }
@@ -123,7 +122,7 @@ fn in_order_of_the_rfc<F: Frame, A: App>(
     Ok(After::Output)
 }
 
-/// An acceptable segment says where the peer is and that it lives.
+/// A segment whose numbers are the peer's own says where the peer is and that it lives.
 #[inline]
 fn note_peer<F, S>(env: &Env<F>, connection: &mut Connection<S>, segment: &Segment) {
     let tcb = &mut connection.tcb;

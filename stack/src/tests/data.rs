@@ -308,6 +308,21 @@ fn stamped(value: u32) -> Options {
     Options { timestamps: Some(Timestamps { value, echo: 0 }), ..Options::default() }
 }
 
+/// RFC 5961 §5: what comes with an acknowledgment that the peer cannot have sent is somebody's guess. Taken
+/// for the peer's clock, it would have PAWS refuse all that is the peer's own.
+#[test]
+fn who_guesses_does_not_set_the_clock_of_the_peer() {
+    let mut h = Harness::open_with(config(), Options { mss: Some(1000), ..stamped(500) });
+    for ack in [1 + (1 << 20), 1u32.wrapping_sub(1 << 20)] {
+        for data in [&b""[..], b"guess"] {
+            h.inject(&seg(A, 1, ack, data).options(stamped(1_000_000)));
+        }
+    }
+    h.take();
+    h.inject(&seg(A, 1, 1, b"new").options(stamped(510)));
+    assert_eq!((h.app.seen.as_slice(), h.stack.counters().paws_rejected), (&b"new"[..], 0));
+}
+
 #[test]
 fn paws_refuses_old_timestamps() {
     let mut h = Harness::open_with(config(), Options { mss: Some(1000), ..stamped(500) });
@@ -466,17 +481,24 @@ fn a_peer_whose_network_moved_is_answered_where_it_repeats_from() {
     h.inject(&seg(A | P, 1, 1, b"PING"));
     h.take();
     // It repeats what we have, since our acknowledgment went to where it is no longer.
-    let again = |h: &mut Harness, ack: u32, expected: Mac| {
-        let mut frame = h.encode(&seg(A | P, 1, ack, b"PING"));
+    let again = |h: &mut Harness, seq: u32, ack: u32, expected: Mac| {
+        let mut frame = h.encode(&seg(A | P, seq, ack, b"PING"));
         frame[6..12].copy_from_slice(&MOVED.0);
         h.put_frame(&frame);
         h.poll();
+        // Challenges are limited.
+        h.pass(ms(1000));
         let sent = h.take_frames();
         assert_eq!(sent.len(), 1);
-        assert_eq!(Header::parse(&sent[0]).unwrap().dst, expected, "ack {ack}");
+        assert_eq!(Header::parse(&sent[0]).unwrap().dst, expected, "sequence {seq}, acknowledgment {ack}");
     };
-    // Whoever does not know what we have sent cannot turn it away (RFC 5961 §5).
-    again(&mut h, 1 + (1 << 20), PEER_MAC);
-    again(&mut h, 1u32.wrapping_sub(1 << 20), PEER_MAC);
-    again(&mut h, 1, MOVED);
+    // Whoever does not know what we have sent, or what it has sent, cannot turn it away (RFC 5961 §5), neither
+    // with old numbers nor with new ones.
+    for seq in [1, 5, 100] {
+        again(&mut h, seq, 1 + (1 << 20), PEER_MAC);
+        again(&mut h, seq, 1u32.wrapping_sub(1 << 20), PEER_MAC);
+    }
+    again(&mut h, 5 + (1 << 20), 1, PEER_MAC);
+    again(&mut h, 5u32.wrapping_sub(1 << 20), 1, PEER_MAC);
+    again(&mut h, 1, 1, MOVED);
 }
