@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 64)]
     connections: usize,
     /// Different keys; few enough for the keyspace to stay in the cache, since connections are measured
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 100)]
     keys: u64,
     /// Bytes of a value
     #[arg(long, default_value_t = 64)]

@@ -194,9 +194,12 @@ impl Flags {
     pub(crate) fn set(&mut self, bits: u16) {
         self.0 |= bits;
     }
+    /// What is clear is not written: a byte that was written alone cannot be read back with its neighbour at once.
     #[inline]
     pub(crate) fn clear(&mut self, bits: u16) {
-        self.0 &= !bits;
+        if self.any(bits) {
+            self.0 &= !bits;
+        }
     }
 }
 
