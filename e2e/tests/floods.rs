@@ -36,18 +36,24 @@ fn served() -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
+/// Two clients that are there before a flood: one that goes on, and one that is silent and hears of a message
+/// afterwards.
+type Victims = [SocketAddrV4; 2];
+
 /// Runs `flood` against a server, `FLOOD` segments by number; meanwhile clients come from the
 /// middle of it on, and one that was there before goes on. Returns what was counted.
 fn withstand(
     site: &Site,
-    flood: impl Fn(&mut Attacker, SocketAddrV4, usize) -> Result<()> + Send + Sync,
+    flood: impl Fn(&mut Attacker, Victims, usize) -> Result<()> + Send + Sync,
 ) -> Result<BTreeMap<String, u64>> {
     let before = counters(site)?;
     // Who is not served gives up after 15 seconds instead of two minutes.
     site.lab.sysctl(site.client_side(), "net.ipv4.tcp_syn_retries=3")?;
     site.connected(|mut bystander| {
         exchange(&mut bystander, b"PING\r\n", b"+PONG\r\n")?;
-        let victim = local_address(&bystander)?;
+        let mut listener = common::connect()?;
+        exchange(&mut listener, b"SUBSCRIBE news\r\n", b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n")?;
+        let victims = [local_address(&bystander)?, local_address(&listener)?];
         let mut attacker = Attacker::new(1)?;
         let sent = AtomicUsize::new(0);
         let times = std::thread::scope(|scope| -> Result<Vec<Duration>> {
@@ -57,7 +63,7 @@ fn withstand(
                 let outcome: Result<()> = (0..FLOOD).try_for_each(|number| {
                     let due = Duration::from_secs(1) * number as u32 / PER_SECOND as u32;
                     std::thread::sleep(due.saturating_sub(begin.elapsed()));
-                    flood(&mut attacker, victim, number)?;
+                    flood(&mut attacker, victims, number)?;
                     sent.store(number + 1, Ordering::Release);
                     Ok(())
                 });
@@ -85,7 +91,9 @@ fn withstand(
             times[0]
         );
         served()?;
-        exchange(&mut bystander, b"PING\r\n", b"+PONG\r\n")
+        exchange(&mut bystander, b"PING\r\n", b"+PONG\r\n")?;
+        exchange(&mut bystander, b"PUBLISH news flood\r\n", b":1\r\n")?;
+        exchange(&mut listener, b"", b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nflood\r\n")
     })?;
     let after = counters(site)?;
     let grown = after.into_iter().map(|(name, value)| {
@@ -179,12 +187,12 @@ fn syns_from_everywhere() -> Result<()> {
     Ok(())
 }
 
-/// Half of them in the name of a client that is there, with numbers that are guessed.
-fn forged(flags: Flags) -> impl Fn(&mut Attacker, SocketAddrV4, usize) -> Result<()> + Send + Sync {
-    move |attacker, victim, number| {
+/// Half of them in the names of clients that are there, with numbers that are guessed.
+fn forged(flags: Flags) -> impl Fn(&mut Attacker, Victims, usize) -> Result<()> + Send + Sync {
+    move |attacker, victims, number| {
         let mut segment = attacker.random_segment(flags);
         if number % 2 == 0 {
-            segment.client = victim;
+            segment.client = victims[number / 2 % victims.len()];
         }
         attacker.send(&segment)
     }
