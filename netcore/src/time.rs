@@ -52,6 +52,10 @@ impl Duration {
     pub const fn from_secs(s: u64) -> Self {
         Self(s * 1_000_000)
     }
+    /// A limit as settings give one, in seconds; 0: none.
+    pub fn limit(seconds: u64) -> Option<Self> {
+        (seconds > 0).then(|| Self::from_secs(seconds))
+    }
     /// The span in microseconds.
     pub const fn micros(self) -> u64 {
         self.0

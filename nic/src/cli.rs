@@ -314,11 +314,6 @@ pub struct Arguments {
     pub host_timeout: u64,
 }
 
-/// Seconds, of which 0 are no limit.
-fn limit(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
-}
-
 fn entries() -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::<u64>::new().range(1..=ENTRIES_MAX)
 }
@@ -368,11 +363,11 @@ impl Arguments {
             network_syn_burst: self.network_syn_rate,
             network_flows_max: self.network_connections,
             time_wait: Duration::from_secs(self.time_wait),
-            user_timeout: limit(self.user_timeout),
-            waiting_max: limit(self.waiting_max),
+            user_timeout: Duration::limit(self.user_timeout),
+            waiting_max: Duration::limit(self.waiting_max),
             last_data_max: self.last_data_max,
             ttl: self.ttl,
-            host_silence: limit(self.host_timeout),
+            host_silence: Duration::limit(self.host_timeout),
             ..defaults
         }
     }

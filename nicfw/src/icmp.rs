@@ -5,7 +5,7 @@ use netcore::{FourTuple, Frame, FramePool};
 use protocol::channel::{Header, Kind};
 use protocol::ethernet;
 use protocol::icmp_error::{self, IcmpError, Meaning, PathMtu};
-use protocol::{ip, tcp};
+use protocol::tcp;
 
 use crate::counters::Event;
 use crate::firmware::{Firmware, Found};
@@ -65,15 +65,10 @@ impl<F: Frame> Firmware<F> {
             }
             Meaning::Hard | Meaning::Soft => None,
         };
-        let mss = |path: PathMtu| path.mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN);
-        let is_news = |path: &PathMtu| {
-            mss(*path) < usize::from(flow.mss) || (path.fragmented && !flow.may_be_fragmented)
-        };
-        let Some(path) = path.filter(|path| in_flight && is_news(path)) else {
+        let path = path.filter(|_| in_flight);
+        if !path.is_some_and(|path| path.narrow(version, 0, &mut flow.mss, &mut flow.may_be_fragmented)) {
             return self.counters.add(Event::IcmpIgnored);
-        };
-        flow.mss = flow.mss.min(mss(path) as u16);
-        flow.may_be_fragmented |= path.fragmented;
+        }
         self.counters.add(Event::IcmpMtuLowered);
         if self.has_chain(slot) {
             return self.chain_path_narrowed(slot, pool);

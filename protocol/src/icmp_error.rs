@@ -6,7 +6,7 @@ use core::net::Ipv4Addr;
 use crate::checksum::Sum;
 use crate::ip::{self, Address, Version};
 use crate::ipv4::PROTOCOL_TCP;
-use crate::tcp::SeqNumber;
+use crate::tcp::{self, SeqNumber};
 use crate::{be16, be32, icmp, icmpv6, ipv4, ipv6};
 
 /// What an error means to a connection (RFC 1122 §4.2.3.9, RFC 5461 §2).
@@ -213,6 +213,23 @@ impl PathMtu {
         };
         (said >= least).then_some(Self { mtu, fragmented: mtu > said })
     }
+
+    /// Makes a connection's segments fit, whose payload is now at most `mss` bytes beside `options` bytes of TCP
+    /// options; false when they did already.
+    pub fn narrow(
+        self,
+        version: Version,
+        options: usize,
+        mss: &mut u16,
+        may_be_fragmented: &mut bool,
+    ) -> bool {
+        let headers = ip::header_len(version) + tcp::HEADER_LEN + options;
+        let fits = self.mtu.saturating_sub(headers).min(usize::from(*mss)) as u16;
+        let is_news = fits < *mss || (self.fragmented && !*may_be_fragmented);
+        *mss = fits;
+        *may_be_fragmented |= self.fragmented;
+        is_news
+    }
 }
 
 /// The next lower MTU to try when a router does not say one (RFC 1191 §7, table 7-1).
@@ -328,5 +345,23 @@ mod tests {
     #[test]
     fn plateaus() {
         assert_eq!([1500, 1492, 68, 100_000].map(plateau_below), [1492, 1006, 68, 32_000]);
+    }
+
+    #[test]
+    fn a_path_narrows_segments_once() {
+        let (mut mss, mut may_be_fragmented) = (1460, false);
+        let mut narrow = |said, options| {
+            let path = PathMtu::of(said, Version::V4).unwrap();
+            let is_news = path.narrow(Version::V4, options, &mut mss, &mut may_be_fragmented);
+            (is_news, mss, may_be_fragmented)
+        };
+        assert_eq!(narrow(1500, 0), (false, 1460, false));
+        assert_eq!(narrow(1400, 0), (true, 1360, false));
+        assert_eq!(narrow(1400, 0), (false, 1360, false));
+        assert_eq!(narrow(1400, 12), (true, 1348, false));
+        // The least that we send: smaller paths are left to routers that fragment.
+        assert_eq!(narrow(296, 12), (true, 244, false));
+        assert_eq!(narrow(100, 12), (true, 244, true));
+        assert_eq!(narrow(68, 12), (false, 244, true));
     }
 }

@@ -324,17 +324,12 @@ impl Network {
     }
 }
 
-/// Seconds, of which 0 are no limit.
-pub(crate) fn limit_s(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
-}
-
 impl Network {
     /// What can change, for the firmware.
     pub(crate) fn of_firmware(&self) -> nicfw::Changeable {
         nicfw::Changeable {
-            user_timeout: limit_s(self.user_timeout_s),
-            waiting_max: limit_s(self.waiting_max_s),
+            user_timeout: Duration::limit(self.user_timeout_s),
+            waiting_max: Duration::limit(self.waiting_max_s),
             ttl: self.ttl,
         }
     }

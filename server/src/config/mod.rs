@@ -21,7 +21,7 @@ pub use output_limits::{OutputLimit, OutputLimits};
 use std::collections::BTreeMap;
 
 use crate::keyspace::LimitValues;
-use crate::network::{Network, limit_s};
+use crate::network::Network;
 
 /// The settings in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,8 +106,8 @@ impl Config {
     /// What can change, for our own stacks.
     pub(crate) fn of_stack(&self) -> stack::Changeable {
         stack::Changeable {
-            keepalive: limit_s(self.tcp_keepalive_s.into()),
-            user_timeout: limit_s(self.network.user_timeout_s),
+            keepalive: netcore::Duration::limit(self.tcp_keepalive_s.into()),
+            user_timeout: netcore::Duration::limit(self.network.user_timeout_s),
             congestion: self.network.congestion,
             nagle: self.network.nagle,
             ttl: self.network.ttl,

@@ -202,20 +202,15 @@ impl<F: Frame, A: App> Stack<F, A> {
         let tcb = &mut connection.tcb;
         let version = tcb.key.version();
         let options = if tcb.flags.has(Flags::TIMESTAMPS) { tcp::TIMESTAMPS_LEN } else { 0 };
-        let path = PathMtu::of(mtu, version);
-        let mss =
-            |path: PathMtu| path.mtu.saturating_sub(ip::header_len(version) + tcp::HEADER_LEN + options);
-        let is_news =
-            |path: &PathMtu| mss(*path) < usize::from(tcb.mss) || (path.fragmented && !tcb.may_be_fragmented);
-        let Some(path) = path.filter(is_news) else {
+        let narrowed = PathMtu::of(mtu, version)
+            .filter(|path| path.narrow(version, options, &mut tcb.mss, &mut tcb.may_be_fragmented));
+        let Some(path) = narrowed else {
             env.counters.icmp_ignored += 1;
             return;
         };
         env.counters.icmp_mtu_lowered += 1;
         // The TSval's origin is as good as a random number.
         env.path_mtus.lower(tcb.key.remote_addr(), path, tcb.ts_offset as u16, env.now);
-        tcb.mss = tcb.mss.min(mss(path) as u16);
-        tcb.may_be_fragmented |= path.fragmented;
         recovery::path_narrowed(connection, &env.config);
         env.mark(slot, connection);
     }
