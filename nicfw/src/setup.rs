@@ -380,13 +380,14 @@ impl<F: Frame> Firmware<F> {
     #[inline]
     pub(crate) fn note_move(&mut self, slot: u32, segment: &Segment) {
         let flow = &mut self.flows[slot];
-        let (sent, got) = (flow.snd_wnd.max(0xffff), flow.rcv_wnd.max(0xffff));
-        let (seq, ack) = (segment.tcp.seq, segment.tcp.ack);
-        if segment.has(Flags::ACK)
-            && seq.distance_from(flow.rcv_nxt - got) <= 2 * got
-            && !ack.after(flow.snd_nxt)
-            && !ack.before(flow.snd_una - sent)
-        {
+        let standing = tcp::Standing {
+            snd_una: flow.snd_una,
+            snd_nxt: flow.snd_nxt,
+            snd_wnd: flow.snd_wnd,
+            rcv_nxt: flow.rcv_nxt,
+            rcv_wnd: flow.rcv_wnd,
+        };
+        if standing.may_come_from_peer(&segment.tcp) {
             flow.remote_mac = segment.src_mac;
         }
     }

@@ -322,9 +322,7 @@ impl Network {
         }
         Ok(())
     }
-}
 
-impl Network {
     /// What can change, for the firmware.
     pub(crate) fn of_firmware(&self) -> nicfw::Changeable {
         nicfw::Changeable {

@@ -161,6 +161,8 @@ impl Counts {
                     child.kill()?;
                     bail!("the tests cannot be ended: `ps` shows what of them is left");
                 }
+                // Nothing runs that was begun and not ended: still building.
+                Err(RecvTimeoutError::Timeout) if line.is_empty() => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let minutes = PATIENCE.as_secs() / 60;
                     let test = String::from_utf8_lossy(&line).into_owned();

@@ -35,6 +35,34 @@ pub const fn default_mss(version: Version) -> u16 {
     }
 }
 
+/// Where a connection stands, as far as it tells its peer's segments from somebody's guesses.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// SND.UNA
+    pub snd_una: SeqNumber,
+    /// SND.NXT
+    pub snd_nxt: SeqNumber,
+    /// The largest window that the peer is known to have announced, in bytes.
+    pub snd_wnd: u32,
+    /// RCV.NXT
+    pub rcv_nxt: SeqNumber,
+    /// RCV.WND, in bytes.
+    pub rcv_wnd: u32,
+}
+
+impl Standing {
+    /// Whether the peer may have sent this, now or when it repeats what has long arrived: both numbers lie
+    /// no further off than a window, or 64 KiB (RFC 5961 §5). With windows of 64 KiB, one guess in 2·10^9 does.
+    #[inline]
+    pub fn may_come_from_peer(&self, header: &Header) -> bool {
+        let (sent, got) = (self.snd_wnd.max(0xffff), self.rcv_wnd.max(0xffff));
+        header.flags.has(Flags::ACK)
+            && header.seq.distance_from(self.rcv_nxt - got) <= 2 * got
+            && !header.ack.after(self.snd_nxt)
+            && !header.ack.before(self.snd_una - sent)
+    }
+}
+
 /// Control bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags(pub u8);

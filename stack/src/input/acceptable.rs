@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 
 use netcore::Frame;
-use protocol::tcp::{Flags, SeqNumber};
+use protocol::tcp::{Flags, SeqNumber, Standing};
 
 use super::{After, Segment, Step};
 use crate::env::Env;
@@ -140,14 +140,16 @@ pub(super) fn check<'a, F: Frame, S>(
 /// RFC 5961 §5: its numbers have to be such as this peer could send, so that nobody who does not
 /// see the connection can turn it away.
 fn note_move<S>(connection: &mut Connection<S>, segment: &Segment) {
-    let ack_max = connection.snd_wnd_max.max(0xffff);
+    let snd_wnd = connection.snd_wnd_max;
     let (tcb, header) = (&mut connection.tcb, &segment.header);
-    let got = tcb.rcv_wnd().max(0xffff);
-    let known = header.flags.has(Flags::ACK)
-        && !header.flags.has(Flags::RST)
-        && header.seq.distance_from(tcb.rcv_nxt - got) <= 2 * got
-        && !header.ack.after(tcb.snd_nxt)
-        && !header.ack.before(tcb.snd_una - ack_max);
+    let standing = Standing {
+        snd_una: tcb.snd_una,
+        snd_nxt: tcb.snd_nxt,
+        snd_wnd,
+        rcv_nxt: tcb.rcv_nxt,
+        rcv_wnd: tcb.rcv_wnd(),
+    };
+    let known = !header.flags.has(Flags::RST) && standing.may_come_from_peer(header);
     if let (true, Path::Wire(mac), Some(src_mac)) = (known, &mut tcb.path, segment.src_mac) {
         *mac = src_mac;
     }
